@@ -1,0 +1,77 @@
+# The project's verbs. Each sets up what it needs; a set-up that stands costs nothing.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+STEP := scripts/step.sh
+PACKAGES := $(wildcard hft_lib components pipelines serving cli)
+# Two cores are what a small machine has; a file's tests stay in one process, so that its fixtures are made once.
+PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --doctest-modules hft_lib tests
+
+# What a check may write besides build/: the operator's own addresses are not a test's business.
+export MLFLOW_DISABLE_TELEMETRY := true
+export PYTHONHASHSEED := 0
+
+.PHONY: help demo test check format lint types unit tests lock setup dev clean \
+	black isort flake8 bandit imports mypy
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup ## set up, then run the whole loop on an embedded default
+	$(BIN)/hft demo
+
+test: lint types tests ## set up, then every check and every test, with coverage
+
+check: lint types unit ## set up, then format, lint, types and unit tests: what a feature branch must pass
+
+format: dev ## rewrite the sources in the one format
+	$(BIN)/isort --quiet .
+	$(BIN)/black --quiet .
+
+lint: black isort flake8 bandit imports ## format, style, security and import direction, nothing rewritten
+
+types: mypy ## static types
+
+lock: dev ## resolve requirements/*.in to the locks again
+	scripts/lock.sh
+
+clean: ## remove what checks and builds leave behind, not .venv and not runs
+	rm -rf build htmlcov coverage.xml .coverage .coverage.* .mypy_cache .pytest_cache .import_linter_cache
+	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+
+# --- steps ---
+
+setup:
+	@rm -f build/steps.tsv
+	@$(STEP) set-up scripts/setup.sh research
+
+dev:
+	@rm -f build/steps.tsv
+	@$(STEP) set-up scripts/setup.sh dev
+
+black: dev
+	@$(STEP) black $(BIN)/black --quiet --check --diff .
+
+isort: dev
+	@$(STEP) isort $(BIN)/isort --quiet --check-only --diff .
+
+flake8: dev
+	@$(STEP) flake8 $(BIN)/flake8
+
+bandit: dev
+	@$(STEP) bandit $(BIN)/bandit --quiet --configfile pyproject.toml --recursive $(PACKAGES)
+
+imports: dev
+	@$(STEP) imports $(BIN)/lint-imports
+
+mypy: dev
+	@$(STEP) mypy $(BIN)/mypy $(PACKAGES) scripts tests
+
+unit: dev
+	@$(STEP) unit-tests $(PYTEST) -m "not slow" --ignore=tests/integration --ignore=tests/simulation
+
+tests: dev
+	@$(STEP) tests $(PYTEST) --cov --cov-report=term --cov-report=xml:build/coverage.xml \
+		--junit-xml=build/pytest-report.xml

@@ -1,0 +1,1 @@
+"""The hft command: it sees everything and nothing imports it."""

@@ -1,0 +1,43 @@
+"""What the models would have seen of a tape: a pair's complete moments, cleaned and aligned by the ingestion stage."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hft_lib.events import Event, PairTick
+from hft_lib.line import LineConfig
+from hft_lib.stages import ingestion
+
+Vector = npt.NDArray[np.float64]
+
+
+class Moments(NamedTuple):
+    """Complete, fresh moments of a pair: times (time,) in ns and log mids (time,)."""
+
+    time_ns: npt.NDArray[np.int64]
+    log_y: Vector
+    log_x: Vector
+
+
+def sample(
+    config: LineConfig,
+    pair: str,
+    events: Iterable[Event],
+    advance: Callable[[int], None] | None = None,
+) -> Moments:
+    """Run `events` through ingestion; one row a complete moment at which a top changed and neither leg was stale."""
+    state = ingestion.start(config)
+    times: list[int] = []
+    y_mids: list[float] = []
+    x_mids: list[float] = []
+    for count, event in enumerate(events, start=1):
+        for fact in ingestion.step(state, event):  # type: ignore[arg-type]
+            if isinstance(fact, PairTick) and fact.pair == pair and not (fact.more or fact.stale):
+                times.append(fact.time_ns)
+                y_mids.append(0.5 * (fact.y_bid + fact.y_ask))
+                x_mids.append(0.5 * (fact.x_bid + fact.x_ask))
+        if advance is not None and count % 4096 == 0:
+            advance(4096)
+    return Moments(np.array(times, np.int64), np.log(y_mids), np.log(x_mids))

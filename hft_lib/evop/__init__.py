@@ -1,0 +1,4 @@
+"""EVOP: evolutionary operation of the parameter sets. Design, evidence, guards, policy, records.
+
+All of it pure.
+"""

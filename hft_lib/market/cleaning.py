@@ -1,0 +1,205 @@
+"""What is wrong with a market event, judged against what its symbol brought before.
+
+One `SymbolState` a symbol; `inspect` returns the flaws of an event and, where none of them refuses it, takes the
+event into the state. Nothing is buffered: what comes late is refused as disorder.
+"""
+
+import math
+from typing import TypeVar, assert_never
+
+import msgspec
+
+from hft_lib.events import Depth, Funding, Instrument, Mark, MarketEvent, Quote, Trade
+
+CLOCK_JUMP_NS_MAX = (
+    5_000_000_000  # a step of the receive clock against the exchange's beyond this is a jump
+)
+REGULAR_CADENCE_NS = 1_000_000_000  # at or above it quotes come on a grid: one missing is a gap
+REGULAR_GAP_CADENCES = 1.5
+IRREGULAR_GAP_CADENCES = 10.0
+CADENCE_NS_DEFAULT = 1_000_000_000
+
+
+class Flaw(msgspec.Struct, frozen=True, gc=False):
+    """One thing wrong with an event; a flaw that does not refuse is told and the event is used."""
+
+    reason: str
+    detail: str
+    refuses: bool = True
+
+
+class SymbolState(msgspec.Struct, gc=False):
+    """What is known of one symbol: its last top, its sequences, its clock, its cadence."""
+
+    symbol: str
+    bid: float = 0.0
+    bid_size: float = 0.0
+    ask: float = 0.0
+    ask_size: float = 0.0
+    quote_ns: int = 0
+    quote_exchange_ns: int = 0
+    update_id: int = 0
+    trade_id: int = 0
+    depth_id: int = 0
+    clock_offset_ns: int | None = None
+    cadence_ns: int = CADENCE_NS_DEFAULT
+    gap_ns: int = int(CADENCE_NS_DEFAULT * REGULAR_GAP_CADENCES)
+
+
+CLEAN: tuple[Flaw, ...] = ()
+
+
+def inspect(state: SymbolState, event: MarketEvent) -> tuple[Flaw, ...]:
+    """The flaws of `event`; it is taken into `state` unless one of them refuses."""
+    match event:
+        case Quote():
+            return _inspect_quote(state, event)
+        case Trade():
+            return _inspect_trade(state, event)
+        case Depth():
+            return _inspect_depth(state, event)
+        case Instrument():
+            return _inspect_instrument(state, event)
+        case Funding():
+            return _refuse_unless(math.isfinite(event.rate), "NAN", f"rate {event.rate}")
+        case Mark():
+            return _refuse_unless(0.0 < event.price < math.inf, "PRICE", f"price {event.price}")
+        case _:
+            assert_never(event)
+
+
+def refused(flaws: tuple[Flaw, ...]) -> bool:
+    """Whether one of `flaws` keeps the event out."""
+    return any(flaw.refuses for flaw in flaws)
+
+
+def _inspect_quote(state: SymbolState, quote: Quote) -> tuple[Flaw, ...]:
+    bid, ask = quote.bid, quote.ask
+    if not (
+        0.0 < bid <= ask < math.inf
+        and 0.0 <= quote.bid_size < math.inf
+        and 0.0 <= quote.ask_size < math.inf
+    ):
+        return (_price_flaw(quote),)
+    if state.quote_ns:
+        flaw = _order_flaw(state, quote)
+        if flaw is not None:
+            return (flaw,)
+    flaws = _clock_flaws(state, quote)
+    if flaws:
+        return flaws
+    if state.quote_ns and quote.time_ns - state.quote_ns > state.gap_ns:
+        gap_s = (quote.time_ns - state.quote_ns) / 1e9
+        flaws = (Flaw("GAP", f"{gap_s:.3f} s without a quote", refuses=False),)
+    state.bid, state.bid_size, state.ask, state.ask_size = bid, quote.bid_size, ask, quote.ask_size
+    state.quote_ns = quote.time_ns
+    state.quote_exchange_ns = quote.exchange_time_ns
+    state.update_id = quote.update_id
+    return flaws
+
+
+def _price_flaw(quote: Quote) -> Flaw:
+    values = (quote.bid, quote.bid_size, quote.ask, quote.ask_size)
+    detail = "bid {} x {}, ask {} x {}".format(*values)
+    if any(math.isnan(value) or math.isinf(value) for value in values):
+        return Flaw("NAN", detail)
+    if quote.bid > quote.ask > 0.0:
+        return Flaw("CROSSED", detail)
+    return Flaw("PRICE", detail)
+
+
+def _order_flaw(state: SymbolState, quote: Quote) -> Flaw | None:
+    if quote.update_id:
+        if quote.update_id == state.update_id:
+            return Flaw("DUPLICATE", f"update {quote.update_id}")
+        if quote.update_id < state.update_id:
+            return Flaw("DISORDER", f"update {quote.update_id} after {state.update_id}")
+        return None
+    if not quote.exchange_time_ns:
+        return None
+    if quote.exchange_time_ns < state.quote_exchange_ns:
+        late_s = (state.quote_exchange_ns - quote.exchange_time_ns) / 1e9
+        return Flaw("DISORDER", f"{late_s:.3f} s behind the last quote")
+    if quote.exchange_time_ns == state.quote_exchange_ns and _same_top(state, quote):
+        return Flaw("DUPLICATE", f"the quote of {quote.exchange_time_ns} again")
+    return None
+
+
+def _same_top(state: SymbolState, quote: Quote) -> bool:
+    return (state.bid, state.bid_size, state.ask, state.ask_size) == (
+        quote.bid,
+        quote.bid_size,
+        quote.ask,
+        quote.ask_size,
+    )
+
+
+Timed = TypeVar("Timed", Quote, Trade, Depth)
+
+
+def _clock_flaws(state: SymbolState, event: Timed) -> tuple[Flaw, ...]:
+    """A jump of the receive clock refuses one event and is then the new offset."""
+    if not event.exchange_time_ns:
+        return CLEAN
+    offset_ns = event.time_ns - event.exchange_time_ns
+    known_ns, state.clock_offset_ns = state.clock_offset_ns, offset_ns
+    if known_ns is None or abs(offset_ns - known_ns) <= CLOCK_JUMP_NS_MAX:
+        return CLEAN
+    return (Flaw("CLOCK_JUMP", f"{(offset_ns - known_ns) / 1e9:+.3f} s against the exchange"),)
+
+
+def _inspect_trade(state: SymbolState, trade: Trade) -> tuple[Flaw, ...]:
+    if not (0.0 < trade.price < math.inf and 0.0 < trade.size < math.inf):
+        finite = math.isfinite(trade.price) and math.isfinite(trade.size)
+        return (Flaw("PRICE" if finite else "NAN", f"price {trade.price} x {trade.size}"),)
+    last = state.trade_id
+    if last and trade.trade_id == last:
+        return (Flaw("DUPLICATE", f"trade {trade.trade_id}"),)
+    if trade.trade_id and trade.trade_id < last:
+        return (Flaw("DISORDER", f"trade {trade.trade_id} after {last}"),)
+    flaws = _clock_flaws(state, trade)
+    if flaws:
+        return flaws
+    state.trade_id = trade.trade_id
+    if last and trade.trade_id > last + 1:
+        missing = trade.trade_id - last - 1
+        return (Flaw("GAP", f"{missing} trades missing before {trade.trade_id}", refuses=False),)
+    return CLEAN
+
+
+def _inspect_depth(state: SymbolState, depth: Depth) -> tuple[Flaw, ...]:
+    if any(
+        not (0.0 < price < math.inf and 0.0 <= size < math.inf)
+        for side in (depth.bids, depth.asks)
+        for price, size in side
+    ):
+        return (Flaw("PRICE", f"a level of update {depth.last_id} has no price or size"),)
+    if depth.snapshot:
+        state.depth_id = depth.last_id
+        return CLEAN
+    if depth.last_id <= state.depth_id:
+        reason = "DUPLICATE" if depth.last_id == state.depth_id else "DISORDER"
+        return (Flaw(reason, f"depth update {depth.last_id} after {state.depth_id}"),)
+    last, state.depth_id = state.depth_id, depth.last_id
+    if last and depth.previous_id > last:
+        return (Flaw("GAP", f"depth updates {last} to {depth.previous_id} missing", refuses=False),)
+    return CLEAN
+
+
+def _inspect_instrument(state: SymbolState, instrument: Instrument) -> tuple[Flaw, ...]:
+    if not (instrument.cadence_ns > 0 and instrument.quantity_step > 0.0):
+        return (
+            Flaw(
+                "INSTRUMENT",
+                f"cadence_ns {instrument.cadence_ns}, quantity_step {instrument.quantity_step}",
+            ),
+        )
+    state.cadence_ns = instrument.cadence_ns
+    regular = instrument.cadence_ns >= REGULAR_CADENCE_NS
+    cadences = REGULAR_GAP_CADENCES if regular else IRREGULAR_GAP_CADENCES
+    state.gap_ns = int(instrument.cadence_ns * cadences)
+    return CLEAN
+
+
+def _refuse_unless(holds: bool, reason: str, detail: str) -> tuple[Flaw, ...]:
+    return CLEAN if holds else (Flaw(reason, detail),)

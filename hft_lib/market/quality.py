@@ -1,0 +1,102 @@
+"""What is wrong with market data at rest: a tape, or a bar file (Parquet, CSV or freqtrade's JSON).
+
+A tape is judged event by event with the rules by which ingestion rejects. A bar file is judged as a whole; its flaws:
+
+    NEWEST_FIRST  DISORDER  DUPLICATE  GAP  OFF_GRID   the order and completeness of its times
+    ROUNDED_TIME  MISLABELLED                          times coarser than the step; a name or unit that the rows deny
+    NAN  PRICE  RANGE  VOLUME  ZERO_VOLUME             values that cannot be, or that nothing was traded at
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hft_lib.events import Instrument, MarketEvent, Quote, TimePassed
+from hft_lib.market import bar_files, bar_quality, cleaning
+from hft_lib.market.flaws import FlawRun, FlawTally, iso
+from hft_lib.market.tape import DataError, Tape
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Rows read, and every flaw of them by reason, symbol and time; `kind` is `tape` or `bars`."""
+
+    kind: str
+    rows: int
+    start: str
+    end: str
+    flaws: list[FlawRun]
+
+
+def check(path: Path | str) -> Report:
+    """Find what is wrong with the tape or bar file at `path`; raises DataError where it cannot be read at all."""
+    path = Path(path)
+    if path.is_dir():
+        return check_tape(Tape.open(path))
+    return check_bars(path)
+
+
+def check_bars(path: Path) -> Report:
+    """Find what is wrong with a bar file."""
+    file = bar_files.read(path)
+    tally = FlawTally()
+    bar_quality.inspect(file, tally)
+    start_ns, end_ns = int(file.bars.open_ns.min()), int(file.bars.open_ns.max())
+    return Report("bars", len(file.bars.open_ns), iso(start_ns), iso(end_ns), tally.runs())
+
+
+def check_tape(tape: Tape) -> Report:
+    """Find what ingestion would reject or tell of a tape, and whether its rows still hash to what it says."""
+    tally = FlawTally()
+    for event, flaws, last_quote_ns, repeated in _inspected(tape):
+        for flaw in flaws:
+            if flaw.reason == "GAP" and isinstance(event, Quote):
+                _add_gap(tally, event, last_quote_ns, tape.instruments().get(event.symbol))
+            else:
+                tally.add(
+                    flaw.reason,
+                    event.symbol,
+                    event.time_ns,
+                    detail=flaw.detail,
+                    continues=flaw.reason in repeated,
+                )
+    for symbol in sorted(set(tape.symbols) - set(tape.instruments())):
+        tally.add("NO_INSTRUMENT", symbol, tape.start_ns, tape.end_ns)
+    measured = tape.measured_sha256()
+    if measured != tape.sha256:
+        detail = f"the rows hash to {measured}, the manifest says {tape.sha256}"
+        tally.add("HASH", "~".join(tape.symbols), tape.start_ns, tape.end_ns, tape.rows, detail)
+    return Report("tape", tape.rows, iso(tape.start_ns), iso(tape.end_ns), tally.runs())
+
+
+def _inspected(
+    tape: Tape,
+) -> Iterator[tuple[MarketEvent, tuple[cleaning.Flaw, ...], int, set[str]]]:
+    """Each flawed event with its flaws, its symbol's last quote time, and the reasons of the symbol's event before."""
+    states = {symbol: cleaning.SymbolState(symbol) for symbol in tape.symbols}
+    before: dict[str, set[str]] = {symbol: set() for symbol in tape.symbols}
+    for event in tape.events():
+        if isinstance(event, TimePassed):
+            continue
+        symbol = event.symbol
+        state = states[symbol]
+        last_quote_ns = state.quote_ns
+        flaws = cleaning.inspect(state, event)
+        if flaws:
+            yield event, flaws, last_quote_ns, before[symbol]
+            before[symbol] = {flaw.reason for flaw in flaws}
+        elif before[symbol]:
+            before[symbol] = set()
+
+
+def _add_gap(
+    tally: FlawTally, quote: Quote, last_quote_ns: int, instrument: Instrument | None
+) -> None:
+    """A silence of a regular series is as many missing quotes; of an irregular one it is one silence."""
+    silence_ns = quote.time_ns - last_quote_ns
+    missing = 1
+    if instrument is not None and instrument.cadence_ns >= cleaning.REGULAR_CADENCE_NS:
+        missing = max(round(silence_ns / instrument.cadence_ns) - 1, 1)
+    detail = f"{silence_ns / 1e9:.3f} s without a quote"
+    tally.add("GAP", quote.symbol, last_quote_ns, quote.time_ns, missing, detail)

@@ -1,0 +1,108 @@
+"""What a tape says of itself, and the hash of its rows."""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from hft_lib.events import MarketEvent, TimePassed
+from hft_lib.market.tape_columns import SCHEMA_VERSION
+
+MANIFEST = "tape.json"
+
+
+class DataError(ValueError):
+    """Market data cannot be read as what they should be; the text is one sentence with the rule and the value."""
+
+
+class TapeError(DataError):
+    """The path holds no whole tape, or a tape cannot be written there."""
+
+
+class TapeFile(msgspec.Struct, frozen=True):
+    """One Parquet file of a tape."""
+
+    name: str
+    rows: int
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a tape says of itself; `end_ns` is the time of the last row, `source` says where the rows came from."""
+
+    schema_version: int
+    tape_sha256: str
+    rows: int
+    rows_by_kind: dict[str, int]
+    symbols: list[str]
+    start_ns: int
+    end_ns: int
+    source: dict[str, Any]
+    files: list[TapeFile]
+
+
+def is_tape(path: Path | str) -> bool:
+    """Whether `path` claims to be a tape: a directory with a manifest."""
+    return (Path(path) / MANIFEST).is_file()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the tape at `path`; raises TapeError where there is none that this program reads."""
+    if not path.is_dir():
+        raise TapeError(f"{path} is not a tape: a tape is a directory with {MANIFEST}")
+    if not is_tape(path):
+        raise TapeError(f"{path} is not a tape: it has no {MANIFEST}")
+    try:
+        manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
+    except msgspec.DecodeError as error:
+        raise TapeError(f"{path / MANIFEST} is not the manifest of a tape: {error}") from error
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise TapeError(
+            f"{path} has schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}"
+        )
+    return manifest
+
+
+class RowHash:
+    """The hash of events in canonical order, fed in time order: only those of one time are sorted together."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._moment: list[MarketEvent | TimePassed] = []
+
+    def update(self, events: Sequence[MarketEvent | TimePassed]) -> None:
+        """Take the next events; `more` is not part of a row."""
+        rows = [*self._moment, *events]
+        if rows:
+            first = bisect_left(rows, rows[-1].time_ns, key=attrgetter("time_ns"))
+            self._moment = rows[first:]
+            self._digest.update(b"".join(self._canonical(rows[:first])))
+
+    def hexdigest(self) -> str:
+        """The hash of all that was taken."""
+        digest = self._digest.copy()
+        digest.update(b"".join(self._canonical(self._moment)))
+        return digest.hexdigest()
+
+    def _canonical(self, rows: list[MarketEvent | TimePassed]) -> list[bytes]:
+        encoded = [self._encode(row) for row in map(_plain, rows)]
+        times = np.fromiter(map(attrgetter("time_ns"), rows), np.int64, len(rows))
+        starts = np.flatnonzero(np.diff(times, prepend=times[:1] - 1)).tolist()
+        for start, end in zip(starts, [*starts[1:], len(rows)]):
+            if end - start > 1:
+                keys = zip(map(_name, rows[start:end]), encoded[start:end])
+                encoded[start:end] = [row for _, row in sorted(keys)]
+        return encoded
+
+
+def _plain(event: MarketEvent | TimePassed) -> MarketEvent | TimePassed:
+    return msgspec.structs.replace(event, more=False) if getattr(event, "more", False) else event
+
+
+def _name(event: MarketEvent | TimePassed) -> tuple[str, str]:
+    return getattr(event, "symbol", ""), type(event).__name__

@@ -1,0 +1,1 @@
+"""The three models of a pair: Kalman filter, GARCH and changepoints; in each Params, State, step, run, log_likelihood."""

@@ -1,0 +1,245 @@
+"""What can be set: the parameter set of a slot, the parameter file, the limits, the assumptions of a run.
+
+All of it is immutable and hashed by content. A parameter set holds no filter states: a run starts from its priors.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+
+class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of everything settable: immutable, and an unknown name is an error."""
+
+
+class KalmanParameters(Set):
+    """Variances a grid interval of the random walks and of the observation; priors of intercept and hedge ratio."""
+
+    intercept_drift_var: float
+    hedge_drift_var: float
+    noise_var: float
+    intercept_prior_mean: float
+    intercept_prior_var: float
+    hedge_prior_mean: float
+    hedge_prior_var: float
+
+
+class GarchParameters(Set):
+    """GARCH(1,1) of the innovations, log units; `dof` None is the normal, else Student's t of unit variance.
+
+    `variance_prior` is the variance forecast before the first innovation.
+    """
+
+    mean: float
+    omega: float
+    alpha: float
+    beta: float
+    variance_prior: float
+    dof: float | None = None
+
+
+class BocdParameters(Set):
+    """Constant `hazard` a grid interval; normal-inverse-gamma prior of the standardised innovations.
+
+    The alarm is P(run length <= `alarm_run_length`) above `alarm_probability`, held for `alarm_hold_s`.
+    """
+
+    hazard: float
+    prior_mean: float
+    prior_kappa: float
+    prior_alpha: float
+    prior_beta: float
+    alarm_run_length: int = 10
+    alarm_probability: float = 0.5
+    alarm_hold_s: float = 0.0
+
+
+class StrategyParameters(Set):
+    """When to hold a spread and how much of it.
+
+    z is the spread over its forecast standard deviation at `horizon_s`. Enter at `entry_z`, leave at `exit_z`, give
+    up at `stop_z` (exit < entry < stop). Size: `risk_fraction` of the capital share is one forecast standard deviation of the
+    position, at most `gross_fraction_max` of it a leg. `edge_cost_ratio_min` times the round trip's cost must be
+    expected back from z to the exit, 0 to ignore costs.
+    """
+
+    entry_z: float
+    exit_z: float
+    stop_z: float
+    horizon_s: float
+    risk_fraction: float
+    gross_fraction_max: float
+    edge_cost_ratio_min: float
+    warmup_s: float
+
+
+class Parameters(Set):
+    """One slot's parameter set: the grid and the parameters of models and strategy."""
+
+    grid_ms: int
+    kalman: KalmanParameters
+    garch: GarchParameters
+    bocd: BocdParameters
+    strategy: StrategyParameters
+
+
+class Provenance(Set):
+    """Where a parameter set came from: data, window, code, and every trial made on that window."""
+
+    tape_sha256: str
+    start: str
+    end: str
+    trials: int
+    git_commit: str = ""
+    seed: int = 0
+
+
+class Evop(Set):
+    """Scales of the evidence, measured in calibration: `s0_quote` is the sd of active daily differences (0: unknown).
+
+    `units` are the step sizes of the coded parameters, by dotted name (`strategy.entry_z`).
+    """
+
+    s0_quote: float = 0.0
+    units: dict[str, float] = {}
+
+
+class Challenger(Set):
+    """A named candidate beside the champion of a parameter file."""
+
+    name: str
+    params: Parameters
+
+
+class ParameterFile(Set):
+    """What `hft calibrate --out` writes: immutable as a version, read by every verb that runs."""
+
+    pair: str
+    params: Parameters
+    evop: Evop
+    provenance: Provenance
+    challengers: tuple[Challenger, ...] = ()
+
+
+class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The limits of one pair's accounts, each a fraction of the capital share unless its name says otherwise."""
+
+    version: int = 1
+    order_notional_max: float = 1.5
+    position_notional_max: float = 1.5
+    gross_max: float = 3.0
+    leverage_max: float = 3.0
+    daily_loss_max: float = 0.02
+    drawdown_max: float = 0.10
+    spread_bp_max: float = 50.0
+    stale_cadences_max: float = 10.0
+
+
+class Assumptions(Set):
+    """What flatters or burdens a simulated fill, by name; each is in the report with the direction in which it errs."""
+
+    order_latency_ns: int = 5_000_000
+    response_latency_ns: int = 5_000_000
+    impact_bp_per_top: float = 0.0
+    borrow_rate_annual: float | None = None
+
+
+def parameter_sha256(params: Parameters) -> str:
+    """Hash of a parameter set alone: the same content has the same hash, wherever it came from."""
+    return hashlib.sha256(msgspec.json.encode(params, order="deterministic")).hexdigest()
+
+
+def read_parameter_file(content: bytes) -> ParameterFile:
+    """Decode and check a parameter file; raises ValueError naming the rule and the value."""
+    try:
+        file = msgspec.json.decode(content, type=ParameterFile)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"parameter file: {error}") from error
+    except msgspec.DecodeError as error:
+        raise ValueError(f"parameter file is not JSON: {error}") from error
+    check_parameters(file.params)
+    for challenger in file.challengers:
+        check_parameters(challenger.params)
+        if challenger.params.grid_ms != file.params.grid_ms:
+            raise ValueError(
+                f"grid_ms must be the same for all slots, was {challenger.params.grid_ms} in "
+                f"challenger {challenger.name} and {file.params.grid_ms} in the champion"
+            )
+    return file
+
+
+def check_parameters(params: Parameters) -> None:
+    """Raise ValueError with the rule and the value where `params` cannot be run."""
+    for name, value in _numbers("", params):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, was {value}")
+    for name, rule, holds in _RULES:
+        value = _lookup(params, name)
+        if not holds(value):
+            raise ValueError(f"{name} must be {rule}, was {value}")
+    strategy, garch = params.strategy, params.garch
+    if not strategy.exit_z < strategy.entry_z < strategy.stop_z:
+        raise ValueError(
+            "exit_z < entry_z < stop_z must hold, was "
+            f"{strategy.exit_z}, {strategy.entry_z}, {strategy.stop_z}"
+        )
+    if garch.alpha + garch.beta >= 1.0:
+        raise ValueError(f"garch.alpha + garch.beta must be below 1, was {garch.alpha + garch.beta}")
+
+
+def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
+    for name in value.__struct_fields__:
+        item = getattr(value, name)
+        if isinstance(item, Set):
+            yield from _numbers(f"{prefix}{name}.", item)
+        elif item is not None:
+            yield f"{prefix}{name}", item
+
+
+def _lookup(params: Parameters, name: str) -> float:
+    part, field = name.split(".") if "." in name else ("", name)
+    value: float = getattr(getattr(params, part) if part else params, field)
+    return value
+
+
+def _positive(value: float) -> bool:
+    return value > 0.0
+
+
+def _not_negative(value: float) -> bool:
+    return value >= 0.0
+
+
+def _probability(value: float) -> bool:
+    return 0.0 < value < 1.0
+
+
+_RULES: tuple[tuple[str, str, Callable[[float], bool]], ...] = (
+    ("grid_ms", "at least 1", lambda value: value >= 1),
+    ("kalman.intercept_drift_var", "at least 0", _not_negative),
+    ("kalman.hedge_drift_var", "at least 0", _not_negative),
+    ("kalman.noise_var", "positive", _positive),
+    ("kalman.intercept_prior_var", "positive", _positive),
+    ("kalman.hedge_prior_var", "positive", _positive),
+    ("garch.omega", "positive", _positive),
+    ("garch.alpha", "at least 0", _not_negative),
+    ("garch.beta", "at least 0", _not_negative),
+    ("garch.variance_prior", "positive", _positive),
+    ("garch.dof", "above 2, or null for the normal", lambda value: value is None or value > 2.0),
+    ("bocd.hazard", "between 0 and 1", _probability),
+    ("bocd.prior_kappa", "positive", _positive),
+    ("bocd.prior_alpha", "positive", _positive),
+    ("bocd.prior_beta", "positive", _positive),
+    ("bocd.alarm_run_length", "at least 1", lambda value: value >= 1),
+    ("bocd.alarm_probability", "between 0 and 1", _probability),
+    ("bocd.alarm_hold_s", "at least 0", _not_negative),
+    ("strategy.exit_z", "at least 0", _not_negative),
+    ("strategy.horizon_s", "positive", _positive),
+    ("strategy.risk_fraction", "positive", _positive),
+    ("strategy.gross_fraction_max", "positive", _positive),
+    ("strategy.edge_cost_ratio_min", "at least 0", _not_negative),
+    ("strategy.warmup_s", "at least 0", _not_negative),
+)

@@ -1,0 +1,1 @@
+"""The six stages of the line, in the order in which a tick meets them."""

@@ -1,0 +1,147 @@
+"""GARCH: each slot's volatility forecast of the spread at its trading horizon, from the filter's innovations."""
+
+from typing import TypeAlias, assert_never
+
+import msgspec
+import numpy as np
+
+from hft_lib.events import (
+    Event,
+    HedgeRatio,
+    Promoted,
+    RolledBack,
+    SlotAssigned,
+    TimePassed,
+    Volatility,
+)
+from hft_lib.kernel import kernel
+from hft_lib.line import LineConfig
+from hft_lib.models import garch
+from hft_lib.rows import HEDGE, VOLATILITY, Rows
+from hft_lib.stage import Stage
+
+Input: TypeAlias = HedgeRatio | SlotAssigned | Promoted | RolledBack | TimePassed
+
+
+class PairVolatilities(msgspec.Struct):
+    """One pair's volatility models, a row a slot; `horizons` in grid steps."""
+
+    params: Rows
+    states: Rows
+    horizons: Rows
+    live: Rows
+    volatilities: Rows
+    forecast: bytes
+
+
+class GarchState(msgspec.Struct):
+    """The volatility models of every pair."""
+
+    pairs: dict[str, PairVolatilities]
+
+
+def start(config: LineConfig) -> GarchState:
+    """Every slot empty."""
+    return GarchState({item.pair: _empty(config.slots) for item in config.pairs})
+
+
+def _empty(slots: int) -> PairVolatilities:
+    volatilities = np.zeros(slots, VOLATILITY)
+    return PairVolatilities(
+        np.zeros(slots, garch.Params),
+        np.zeros(slots, garch.State),
+        np.ones(slots, np.int64),
+        np.zeros(slots, np.int64),
+        volatilities,
+        volatilities.tobytes(),
+    )
+
+
+def step(state: GarchState, event: Input) -> tuple[Event, ...]:
+    """Advance the pair's volatility models by one tick; control and time go on down the line."""
+    match event:
+        case HedgeRatio():
+            return observe(state.pairs[event.tick.pair], event)
+        case SlotAssigned():
+            return assign(state.pairs[event.pair], event)
+        case Promoted() | RolledBack() | TimePassed():
+            return (event,)
+        case _:
+            assert_never(event)
+
+
+def observe(models: PairVolatilities, hedge: HedgeRatio) -> tuple[Event, ...]:
+    """At a grid point step every live slot on its innovation; at any other tick carry the last forecast."""
+    if hedge.tick.grid_steps:
+        observe_slots(
+            models.params,
+            models.states,
+            models.horizons,
+            models.live,
+            models.volatilities,
+            np.frombuffer(hedge.hedges, HEDGE),
+            hedge.tick.grid_steps,
+        )
+        models.forecast = models.volatilities.tobytes()
+    return (Volatility(hedge.tick, hedge.hedges, models.forecast),)
+
+
+def assign(models: PairVolatilities, assigned: SlotAssigned) -> tuple[Event, ...]:
+    """Give a slot its parameters; its variance comes from another slot, or from its prior."""
+    slot, parameters = assigned.slot, assigned.parameters
+    models.params[slot] = garch.params_row(parameters.garch)[0]
+    models.horizons[slot] = horizon_steps(parameters.strategy.horizon_s, parameters.grid_ms)
+    models.live[slot] = 1
+    if assigned.copy_from >= 0:
+        models.states[slot] = models.states[assigned.copy_from]
+    else:
+        start_slot(models.params, models.states, slot)
+    carry_slot(models.params, models.states, models.horizons, models.volatilities, slot)
+    models.forecast = models.volatilities.tobytes()
+    return (assigned,)
+
+
+def horizon_steps(horizon_s: float, grid_ms: int) -> int:
+    """The trading horizon in whole grid steps, at least one."""
+    return max(1, round(horizon_s * 1000.0 / grid_ms))
+
+
+@kernel
+def start_slot(params, states, slot):
+    """Start one slot from its prior variance."""
+    garch.start(params[slot], states[slot])
+
+
+@kernel
+def observe_slots(params, states, horizons, live, volatilities, hedges, steps):
+    """Step every live slot by `steps` grid intervals on its innovation, and write its forecast."""
+    for slot in range(states.shape[0]):
+        if live[slot] != 0:
+            garch.step(params[slot], states[slot], hedges[slot].innovation, steps)
+            carry_slot(params, states, horizons, volatilities, slot)
+
+
+@kernel
+def carry_slot(params, states, horizons, volatilities, slot):
+    """Write a model's state as the row that the line carries."""
+    row = volatilities[slot]
+    row.spread_sd = np.sqrt(
+        garch.forecast_variance(params[slot], states[slot], horizons[slot])
+    )
+    row.variance_next = states[slot].variance
+    row.standardised = states[slot].standardised
+
+
+STAGE = Stage(
+    name="garch_model",
+    state_type=GarchState,
+    start=start,
+    step=step,
+    routes={
+        Volatility: ("risk_manager",),
+        SlotAssigned: ("risk_manager",),
+        Promoted: ("risk_manager",),
+        RolledBack: ("risk_manager",),
+        TimePassed: ("risk_manager",),
+    },
+)

@@ -1,0 +1,94 @@
+"""Two verbs run everything: `serve` hosts a stage on a bus, `connect` joins the bus to an edge.
+
+A bus is anything that takes a fact for a log and hands each log's facts, in order, to its one reader.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from hft_lib.events import Event
+from hft_lib.stage import Stage, restore, snapshot
+
+Reader = Callable[[Event], None]
+
+
+class Bus(Protocol):
+    """Logs by name."""
+
+    def write(self, log: str, fact: Event) -> None:
+        """Append a fact to `log`."""
+
+    def read(self, log: str, reader: Reader) -> None:
+        """Hand every fact of `log` from now on to `reader`, in order."""
+
+
+class Feed(Protocol):
+    """An edge that brings the world in: facts, each with the inbox that it is for."""
+
+    def facts(self) -> Iterable[tuple[str, Event]]:
+        """What the world brings, in order of time."""
+
+
+class Sink(Protocol):
+    """An edge that only reads: the logs it reads, and what it does with a fact of them."""
+
+    logs: tuple[str, ...]
+
+    def take(self, log: str, fact: Event) -> None:
+        """Use one fact."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A stage at a point of its inbox: facts read, facts written, state."""
+
+    stage: str
+    read: int
+    written: int
+    state: bytes
+
+
+class Host:
+    """A stage at work: its state, and how many facts it has read and written."""
+
+    def __init__(self, stage: Stage[Any, Any], config: Any, bus: Bus) -> None:
+        self.stage = stage
+        self.state = stage.start(config)
+        self.read = 0
+        self.written = 0
+        self._step = stage.step
+        self._routes = stage.routes
+        self._write = bus.write
+
+    def take(self, fact: Event) -> None:
+        """Step on one fact of the inbox and write what came of it."""
+        self.read += 1
+        for made in self._step(self.state, fact):
+            self.written += 1
+            for log in self._routes[type(made)]:
+                self._write(log, made)
+
+    def snapshot(self) -> Snapshot:
+        """The stage as it is now."""
+        return Snapshot(self.stage.name, self.read, self.written, snapshot(self.state))
+
+    def restore(self, saved: Snapshot) -> None:
+        """Go on from `saved`; raises ValueError for another stage's."""
+        if saved.stage != self.stage.name:
+            raise ValueError(f"a snapshot of {saved.stage} is none of {self.stage.name}")
+        self.state = restore(self.stage, saved.state)
+        self.read, self.written = saved.read, saved.written
+
+
+def serve(stage: Stage[Any, Any], config: Any, bus: Bus) -> Host:
+    """Host `stage` on `bus`: it reads its inbox from now on."""
+    host = Host(stage, config, bus)
+    bus.read(stage.name, host.take)
+    return host
+
+
+def connect(edge: Sink, bus: Bus) -> None:
+    """Join a reading edge to `bus`: it is handed every fact of its logs from now on."""
+    for log in edge.logs:
+        bus.read(log, lambda fact, log=log: edge.take(log, fact))  # type: ignore[misc]

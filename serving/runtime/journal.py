@@ -1,0 +1,173 @@
+"""The log of a line in one process: a file of frames, each chained to the one before it.
+
+A frame is its length, a checksum over its content and the checksum of the frame before it, and the content: the name
+of a log and a fact. The first frame is the header of the run. What the edges bring and what leaves the line is
+written; what the stages say to one another is recomputed from it. A half-written frame at the end, as a crash or a
+full disk leaves it, ends the reading and is cut off when the journal is opened again.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from hft_lib.events import SCHEMA_VERSION, Event
+from hft_lib.line import LineConfig
+
+_FRAME = struct.Struct("<II")
+_MAGIC = b"HFTJ1\n"
+_ENCODER = msgspec.msgpack.Encoder()
+_LOG_DECODER = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw])
+_FACT_DECODER: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+
+
+class JournalError(Exception):
+    """The journal cannot be read, or cannot be written."""
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What the run was started with; `start_ns` and `end_ns` bound the part of the tape that it fed (0: open)."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    config: LineConfig
+    config_sha256: str
+    git_commit: str
+    tape: str
+    tape_sha256: str
+    start_ns: int
+    end_ns: int
+    params_sha256: str
+    command: str
+
+
+class Journal:
+    """Append facts to a journal file; `sync` makes what was appended durable."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path = path
+        self.frames = 0
+        self._chain = 0
+        self._file = path.open("xb")
+        self._file.write(_MAGIC)
+        self._append(_ENCODER.encode(("header", header)))
+
+    @classmethod
+    def reopen(cls, path: Path) -> Self:
+        """Go on with a journal: what follows its last whole frame is cut off."""
+        journal = cls.__new__(cls)
+        journal.path = path
+        journal.frames, journal._chain, end = 0, 0, len(_MAGIC)
+        for content, chain, end in _frames(path):
+            journal.frames, journal._chain = journal.frames + 1, chain
+        os.truncate(path, end)
+        journal._file = path.open("ab")
+        return journal
+
+    def append(self, log: str, fact: Event) -> None:
+        """Write one fact of `log`."""
+        self._append(_ENCODER.encode((log, fact)))
+
+    def _append(self, content: bytes) -> None:
+        self._chain = zlib.crc32(content, self._chain)
+        self._file.write(_FRAME.pack(len(content), self._chain))
+        self._file.write(content)
+        self.frames += 1
+
+    def sync(self) -> None:
+        """Make everything appended durable."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Make everything durable and end."""
+        if not self._file.closed:
+            self.sync()
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            self._file.close()  # the disk refused a write: a sync would only refuse again
+        else:
+            self.close()
+
+
+def _frames(path: Path) -> Iterator[tuple[bytes, int, int]]:
+    """(content, chain, end offset) of each whole frame; raises JournalError for a file that is not a journal."""
+    chain = 0
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise JournalError(f"journal {path}: {error.strerror}") from error
+    with file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise JournalError(f"journal {path}: not a journal, its first bytes are others")
+        while True:
+            head = file.read(_FRAME.size)
+            if len(head) < _FRAME.size:
+                return
+            length, expected = _FRAME.unpack(head)
+            content = file.read(length)
+            if len(content) < length:
+                return
+            chain = zlib.crc32(content, chain)
+            if chain != expected:
+                if file.read(1):
+                    raise JournalError(f"journal {path}: broken chain at byte {file.tell()}")
+                return
+            yield content, chain, file.tell()
+
+
+def read_header(path: Path) -> Header:
+    """The header of the run."""
+    for content, _, _ in _frames(path):
+        name, raw = _LOG_DECODER.decode(content)
+        if name != "header":
+            break
+        return msgspec.msgpack.decode(raw, type=Header)
+    raise JournalError(f"journal {path}: no header")
+
+
+def read(path: Path, logs: tuple[str, ...] | None = None) -> Iterator[tuple[str, Event]]:
+    """Each fact with its log, in the order of writing; of `logs` only, where given."""
+    for content, _, _ in _frames(path):
+        name, raw = _LOG_DECODER.decode(content)
+        if name != "header" and (logs is None or name in logs):
+            yield name, _FACT_DECODER.decode(raw)
+
+
+def read_records(path: Path) -> Iterator[Event]:
+    """What the run said for the record: orders, fills, refusals, blocks, marks, decisions."""
+    for _, fact in read(path, ("hft.records",)):
+        yield fact
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a temporary one beside it is made durable and renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def encode_fact(fact: Any) -> bytes:
+    """The bytes of one fact as a log holds them."""
+    return _ENCODER.encode(fact)
