@@ -27,9 +27,7 @@ def text() -> Console:
     return console
 
 
-def emit(
-    document: dict[str, Any], as_json: bool, render: Callable[[dict[str, Any]], None]
-) -> None:
+def emit(document: dict[str, Any], as_json: bool, render: Callable[[dict[str, Any]], None]) -> None:
     """Print `document` as one JSON object, or let `render` print it for people."""
     if as_json:
         sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
@@ -62,6 +60,11 @@ def progress(description: str, total: float | None = None) -> Iterator[Task]:
     if not stderr.is_terminal:
         yield Task(None, total, description)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=stderr, transient=True) as bars:
         yield Task(bars, total, description)

@@ -11,10 +11,16 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import typer
+
+from cli import options
+from cli.console import emit, text
+from cli.errors import Failed
 from serving.runtime.addresses import masked
 from serving.runtime.settings import Settings
 
@@ -254,3 +260,26 @@ def _open_file(path: Path) -> str:
     finally:
         connection.close()
     return f"{path} opens, {tables} tables and indexes"
+
+
+def doctor(context: typer.Context, as_json: options.JsonOption = False) -> None:
+    """Check every dependency that the settings name; exit 1 where one is not well.
+
+    Example: hft doctor --json
+    """
+    found = checks(context.obj)
+    document = {"checks": [asdict(check) for check in found]}
+    emit(document, as_json, print_checks)
+    if not all(check.ok for check in found):
+        raise Failed(f"not well: {', '.join(check.name for check in found if not check.ok)}")
+
+
+def print_checks(document: dict[str, Any]) -> None:
+    """The checks, for people: what is not well says what to do."""
+    console = text()
+    for check in document["checks"]:
+        mark = "[green]ok [/green]" if check["ok"] else "[red]ill[/red]"
+        console.print(f"{mark}  {check['name']:<10}", end="")
+        console.print(check["detail"], markup=False)
+        if not check["ok"]:
+            console.print(f"     {'':<10}{check['fix']}", markup=False)

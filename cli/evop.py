@@ -1,5 +1,7 @@
 """`hft evop`: what EVOP decided and why, read from the decision records of a run's journal."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,14 +11,175 @@ from rich.table import Table
 
 from cli.console import emit, text
 from cli.errors import BadInput, Failed
-from hft_lib.events import DecisionRecorded
-from hft_lib.evop.policy import promotion_threshold
-from hft_lib.evop.record import decode_record, is_equal, recompute
-from hft_lib.evop.timeline import describe, standing
+from cli.options import JournalOption, JsonOption
 
 app = typer.Typer(help="What EVOP decided, and why.", no_args_is_help=True)
 
-JournalOption = Annotated[
-    Path | None, typer.Option("--journal", help="A run's journal; the latest run's by default.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+NumberArgument = Annotated[int, typer.Argument(help="The number of a decision, as in `history`.")]
+ENDS_A_TEST = ("promote", "drop", "expire", "rollback", "freeze")
+
+
+@app.command()
+def status(journal: JournalOption = None, as_json: JsonOption = False) -> None:
+    """Each pair's champion, its open test, and what is left of the year's budget of error."""
+    pairs: dict[str, dict[str, Any]] = {}
+    for record in decisions(journal):
+        pairs[record["pair"]] = _folded(pairs.get(record["pair"], {}), record)
+    emit({"pairs": list(pairs.values())}, as_json, _print_status)
+
+
+@app.command()
+def history(journal: JournalOption = None, as_json: JsonOption = False) -> None:
+    """Every decision in order, one line each."""
+    emit({"decisions": [_line(record) for record in decisions(journal)]}, as_json, _print_history)
+
+
+@app.command()
+def explain(
+    number: NumberArgument, journal: JournalOption = None, as_json: JsonOption = False
+) -> None:
+    """One decision with all it was made of, recomputed from its record; exit 1 if it differs."""
+    from hft_lib.evop.record import is_equal, recompute
+
+    record = next((one for one in decisions(journal) if one["number"] == number), None)
+    if record is None:
+        raise BadInput(f"no decision {number} in the journal: see `hft evop history`")
+    try:
+        again, equal = recompute(record), is_equal(record)
+    except msgspec.ValidationError as error:
+        raise Failed(f"decision {number} was written by another version: {error}") from error
+    document = {"record": record, "recomputed": again, "equal": equal}
+    emit(document, as_json, _print_explanation)
+    if not document["equal"]:
+        raise Failed(f"decision {number} does not follow from its record")
+
+
+def decisions(journal: Path | None) -> Iterator[dict[str, Any]]:
+    """The decision records of a journal, in order; the latest run's where none is named."""
+    from hft_lib.events import DecisionRecorded
+    from serving.runtime.journal import JournalError, read_records
+
+    path = journal or _latest()
+    if not path.is_file():
+        raise BadInput(f"no journal at {path}")
+    try:
+        for fact in read_records(path):
+            if isinstance(fact, DecisionRecorded):
+                yield msgspec.json.decode(fact.record)
+    except (JournalError, msgspec.DecodeError) as error:
+        raise BadInput(f"journal {path} cannot be read: {error}") from error
+
+
+def _latest() -> Path:
+    from cli.runs import latest_journal
+    from serving.runtime.settings import load_settings
+
+    return latest_journal(load_settings())
+
+
+# --- documents ---
+
+
+def _line(record: dict[str, Any]) -> dict[str, Any]:
+    evidence = record["verdict"]["evidence"]
+    return {
+        "number": record["number"],
+        "decision_id": record["decision_id"],
+        "time": _iso(record["time_ns"]),
+        "pair": record["pair"],
+        "kind": record["kind"],
+        "reason": record["reason"],
+        "e": evidence["e"] if evidence else None,
+        "threshold": record["case"]["threshold"] if evidence else None,
+        "champion": _who(record["champion"]),
+        "challenger": _who(record["challenger"]),
+        "operator": record["operator"] or None,
+    }
+
+
+def _who(slot: dict[str, Any] | None) -> dict[str, Any] | None:
+    names = ("slot", "generation", "model_version", "parameters_sha256")
+    return {name: slot[name] for name in names} if slot else None
+
+
+def _folded(before: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """A pair's standing after one more of its decisions."""
+    kind, line = record["kind"], _line(record)
+    after = {
+        "pair": record["pair"],
+        "champion": line["champion"],
+        "test": None if kind in ENDS_A_TEST else before.get("test"),
+        "frozen": record["case"]["frozen"] if kind != "freeze" else True,
+        "budget_spent": before.get("budget_spent", 0.0),
+        "budget": record["case"]["policy"]["alpha"],
+        "decisions": before.get("decisions", 0) + 1,
+        "last": {"number": line["number"], "time": line["time"], "kind": kind},
+    }
+    if kind in ("promote", "rollback"):
+        after["champion"] = line["challenger"]
+    if kind == "test":
+        began, threshold = line["time"], record["case"]["threshold"]
+        after["test"] = {"challenger": line["challenger"], "began": began, "threshold": threshold}
+        budget = next(one for one in record["verdict"]["guards"] if one["name"] == "budget")
+        after["budget_spent"] = budget["inputs"]["spent"] + budget["inputs"]["charge"]
+    return after
+
+
+def _iso(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat()
+
+
+# --- text ---
+
+
+def _print_status(document: dict[str, Any]) -> None:
+    table = Table("pair", "champion", "under test", "since", "budget", "last decision")
+    for pair in document["pairs"]:
+        test = pair["test"] or {"challenger": None, "began": ""}
+        table.add_row(
+            pair["pair"],
+            _name(pair["champion"]),
+            "frozen" if pair["frozen"] else _name(test["challenger"]),
+            test["began"][:10],
+            f"{pair['budget_spent']:.4f} / {pair['budget']:.2f}",
+            f"{pair['last']['number']} {pair['last']['kind']} {pair['last']['time'][:10]}",
+        )
+    text().print(table)
+
+
+def _print_history(document: dict[str, Any]) -> None:
+    table = Table("N", "time", "pair", "decision", "challenger", "e", "reason")
+    for line in document["decisions"]:
+        e = f"{line['e']:.3g}" if line["e"] is not None else ""
+        who, day = _name(line["challenger"]), line["time"][:16]
+        table.add_row(str(line["number"]), day, line["pair"], line["kind"], who, e, line["reason"])
+    text().print(table)
+
+
+def _print_explanation(document: dict[str, Any]) -> None:
+    record, console = document["record"], text()
+    line, verdict = _line(record), record["verdict"]
+    console.print(f"Decision {line['number']}, {line['time']}, {line['pair']}: {line['kind']}")
+    console.print(f"Reason: {line['reason']}")
+    console.print(f"Champion {_name(line['champion'])}, challenger {_name(line['challenger'])}")
+    if line["e"] is not None:
+        blocks, active = verdict["evidence"]["blocks"], verdict["evidence"]["active"]
+        floor = verdict["evidence"]["floor"]
+        console.print(f"Evidence: e {line['e']:.6g} of {line['threshold']:g} needed to act")
+        console.print(f"from {blocks} blocks, {active} of them active, scale floor {floor:.3g}")
+    if verdict["guards"]:
+        table = Table("guard", "passed", "threshold", "inputs")
+        for guard in verdict["guards"]:
+            inputs = ", ".join(f"{name} {value:.6g}" for name, value in guard["inputs"].items())
+            passed = "yes" if guard["verdict"] else "NO"
+            table.add_row(guard["name"], passed, f"{guard['threshold']:.6g}", inputs)
+        console.print(table)
+    same = "the same, to the last bit" if document["equal"] else "DIFFERENT"
+    console.print(f"Recomputed from the record: {same}")
+
+
+def _name(slot: dict[str, Any] | None) -> str:
+    if slot is None:
+        return "-"
+    version = slot["model_version"] or slot["parameters_sha256"][:8]
+    return f"slot {slot['slot']} ({version})"

@@ -8,7 +8,7 @@ same bits on every machine.
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -28,10 +28,9 @@ def sources_sha256(root: Path = _ROOT) -> str:
 
 
 CACHE_DIR = _ROOT / "__pycache__" / f"kernels-{sources_sha256()[:16]}"
-numba.config.CACHE_DIR = str(CACHE_DIR)
+numba.config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]
 
 
 def kernel(function: Function) -> Function:
     """Compile `function` at its first call, without fastmath, cached on disk."""
-    compiled: Function = numba.njit(cache=True, error_model="numpy")(function)
-    return compiled
+    return cast(Function, numba.njit(cache=True, error_model="numpy")(function))

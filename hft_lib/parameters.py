@@ -132,7 +132,7 @@ class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
     position_notional_max: float = 1.5
     gross_max: float = 3.0
     leverage_max: float = 3.0
-    daily_loss_max: float = 0.02
+    daily_loss_max: float = 0.01
     drawdown_max: float = 0.10
     spread_bp_max: float = 50.0
     stale_cadences_max: float = 10.0
@@ -187,7 +187,9 @@ def check_parameters(params: Parameters) -> None:
             f"{strategy.exit_z}, {strategy.entry_z}, {strategy.stop_z}"
         )
     if garch.alpha + garch.beta >= 1.0:
-        raise ValueError(f"garch.alpha + garch.beta must be below 1, was {garch.alpha + garch.beta}")
+        raise ValueError(
+            f"garch.alpha + garch.beta must be below 1, was {garch.alpha + garch.beta}"
+        )
 
 
 def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:

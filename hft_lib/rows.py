@@ -22,7 +22,10 @@ HEDGE = np.dtype(
 
 VOLATILITY = np.dtype(
     [
-        ("spread_sd", np.float64),  # forecast standard deviation of the spread at the horizon, log units
+        (
+            "spread_sd",
+            np.float64,
+        ),  # forecast standard deviation of the spread at the horizon, log units
         ("variance_next", np.float64),  # forecast variance of the next innovation
         ("standardised", np.float64),  # last innovation over its forecast standard deviation
     ]

@@ -7,7 +7,7 @@ of a few arrays and numbers, which `step` may update in place and `snapshot` cop
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_origin
 
 import msgspec
 import numpy as np
@@ -24,7 +24,7 @@ class Stage(msgspec.Struct, Generic[State, Config], frozen=True):
     name: str
     state_type: type[State]
     start: Callable[[Config], State]
-    step: Callable[[State, Event], tuple[Event, ...]]
+    step: Callable[[State, Any], tuple[Event, ...]]
     routes: Mapping[type, tuple[str, ...]]
 
 
@@ -42,7 +42,8 @@ class Line:
         self.stages = {stage.name: stage for stage in stages}
         self.states = {name: stage.start(config) for name, stage in self.stages.items()}
         self._runs = {
-            name: (stage.step, self.states[name], stage.routes) for name, stage in self.stages.items()
+            name: (stage.step, self.states[name], stage.routes)
+            for name, stage in self.stages.items()
         }
 
     def post(self, inbox: str, event: Event) -> list[tuple[str, Event]]:
@@ -76,14 +77,18 @@ def _encode_array(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         described = value.dtype.descr if value.dtype.names else value.dtype.str
         return (described, value.shape, value.tobytes())
-    raise TypeError(f"a state holds numbers, strings, structs and arrays, not {type(value).__name__}")
+    raise TypeError(
+        f"a state holds numbers, strings, structs and arrays, not {type(value).__name__}"
+    )
 
 
 def _decode_array(kind: type, value: Any) -> Any:
-    if kind is not np.ndarray:
+    if (get_origin(kind) or kind) is not np.ndarray:
         raise TypeError(f"a snapshot cannot hold {kind.__name__}")
     described, shape, content = value
-    dtype = np.dtype([tuple(field) for field in described] if isinstance(described, list) else described)
+    dtype = np.dtype(
+        [tuple(field) for field in described] if isinstance(described, list) else described
+    )
     return np.frombuffer(content, dtype).reshape(shape).copy()
 
 

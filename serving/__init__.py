@@ -1,1 +1,1 @@
-"""What runs the stages: hosts, buses, edges. It knows the network, the clock and the disk; hft_lib does not."""
+"""The services: stages hosted on a bus, edges that join it to the world, and their settings."""

@@ -130,6 +130,28 @@ def test_every_library_module_says_what_it_is() -> None:
     assert silent == []
 
 
+def bare(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function leaves its result or an argument of its own without a type."""
+    given = function.args
+    arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+    names = [a for a in arguments if a and a.arg not in ("self", "cls") and a.annotation is None]
+    return bool(names) or function.returns is None
+
+
+def test_what_is_public_is_annotated() -> None:
+    found = []
+    for path in under(*PACKAGES):
+        bodies = [TREES[path].body]
+        bodies += [n.body for n in TREES[path].body if isinstance(n, ast.ClassDef)]
+        for node in (n for body in bodies for n in body):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                # numba infers a kernel's types; its docstring gives the shapes.
+                public = not node.name.startswith("_") and not compiled(node)
+                if public and bare(node):
+                    found.append(at(path, node))
+    assert found == []
+
+
 def test_pipelines_and_components_keep_their_annotations() -> None:
     # kfp reads them at decoration: postponed ones are strings, and it raises.
     assert (
@@ -137,13 +159,16 @@ def test_pipelines_and_components_keep_their_annotations() -> None:
     )
 
 
+def compiled(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether `@kernel`, or numba itself, compiles a function."""
+    decorators = [d.func if isinstance(d, ast.Call) else d for d in function.decorator_list]
+    return any(dotted(d).split(".")[-1] in ("kernel", "njit", "jit") for d in decorators)
+
+
 def kernels(tree: ast.Module) -> Iterator[ast.FunctionDef]:
-    """The functions that `@kernel` compiles."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            names = {dotted(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list}
-            if any(name.split(".")[-1] in ("kernel", "njit", "jit") for name in names):
-                yield node
+    """The compiled functions of a module."""
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return (node for node in nodes if compiled(node))
 
 
 def moves_the_last_bit(node: ast.AST) -> bool:

@@ -107,7 +107,9 @@ class Tally:
 
     def document(self, execution: ExecutionState) -> dict[str, Any]:
         """The figures that `replay`, `run` and `demo` print; money is the capital accounts' together."""
-        capitals = [(pair, pair.accounts[len(pair.accounts) - 1]) for pair in execution.pairs.values()]
+        capitals = [
+            (pair, pair.accounts[len(pair.accounts) - 1]) for pair in execution.pairs.values()
+        ]
         mids = {
             pair.config.pair: 0.5 * (pair.legs["bid"] + pair.legs["ask"]) for pair, _ in capitals
         }

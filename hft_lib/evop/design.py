@@ -30,6 +30,7 @@ Numbers: TypeAlias = list[float]
 Matrix: TypeAlias = list[list[float]]
 
 STEP_HALVINGS_MAX = 6  # a step cut 64 times teaches nothing
+CHAMPION_SD_MIN = 1e-9  # of the capital share, a day: below it is rounding, not motion
 JACOBI_SWEEPS_MAX = 30  # convergence is quadratic: a 12 by 12 matrix takes about 6
 LOG_FIELDS = frozenset({"hazard", "horizon_s", "risk_fraction", "gross_fraction_max", "omega"})
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -41,6 +42,13 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "strategy.risk_fraction": (1e-6, 0.5),
     "strategy.gross_fraction_max": (1e-3, 1.5),
 }
+REAL_PARAMETERS = frozenset(
+    f"{part.name}.{field.name}"
+    for part in msgspec.structs.fields(Parameters)
+    if part.name != "grid_ms"
+    for field in msgspec.structs.fields(part.type)
+    if field.type is float
+)
 
 
 class Lesson(msgspec.Struct, kw_only=True):
@@ -88,7 +96,8 @@ class Design(msgspec.Struct, kw_only=True):
 
 
 def begin(units: dict[str, float], policy: DesignPolicy) -> Design:
-    """The belief before any data; raises ValueError for a unit that is not positive."""
+    """The belief before any data; raises ValueError for a unit that cannot be."""
+    check_names(list(units))
     for name, unit in units.items():
         if not (unit > 0.0 and math.isfinite(unit)):
             raise ValueError(f"evop.units.{name} must be positive and finite, was {unit}")
@@ -161,7 +170,7 @@ def summarised(samples: Matrix, arms: int) -> tuple[Numbers, Matrix] | None:
     means = [sum(row[k] for row in samples) / days for k in range(arms + 1)]
     centred = [[row[k] - means[k] for k in range(arms + 1)] for row in samples]
     sd = math.sqrt(sum(row[arms] * row[arms] for row in centred) / (days - 1))
-    if not sd > 0.0:
+    if sd < CHAMPION_SD_MIN:
         return None
     y = [math.sqrt(YEAR_DAYS) * means[k] / sd for k in range(arms)]
     sigma = [
@@ -253,13 +262,11 @@ def within_bounds(params: Parameters, names: list[str]) -> bool:
     return True
 
 
-def check_names(names: list[str], params: Parameters) -> None:
-    """Raise ValueError where a name is none of a real-valued parameter of the set."""
+def check_names(names: list[str]) -> None:
+    """Raise ValueError where a name is none of a real-valued parameter."""
     for name in names:
-        part, _, field = name.partition(".")
-        value = getattr(getattr(params, part, None), field, None)
-        if not isinstance(value, float):
-            raise ValueError(f"evop.units must name real parameters, had {name}")
+        if name not in REAL_PARAMETERS:
+            raise ValueError(f"evop.units must name real-valued parameters, had {name}")
 
 
 def _signed(vector: Numbers, gradient: Numbers) -> Numbers:

@@ -119,7 +119,7 @@ def observe(rows: Rows, index: int, v: float, const: Vector) -> float:
             row["s2"] = s2 + const[1] * (min(change * change / 2.0, clip * clip * s2) - s2)
         row["v_prev"] = v
         row["active"] += 1
-    return row["w1"] + row["w2"] + row["w3"]  # type: ignore[no-any-return]
+    return row["w1"] + row["w2"] + row["w3"]
 
 
 @kernel

@@ -58,13 +58,20 @@ Account = np.dtype(
         ("block_peak", np.float64),
         ("block_drawdown", np.float64),
         ("block_active", np.int64),
-        ("locked", np.int64),  # 1 until the day ends (daily loss), 2 until an operator resumes (drawdown)
+        (
+            "locked",
+            np.int64,
+        ),  # 1 until the day ends (daily loss), 2 until an operator resumes (drawdown)
         # the decision and the two-leg machine
         ("direction", np.int64),  # +1 long the spread, -1 short, 0 flat
         ("stopped", np.int64),  # side of the last stop, until z has come back
         ("entered_at_ns", np.int64),
         ("wanted", np.float64, (2,)),  # the position decided on
-        ("goal", np.float64, (2,)),  # the position worked towards: `wanted`, or the part that can be hedged
+        (
+            "goal",
+            np.float64,
+            (2,),
+        ),  # the position worked towards: `wanted`, or the part that can be hedged
         ("purpose", np.int64),
         ("attempts", np.int64),
         ("retry_at_ns", np.int64),
@@ -109,7 +116,12 @@ def accrue(account, legs, time_ns):
     for i in range(2):
         leg = legs[i]
         if account.position[i] < 0.0 and leg.short == SHORT_BORROW and elapsed_ns > 0:
-            cost = -account.position[i] * mid(leg) * leg.borrow_rate_annual * (elapsed_ns / NS_PER_YEAR)
+            cost = (
+                -account.position[i]
+                * mid(leg)
+                * leg.borrow_rate_annual
+                * (elapsed_ns / NS_PER_YEAR)
+            )
             account.borrow += cost
             account.cash -= cost
 

@@ -1,1 +1,1 @@
-"""The market data store: tapes, what is imported into them, what is wrong with them, and a market made up with its truth."""
+"""Market data: tapes, what is imported into them, their flaws, and a market made up."""

@@ -1,4 +1,4 @@
-"""Bar files of any of three forms, read whole: Parquet, CSV, and freqtrade's JSON, the latter two also gzip."""
+"""Bar files read whole: Parquet, CSV, and freqtrade's JSON, the latter two also gzip."""
 
 import re
 from pathlib import Path
@@ -31,10 +31,11 @@ FREQTRADE_COLUMNS = ("open_ns", "open", "high", "low", "close", "volume")
 
 
 class BarFile(msgspec.Struct):
-    """Rows of a bar file in its own order, by its finest times; `other_times` are its further columns of times.
+    """Rows of a bar file in its own order, by its finest times.
 
-    `named_symbol` and `named_step_ns` are what the file's name says (None: nothing); `symbols` what a column says.
-    `unix_unit_ns` is the unit of a column that calls itself Unix time.
+    `other_times` are its further columns of times. `named_symbol` and `named_step_ns` are what the
+    file's name says (None: nothing); `symbols` what a column says. `unix_unit_ns` is the unit of a
+    column that calls itself Unix time.
     """
 
     path: Path
@@ -54,7 +55,7 @@ class BarFile(msgspec.Struct):
 
 
 def read(path: Path) -> BarFile:
-    """Read the bar file at `path`, its form told by its content; raises DataError where it is none."""
+    """Read the bar file at `path`, whatever its form; raises DataError where it is none."""
     if not path.is_file():
         raise DataError(f"{path} is not a file")
     head = _head(path)
@@ -84,11 +85,15 @@ def _content(path: Path) -> bytes:
 
 
 def _read_json(path: Path) -> BarFile:
-    rows_type = list[tuple[float, float | None, float | None, float | None, float | None, float | None]]
+    rows_type = list[
+        tuple[float, float | None, float | None, float | None, float | None, float | None]
+    ]
     try:
         rows = msgspec.json.decode(_content(path), type=rows_type)
     except msgspec.DecodeError as error:
-        raise DataError(f"{path} is no list of [time, open, high, low, close, volume]: {error}") from error
+        raise DataError(
+            f"{path} is no list of [time, open, high, low, close, volume]: {error}"
+        ) from error
     if not rows:
         raise DataError(f"{path} has no rows")
     names = dict(zip(FREQTRADE_COLUMNS, FREQTRADE_COLUMNS))
@@ -115,7 +120,9 @@ def _from_table(table: pa.Table, path: Path) -> BarFile:
     names = {_plain(name): name for name in reversed(table.column_names)}
     times = _time_columns(table, names, path)
     if not times:
-        raise DataError(f"{path.name} has no column of times, only {', '.join(table.column_names[:8])}")
+        raise DataError(
+            f"{path.name} has no column of times, only {', '.join(table.column_names[:8])}"
+        )
     # The finest times are the ones that say when; the others are judged against them.
     finest = max(times, key=lambda name: len(np.unique(times[name])))
     columns = {field: _value_column(field, names, path) for field in FREQTRADE_COLUMNS[1:]}
@@ -179,7 +186,7 @@ def _numbers(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 
 
 def _named_symbol(path: Path) -> str | None:
-    """The symbol in a name: `BTCUSDT_PERP.parquet`, `UNITTEST_BTC-1m.json.gz`, `gemini_BTCUSD_1min.csv.gz`."""
+    """The symbol in a name such as `BTCUSDT_PERP`, `UNITTEST_BTC-1m` or `gemini_BTCUSD_1min`."""
     stem = path.name.split(".")[0]
     whole = bar_columns.symbol_of(stem)
     if whole:

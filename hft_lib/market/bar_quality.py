@@ -40,10 +40,11 @@ def _inspect_values(file: BarFile, tally: FlawTally) -> None:
     low_high = (bars.high < bars.low) | (bars.close > bars.high) | (bars.close < bars.low)
     outside = low_high | (bars.open > bars.high) | (bars.open < bars.low)
     _add_rows(file, "NAN", missing, "a price or the volume is no finite number", tally)
-    _add_rows(file, "PRICE", priced & (prices <= 0.0).any(axis=0), "a price is not positive", tally)
+    positive = np.min(prices, axis=0) > 0.0
+    _add_rows(file, "PRICE", priced & np.logical_not(positive), "a price is not positive", tally)
     _add_rows(file, "RANGE", priced & outside, "open or close outside low to high", tally)
-    _add_rows(file, "VOLUME", bars.volume < 0.0, "the volume is negative", tally)
-    _add_rows(file, "ZERO_VOLUME", bars.volume == 0.0, "nothing was traded", tally)
+    _add_rows(file, "VOLUME", np.less(bars.volume, 0.0), "the volume is negative", tally)
+    _add_rows(file, "ZERO_VOLUME", np.equal(bars.volume, 0.0), "nothing was traded", tally)
 
 
 def _add_rows(file: BarFile, reason: str, wrong: Rows, detail: str, tally: FlawTally) -> None:
@@ -74,7 +75,9 @@ def _inspect_names(file: BarFile, tally: FlawTally) -> None:
 
 def _inspect_step(file: BarFile, step_ns: int, tally: FlawTally) -> None:
     if file.named_step_ns is not None and file.named_step_ns != step_ns:
-        detail = f"the name says {file.named_step_ns // 10**9} s a bar, the rows {step_ns / 1e9:g} s"
+        detail = (
+            f"the name says {file.named_step_ns // 10**9} s a bar, the rows {step_ns / 1e9:g} s"
+        )
         _add_all(file, "MISLABELLED", detail, tally)
 
 
@@ -92,7 +95,8 @@ def _inspect_rounding(file: BarFile, name: str, times: Times, tally: FlawTally) 
     if len(times) < 2 or len(distinct) >= DISTINCT_SHARE_MIN * len(times):
         return False
     quantum_s = math.gcd(*distinct.tolist()) / 1e9
-    detail = f"column {name} has {len(distinct)} times for {len(times)} rows, multiples of {quantum_s:g} s"
+    rows = f"{len(distinct)} times for {len(times)} rows"
+    detail = f"column {name} has {rows}, multiples of {quantum_s:g} s"
     start, end = int(distinct[0]), int(distinct[-1])
     tally.add("ROUNDED_TIME", file.symbol, start, end, len(times) - len(distinct), detail)
     return True
@@ -108,7 +112,9 @@ def _inspect_order(file: BarFile, tally: FlawTally) -> Times:
     latest = np.maximum.accumulate(times)
     for row in np.flatnonzero(times < latest).tolist():
         late_s = int(latest[row] - times[row]) / 1e9
-        tally.add("DISORDER", file.symbol, int(times[row]), detail=f"{late_s:g} s behind a row before")
+        tally.add(
+            "DISORDER", file.symbol, int(times[row]), detail=f"{late_s:g} s behind a row before"
+        )
     distinct, often = np.unique(times, return_counts=True)
     for time, count in zip(distinct[often > 1].tolist(), often[often > 1].tolist()):
         detail = _repetition(file.bars, time)
@@ -131,7 +137,9 @@ def _inspect_gaps(file: BarFile, times: Times, step_ns: int, tally: FlawTally) -
         missing = max(round(int(steps[row]) / step_ns) - 1, 1)
         first = int(times[row]) + step_ns
         last = max(int(times[row + 1]) - step_ns, first)
-        tally.add("GAP", file.symbol, first, last, missing, f"{missing} bars of {step_ns / 1e9:g} s")
+        tally.add(
+            "GAP", file.symbol, first, last, missing, f"{missing} bars of {step_ns / 1e9:g} s"
+        )
 
 
 def _inspect_grid(file: BarFile, times: Times, step_ns: int, tally: FlawTally) -> None:

@@ -2,7 +2,8 @@
 
     time = open time + step,   bid, ask = close -/+ close * spread / 2,   sizes = the bar's volume
 
-`step` is the commonest time between two rows. A bar is known only at its close, so that is when its quote comes.
+`step` is the commonest time between two rows. A bar is known only at its close, so that is when its
+quote comes.
 """
 
 import re
@@ -32,7 +33,20 @@ DECIMALS_MAX = 8
 TIME_NAMES = ("ts", "timestamp", "open_time", "time", "datetime", "date")
 PRICE_NAMES = ("open", "high", "low", "close")
 # Longest first: BTCFDUSD ends in USD too.
-QUOTE_CURRENCIES = ("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USDP", "DAI", "USD", "EUR", "GBP", "TRY", "BRL")
+QUOTE_CURRENCIES = (
+    "FDUSD",
+    "USDT",
+    "USDC",
+    "BUSD",
+    "TUSD",
+    "USDP",
+    "DAI",
+    "USD",
+    "EUR",
+    "GBP",
+    "TRY",
+    "BRL",
+)
 QUOTE_COINS = ("BTC", "ETH", "BNB")
 
 
@@ -48,7 +62,10 @@ class Bars(msgspec.Struct):
 
 
 def symbol_of(name: str) -> str | None:
-    """The symbol that a file's name means: `BTCUSDT` is BTC/USDT, `BTCUSDT_PERP` its perpetual; None if unclear."""
+    """The symbol that a file's name means, or None.
+
+    `BTCUSDT` is BTC/USDT, `BTCUSDT_PERP` its perpetual BTC/USDT:USDT.
+    """
     found = re.fullmatch(r"([A-Z0-9]{4,})(_PERP)?", name)
     if not found:
         return None
@@ -62,13 +79,16 @@ def symbol_of(name: str) -> str | None:
 def bar_source(
     path: Path, symbol: str | None = None, spread_bps: float = SPREAD_BPS_DEFAULT
 ) -> Source:
-    """The quotes of the Parquet bar file at `path`, whose name says the symbol unless `symbol` does.
+    """The quotes of the Parquet bar file at `path`; its name says the symbol unless `symbol` does.
 
-    `spread_bps` is the full spread in basis points. Raises DataError for a file that is no bar file.
+    `spread_bps` is the full spread in basis points. Raises DataError for a file that is no bar
+    file.
     """
     symbol = symbol or symbol_of(path.stem)
     if symbol is None:
-        raise DataError(f"{path.name} does not name its symbol as BTCUSDT or BTCUSDT_PERP do: say SYMBOL=FILE")
+        raise DataError(
+            f"{path.name} does not name its symbol as BTCUSDT or BTCUSDT_PERP do: say SYMBOL=FILE"
+        )
     file = open_parquet(path)
     time_name = _columns(file.schema_arrow, path)["open_ns"]
     step_ns, first_ns = _step_and_first(file, time_name, path)
@@ -88,7 +108,10 @@ def bar_source(
 
 
 def read_bars(path: Path, batch_rows: int = BATCH_ROWS) -> Iterator[Bars]:
-    """Yield the rows of the Parquet bar file at `path`, some at a time; raises DataError for a file that is none."""
+    """Yield the rows of the Parquet bar file at `path`, `batch_rows` at a time.
+
+    Raises DataError for a file that is none.
+    """
     file = open_parquet(path)
     columns = _columns(file.schema_arrow, path)
     try:
@@ -99,7 +122,10 @@ def read_bars(path: Path, batch_rows: int = BATCH_ROWS) -> Iterator[Bars]:
 
 
 def to_bars(batch: pa.RecordBatch | pa.Table, columns: dict[str, str], path: Path) -> Bars:
-    """The chosen `columns` (field of Bars to column) of `batch` as arrays; raises DataError where one is no number."""
+    """The chosen `columns` (field of Bars to column) of `batch` as arrays.
+
+    Raises DataError where one holds no numbers.
+    """
     fields: dict[str, Any] = {"open_ns": to_times(batch.column(columns["open_ns"]), path)}
     for field, name in columns.items():
         if field != "open_ns":
@@ -108,7 +134,7 @@ def to_bars(batch: pa.RecordBatch | pa.Table, columns: dict[str, str], path: Pat
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
-    """Open a Parquet file; raises DataError with one sentence where it is none, half written, or empty."""
+    """Open a Parquet file; raises DataError where it is none, half written, or empty."""
     if not path.is_file():
         raise DataError(f"{path} is not a file")
     try:
@@ -122,11 +148,16 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def columns_of(names: list[str], path: Path) -> dict[str, str]:
-    """Which column holds each field of Bars, whatever the case; raises DataError naming the one that is missing."""
+    """Which column holds each field of Bars, whatever the case of its name.
+
+    Raises DataError naming the one that is missing.
+    """
     known = {name.strip().lower().replace(" ", "_"): name for name in reversed(names)}
     time = next((known[name] for name in TIME_NAMES if name in known), None)
     if time is None:
-        raise DataError(f"{path.name} has no column of times ({', '.join(TIME_NAMES)}), only {names[:8]}")
+        raise DataError(
+            f"{path.name} has no column of times ({', '.join(TIME_NAMES)}), only {names[:8]}"
+        )
     columns = {"open_ns": time}
     for field in (*PRICE_NAMES, "volume"):
         if field not in known:
@@ -140,29 +171,37 @@ def _columns(schema: pa.Schema, path: Path) -> dict[str, str]:
 
 
 def to_times(column: pa.Array | pa.ChunkedArray, path: Path) -> Times:
-    """Times in ns of a column of timestamps, or of numbers whose size tells their unit (s, ms, us or ns)."""
+    """Times in ns of a column of timestamps, or of numbers whose size tells their unit."""
     if column.null_count:
         raise DataError(f"{path.name} has {column.null_count} rows without a time")
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        ns: Times = column.cast(pa.timestamp("ns", getattr(kind, "tz", None))).cast(pa.int64()).to_numpy()
-        return ns
+        stamps: Times = (
+            column.cast(pa.timestamp("ns", getattr(kind, "tz", None))).cast(pa.int64()).to_numpy()
+        )
+        return stamps
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise DataError(f"{path.name} has times of type {kind}, not numbers or timestamps")
-    values = column.to_numpy()
+    values: npt.NDArray[Any] = column.to_numpy()
     if not np.isfinite(values).all():
         raise DataError(f"{path.name} has rows without a time")
-    if not len(values):
-        return values.astype(np.int64)
     unit = unit_ns(values)
-    whole = np.floor(values)  # a double holds no ns since 1970, so whole units and the rest are scaled apart
-    return whole.astype(np.int64) * unit + np.rint((values - whole) * unit).astype(np.int64)
+    if np.issubdtype(values.dtype, np.integer):
+        whole_ns: Times = values.astype(np.int64) * unit
+        return whole_ns
+    whole = np.floor(values)  # no double holds the ns since 1970: whole units and the rest apart
+    rest_ns = np.rint((values - whole) * unit).astype(np.int64)
+    ns: Times = whole.astype(np.int64) * unit + rest_ns
+    return ns
 
 
 def unit_ns(times: npt.NDArray[Any]) -> int:
-    """The unit, in ns, of times since 1970 as large as these: read as s, ms, us or ns they lie before the year 5138."""
-    largest = float(np.max(np.abs(times)))
-    return next((unit for limit, unit in ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3)) if largest < limit), 1)
+    """The unit, in ns, of times since 1970: the coarsest that puts them before the year 5138."""
+    largest = float(np.max(np.abs(times), initial=0.0))
+    return next(
+        (unit for limit, unit in ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3)) if largest < limit),
+        1,
+    )
 
 
 def _to_floats(column: pa.Array | pa.ChunkedArray, name: str, path: Path) -> Vector:
@@ -216,7 +255,7 @@ def grid_of(values: Vector) -> float:
 
 
 def _quotes(path: Path, symbol: str, step_ns: int, spread_bps: float) -> Iterator[Quote]:
-    """Each row's quote, in the rows' order: `time_ns` never goes back, `exchange_time_ns` is the bar's own close."""
+    """Each row's quote, in order: `time_ns` never goes back, the other time is the bar's."""
     latest_ns = -(2**63)
     half = spread_bps * 0.5e-4
     for bars in read_bars(path):

@@ -1,8 +1,9 @@
-"""Recorded Binance WebSocket lines, `<receive ns> <JSON>`, plain or gzip: spot and USD-margined futures.
+"""Recorded Binance WebSocket lines, `<receive ns> <JSON>`: spot and USD-margined futures.
 
-The payloads tell the market: a futures depth has `pu`, its trade `X`, its bookTicker `e`; `ps` is COIN-margined and
-refused, because its sizes are contracts. The REST depth snapshot is a line without `stream`; the local book starts
-from it as Binance documents: deltas that came before it are held, those it already contains are dropped.
+The payloads tell the market: a futures depth has `pu`, its trade `X`, its bookTicker `e`; `ps` is
+COIN-margined and refused, because its sizes are contracts. The REST depth snapshot is a line
+without `stream`; the local book starts from it as Binance documents: deltas that came before it are
+held, those it already contains are dropped.
 """
 
 import gzip
@@ -56,7 +57,7 @@ class Payload(msgspec.Struct, gc=False):
 
 
 class Line(msgspec.Struct, gc=False):
-    """A combined stream's wrapping; `data` is absent from a snapshot and from a single stream's message."""
+    """A combined stream's wrapping; a snapshot and a single stream's message have none."""
 
     stream: str = ""
     data: Payload | None = None
@@ -75,10 +76,10 @@ _decode_payload = msgspec.json.Decoder(Payload).decode
 
 
 def websocket_source(path: Path, symbol: str | None = None) -> Source:
-    """The quotes, trades and depth of the recording at `path`; `symbol` overrides what the payloads say.
+    """The quotes, trades and depth of the recording at `path`; its payloads say the symbol.
 
-    Raises DataError for a file without a usable line, of COIN-margined contracts, or of two symbols under one
-    `symbol`. A line that cannot be read is counted in the source's flaws.
+    Raises DataError for a file without a usable line, of COIN-margined contracts, or of two symbols
+    under one `symbol`. A line that cannot be read is counted in the source's flaws.
     """
     instruments, first_ns = _probe(path, symbol)
 
@@ -94,7 +95,7 @@ def websocket_source(path: Path, symbol: str | None = None) -> Source:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a plain or gzip file; raises DataError where there is none or the file is cut short."""
+    """Yield the lines of a plain or gzip file; raises DataError where it is cut short."""
     if not path.is_file():
         raise DataError(f"{path} is not a file")
     with open_plain_or_gzip(path) as file:
@@ -113,7 +114,7 @@ def open_plain_or_gzip(path: Path) -> BinaryIO:
 
 
 def parse(line: bytes) -> tuple[int, Payload]:
-    """The receive time in ns and the payload of a line; raises ValueError for a line that is neither."""
+    """The receive time in ns and the payload of a line; raises ValueError for another line."""
     time, _, text = line.partition(b" ")
     time_ns = int(time)
     if not 0 < time_ns < 2**63:
@@ -123,13 +124,16 @@ def parse(line: bytes) -> tuple[int, Payload]:
 
 
 def symbol_of(payload: Payload) -> str | None:
-    """The symbol of a message, `BASE/QUOTE` or `BASE/QUOTE:QUOTE`; None for a snapshot, which does not name it.
+    """The symbol of a message, `BASE/QUOTE` or `BASE/QUOTE:QUOTE`; None where it has none.
 
-    Raises DataError for a COIN-margined contract, ValueError for a name without a known quote currency.
+    Raises DataError for a COIN-margined contract, ValueError for a name without a known quote
+    currency.
     """
     name = payload.s or payload.symbol
     if payload.ps or payload.pair or name.endswith("_PERP"):
-        raise DataError(f"{name} is a COIN-margined contract, whose sizes are contracts, not base units")
+        raise DataError(
+            f"{name} is a COIN-margined contract, whose sizes are contracts, not base units"
+        )
     if not name:
         return None
     for quote in QUOTE_CURRENCIES + QUOTE_COINS:
@@ -179,7 +183,9 @@ def _probe(path: Path, symbol: str | None) -> tuple[list[Instrument], int]:
         raise DataError(f"{path} has no Binance message in its first {lines} lines")
     if symbol is not None and len(facts) > 1:
         raise DataError(f"{path} holds {', '.join(sorted(facts))}, so it cannot all be {symbol}")
-    return [_instrument(symbol or name, fact, first_ns) for name, fact in sorted(facts.items())], first_ns
+    return [
+        _instrument(symbol or name, fact, first_ns) for name, fact in sorted(facts.items())
+    ], first_ns
 
 
 def _learn(facts: _Facts, time_ns: int, payload: Payload) -> None:
@@ -201,7 +207,9 @@ def _decimals(number: str) -> int:
 def _instrument(symbol: str, facts: _Facts, time_ns: int) -> Instrument:
     gaps = sorted(facts.gaps_ns)
     cadence_ns = max(gaps[len(gaps) // 2] if gaps else 0, CADENCE_NS_MIN)
-    price_tick, quantity_step = float(f"1e-{facts.price_decimals}"), float(f"1e-{facts.size_decimals}")
+    price_tick, quantity_step = float(f"1e-{facts.price_decimals}"), float(
+        f"1e-{facts.size_decimals}"
+    )
     return instrument_of(symbol, time_ns, price_tick, quantity_step, cadence_ns)
 
 
@@ -269,7 +277,7 @@ class _Recording:
     def _snapshot(
         self, symbol: str, payload: Payload, exchange_time_ns: int
     ) -> Iterable[MarketEvent]:
-        """The book, and after it the held deltas that it does not contain, at the snapshot's receive time."""
+        """The book, and at the same time the held deltas that it does not contain."""
         last_id = payload.lastUpdateId
         bids, asks = _levels(payload.bids), _levels(payload.asks)
         book = Depth(self._now_ns, exchange_time_ns, symbol, True, 0, last_id, 0, bids, asks)
@@ -294,9 +302,7 @@ class _Recording:
         self, reason: str, count: int, detail: str, symbol: str = "", continues: bool = False
     ) -> None:
         name = symbol or "~".join(self._symbols)
-        self.flaws.add(
-            reason, name, self._now_ns, count=count, detail=detail, continues=continues
-        )
+        self.flaws.add(reason, name, self._now_ns, count=count, detail=detail, continues=continues)
 
 
 def _quote(time_ns: int, exchange_time_ns: int, symbol: str, payload: Payload) -> Quote:

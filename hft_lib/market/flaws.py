@@ -1,15 +1,18 @@
-"""What is wrong with market data, told as runs: consecutive like flaws are one entry with a count."""
+"""What is wrong with market data, in runs: consecutive like flaws are one entry with a count."""
 
 from collections.abc import Iterable
 
 import msgspec
 import numpy as np
 
-RUNS_MAX = 1_000  # entries a reason and symbol; the flaws beyond are one entry more, so that a report stays bounded
+RUNS_MAX = 1_000  # a reason and symbol; what is beyond is one entry more: a report is bounded
 
 
 class FlawRun(msgspec.Struct, frozen=True):
-    """`count` like flaws of `symbol` between `start` and `end` (ISO 8601 UTC); for a gap, what is missing."""
+    """`count` like flaws of `symbol` between `start` and `end`, ISO 8601 in UTC.
+
+    For a gap, `count` is how many are missing, from the first to the last of them.
+    """
 
     reason: str
     symbol: str
@@ -70,7 +73,7 @@ def counts(runs: Iterable[FlawRun]) -> dict[str, int]:
 
 def iso(time_ns: int) -> str:
     """`time_ns` as ISO 8601 in UTC, with as many decimals as it needs in threes."""
-    for unit, length in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
-        if time_ns % length == 0:
-            return f"{np.datetime64(time_ns // length, unit)}Z"
-    return f"{np.datetime64(time_ns, 'ns')}Z"
+    text = str(np.datetime64(time_ns, "ns"))
+    while text.endswith("000"):
+        text = text[:-3]
+    return text.removesuffix(".") + "Z"

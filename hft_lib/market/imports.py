@@ -1,4 +1,4 @@
-"""From files of any form to one tape: each file is a source of events in time order, and the sources are merged."""
+"""From files of any form to one tape: each is a source of events, and the sources are merged."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from hft_lib.market.tape import Tape, TapeWriter
 
 
 class Source(msgspec.Struct):
-    """One file: its instruments, at the time of its first event; its events, read anew at each call; its flaws.
+    """One file: its instruments at its first time, its events, read anew at each call, its flaws.
 
     `flaws` is complete once `events` has run to its end.
     """
@@ -30,13 +30,15 @@ def import_sources(
     out: Path | str,
     note: dict[str, Any],
     progress: Callable[[int], None] | None = None,
+    replace: bool = False,
 ) -> tuple[Tape, list[FlawRun]]:
-    """Write the events of `sources`, merged, as a tape at `out`; also returns what was wrong with the files.
+    """Write the events of `sources`, merged, as a tape at `out`; also tells the files' flaws.
 
-    The order of `sources` does not matter. `note` goes into the manifest; `progress` is told the rows written.
+    The order of `sources` does not matter. `note` goes into the manifest; `progress` is told the
+    rows written.
     """
     ordered = sorted(sources, key=lambda source: (source.instruments[0].symbol, source.first_ns))
-    with TapeWriter(out, note) as tape:
+    with TapeWriter(out, note, replace) as tape:
         tape.write(_opening(ordered))
         tape.write(merge(source.events() for source in ordered), progress)
     flaws = [flaw for source in ordered for flaw in source.flaws.runs()]
@@ -59,10 +61,10 @@ def _opening(sources: Sequence[Source]) -> list[Instrument]:
 def instrument_of(
     symbol: str, time_ns: int, price_tick: float, quantity_step: float, cadence_ns: int
 ) -> Instrument:
-    """An instrument with Binance's ordinary fees: a perpetual (`BASE/QUOTE:QUOTE`) can be shorted, a spot cannot.
+    """An instrument with Binance's ordinary fees; only a perpetual can be shorted.
 
-    Files of market data say nothing of fees or filters; regular users pay 0.1 % on spot, and 0.02 % as maker and
-    0.05 % as taker on USDT-margined perpetuals.
+    Files of market data say nothing of fees or filters; regular users pay 0.1 % on spot, and 0.02 %
+    as maker and 0.05 % as taker on USDT-margined perpetuals.
     """
     perpetual = ":" in symbol
     return Instrument(

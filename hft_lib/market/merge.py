@@ -1,7 +1,8 @@
 """Putting events into the one order that everything downstream sees.
 
-Several sources become one stream by time, then symbol. A tape becomes a feed: the last event of one time ends the
-moment (`more` is false), time passes at each UTC midnight before anything at or past it, and once at the end.
+Several sources become one stream by time, then symbol. A tape becomes a feed: the last event of one
+time ends the moment (`more` is false), time passes at each UTC midnight before anything at or past
+it, and once at the end.
 """
 
 import heapq
@@ -24,7 +25,7 @@ def _order(event: MarketEvent) -> tuple[int, str]:
 
 
 def merge(sources: Iterable[Iterable[MarketEvent]]) -> Iterator[MarketEvent]:
-    """Yield the events of sources that are each in time order, by time, then symbol; one event a source in memory.
+    """Yield the events of sources that are each in time order, by time, then symbol.
 
     The order of `sources` decides only between equal times of one symbol.
     """
@@ -39,9 +40,10 @@ def feed_events(
 ) -> Iterator[MarketEvent | TimePassed]:
     """Yield what a feed brings of the tape's window start_ns <= time < end_ns.
 
-    Every event but the last of one time carries `more`. A window that opens after the tape's start begins with the
-    instruments in force, at `start_ns`. `TimePassed` comes at each midnight after the first event, and at the end:
-    at `end_ns`, or at the last event where the tape ends first. Nothing comes of a window without events.
+    Every event but the last of one time carries `more`. A window that opens after the tape's start
+    begins with the instruments in force, at `start_ns`. `TimePassed` comes at each midnight after
+    the first event, and at the end: at `end_ns`, or at the last event where the tape ends first.
+    Nothing comes of a window without events.
     """
     chosen = None if symbols is None else set(symbols)
     midnight_ns = last_ns = None
@@ -112,7 +114,7 @@ def _with_next_time(
 
 
 def _without_idle_time(batch: pa.RecordBatch, last_ns: int | None) -> tuple[pa.RecordBatch, int]:
-    """Leave out each `TimePassed` at the time of the row before it: that time has come, and a moment is not cut in two."""
+    """Leave out each `TimePassed` at the time of the row before: it would cut a moment in two."""
     times: npt.NDArray[np.int64] = batch.column("time_ns").to_numpy()
     names, codes = tape_columns.dictionary(batch.column("kind"))
     if TimePassed.__name__ in names:

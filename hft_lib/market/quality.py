@@ -1,22 +1,23 @@
 """What is wrong with market data at rest: a tape, or a bar file (Parquet, CSV or freqtrade's JSON).
 
-A tape is judged event by event with the rules by which ingestion rejects. A bar file is judged as a whole; its flaws:
+A tape is judged event by event with the rules by which ingestion rejects. A bar file is judged as a
+whole; its flaws:
 
-    NEWEST_FIRST  DISORDER  DUPLICATE  GAP  OFF_GRID   the order and completeness of its times
-    ROUNDED_TIME  MISLABELLED                          times coarser than the step; a name or unit that the rows deny
-    NAN  PRICE  RANGE  VOLUME  ZERO_VOLUME             values that cannot be, or that nothing was traded at
+    NEWEST_FIRST DISORDER DUPLICATE GAP OFF_GRID   the order and completeness of its times
+    ROUNDED_TIME MISLABELLED                       times too coarse; a name or unit that is untrue
+    NAN PRICE RANGE VOLUME ZERO_VOLUME             values that cannot be; no trade behind a bar
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from hft_lib.events import Instrument, MarketEvent, Quote, TimePassed
-from hft_lib.market import bar_files, bar_quality, cleaning
+from hft_lib.market import bar_files, bar_quality, cleaning, tape_columns
 from hft_lib.market.flaws import FlawRun, FlawTally, iso
-from hft_lib.market.tape import DataError, Tape
+from hft_lib.market.tape import Tape
+from hft_lib.market.tape_manifest import RowHash
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def check(path: Path | str) -> Report:
-    """Find what is wrong with the tape or bar file at `path`; raises DataError where it cannot be read at all."""
+    """Find what is wrong with the tape or bar file at `path`; raises DataError if unreadable."""
     path = Path(path)
     if path.is_dir():
         return check_tape(Tape.open(path))
@@ -47,36 +48,36 @@ def check_bars(path: Path) -> Report:
 
 
 def check_tape(tape: Tape) -> Report:
-    """Find what ingestion would reject or tell of a tape, and whether its rows still hash to what it says."""
+    """Find what ingestion would reject or tell of a tape, and whether its rows are those hashed."""
     tally = FlawTally()
-    for event, flaws, last_quote_ns, repeated in _inspected(tape):
+    measured = RowHash()
+    instruments = tape.instruments()
+    for event, flaws, last_quote_ns, repeated in _inspected(tape, measured):
         for flaw in flaws:
             if flaw.reason == "GAP" and isinstance(event, Quote):
-                _add_gap(tally, event, last_quote_ns, tape.instruments().get(event.symbol))
+                _add_gap(tally, event, last_quote_ns, instruments.get(event.symbol))
             else:
-                tally.add(
-                    flaw.reason,
-                    event.symbol,
-                    event.time_ns,
-                    detail=flaw.detail,
-                    continues=flaw.reason in repeated,
-                )
-    for symbol in sorted(set(tape.symbols) - set(tape.instruments())):
+                again = flaw.reason in repeated
+                symbol, detail = event.symbol, flaw.detail
+                tally.add(flaw.reason, symbol, event.time_ns, detail=detail, continues=again)
+    for symbol in sorted(set(tape.symbols) - set(instruments)):
         tally.add("NO_INSTRUMENT", symbol, tape.start_ns, tape.end_ns)
-    measured = tape.measured_sha256()
-    if measured != tape.sha256:
-        detail = f"the rows hash to {measured}, the manifest says {tape.sha256}"
+    if measured.hexdigest() != tape.sha256:
+        detail = f"the rows hash to {measured.hexdigest()}, the manifest says {tape.sha256}"
         tally.add("HASH", "~".join(tape.symbols), tape.start_ns, tape.end_ns, tape.rows, detail)
     return Report("tape", tape.rows, iso(tape.start_ns), iso(tape.end_ns), tally.runs())
 
 
 def _inspected(
-    tape: Tape,
+    tape: Tape, measured: RowHash
 ) -> Iterator[tuple[MarketEvent, tuple[cleaning.Flaw, ...], int, set[str]]]:
-    """Each flawed event with its flaws, its symbol's last quote time, and the reasons of the symbol's event before."""
+    """Each flawed event, its flaws, its symbol's last quote time and the reasons just before.
+
+    Every event of the tape is given to `measured`.
+    """
     states = {symbol: cleaning.SymbolState(symbol) for symbol in tape.symbols}
     before: dict[str, set[str]] = {symbol: set() for symbol in tape.symbols}
-    for event in tape.events():
+    for event in _measured(tape, measured):
         if isinstance(event, TimePassed):
             continue
         symbol = event.symbol
@@ -90,10 +91,17 @@ def _inspected(
             before[symbol] = set()
 
 
+def _measured(tape: Tape, measured: RowHash) -> Iterator[MarketEvent | TimePassed]:
+    for batch in tape.batches():
+        events = tape_columns.to_events(batch)
+        measured.update(events)
+        yield from events
+
+
 def _add_gap(
     tally: FlawTally, quote: Quote, last_quote_ns: int, instrument: Instrument | None
 ) -> None:
-    """A silence of a regular series is as many missing quotes; of an irregular one it is one silence."""
+    """A silence of a regular series is so many missing quotes; of an irregular one, one silence."""
     silence_ns = quote.time_ns - last_quote_ns
     missing = 1
     if instrument is not None and instrument.cadence_ns >= cleaning.REGULAR_CADENCE_NS:

@@ -1,10 +1,11 @@
-"""A tape: a directory of market events in time order, with a manifest that says what they are and hashes them.
+"""A tape: a directory of market events in time order, and a manifest that tells and hashes them.
 
-    DIR/tape.json            the manifest
-    DIR/events-00000.parquet, events-00001.parquet, ...    one schema for all kinds (`tape_columns.SCHEMA`)
+    DIR/tape.json                     the manifest (`tape_manifest.Manifest`)
+    DIR/events-00000.parquet, ...     one schema for all kinds of event (`tape_columns.SCHEMA`)
 
-`tape_sha256` is the hash of the rows in canonical order: by time, symbol, kind, then all else. It does not depend on
-the order of imported files, on how the rows are cut into files, or on the version of Parquet.
+`tape_sha256` is the hash of the rows in canonical order: by time, symbol, kind, then all else. It
+does not depend on the order of imported files, on how the rows are cut into files, or on the
+version of Parquet.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,14 @@ import pyarrow.parquet as pq
 from hft_lib.events import Instrument, MarketEvent, TimePassed
 from hft_lib.market import tape_columns
 from hft_lib.market.tape_columns import TEXT
-from hft_lib.market.tape_manifest import DataError, Manifest, RowHash, TapeError, is_tape, read_manifest
+from hft_lib.market.tape_manifest import (
+    DataError,
+    Manifest,
+    RowHash,
+    TapeError,
+    is_tape,
+    read_manifest,
+)
 from hft_lib.market.tape_writer import TapeWriter
 
 __all__ = ["DataError", "Manifest", "Tape", "TapeError", "TapeWriter", "is_tape"]
@@ -28,7 +36,7 @@ BATCH_ROWS = 8_192  # events alive at a time in a reader
 
 
 class Tape:
-    """An opened tape; `Tape.open` has found its manifest and files whole, `events` streams them in flat memory."""
+    """An opened tape, found whole; `events` streams it in flat memory."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
@@ -46,7 +54,8 @@ class Tape:
                 raise TapeError(f"{path / file.name} does not have the columns of a tape")
             if parquet.metadata.num_rows != file.rows:
                 raise TapeError(
-                    f"{path / file.name} has {parquet.metadata.num_rows} rows, its manifest says {file.rows}"
+                    f"{path / file.name} has {parquet.metadata.num_rows} rows,"
+                    f" its manifest says {file.rows}"
                 )
         return cls(path, manifest)
 
@@ -90,7 +99,8 @@ class Tape:
     ) -> Iterator[MarketEvent | TimePassed]:
         """Yield the events of start_ns <= time < end_ns, of `symbols` (None: all), as they came.
 
-        `more` is false on all of them; `merge.feed_events` sets it. Raises TapeError where the data are broken.
+        `more` is false on all of them; `merge.feed_events` sets it. Raises TapeError where the data
+        are broken.
         """
         for batch in self.batches(start_ns, end_ns, symbols):
             yield from tape_columns.to_events(batch)
@@ -101,7 +111,7 @@ class Tape:
         end_ns: int | None = None,
         symbols: Iterable[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the same rows as `events` in columns, a few thousand rows at a time, text dictionary-encoded."""
+        """Yield the rows of `events` in columns, some at a time, text dictionary-encoded."""
         columns = tape_columns.columns_of(self.manifest.rows_by_kind)
         wanted = None if symbols is None else pa.array(sorted({*symbols}), pa.string())
         for batch in self._groups(columns, start_ns, end_ns):
@@ -126,7 +136,7 @@ class Tape:
         }
 
     def windows(self, silence_ns_max: int) -> list[tuple[int, int]]:
-        """First and last times of the stretches that no silence longer than `silence_ns_max` interrupts."""
+        """First and last times of the stretches without a silence longer than `silence_ns_max`."""
         found: list[tuple[int, int]] = []
         start = last = self.start_ns
         for batch in self._groups(["time_ns"], None, None):
@@ -153,7 +163,7 @@ class Tape:
         end_ns: int | None,
         filled: str | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Batches of the row groups that overlap the window, and where column `filled` is not all null."""
+        """Batches of the row groups that overlap the window and have a value in column `filled`."""
         for file in self.manifest.files:
             parquet = _open_parquet(self.path / file.name)
             for group in range(parquet.metadata.num_row_groups):
@@ -196,6 +206,8 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path, read_dictionary=TEXT, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise TapeError(f"{path} is missing") from error
+    except KeyError as error:  # a text column to be read as a dictionary is not there
+        raise TapeError(f"{path} does not have the columns of a tape") from error
     except (OSError, pa.ArrowException) as error:
         raise TapeError(f"{path} is no whole Parquet file: {_one_line(error)}") from error
 

@@ -1,13 +1,15 @@
-"""How events lie in columns: one schema for every kind of event, a column null where its kind has no such field.
+"""How events lie in columns: one schema for all kinds, null where a kind has no such field.
 
-A field's column has the field's name, with two exceptions: an instrument's `kind` is `instrument_kind`, because `kind`
-names the event, and the levels of `Depth` are four lists. `more` is not stored: it follows from the times.
+A field's column has the field's name, with two exceptions: an instrument's `kind` is
+`instrument_kind`, because `kind` names the event, and the levels of `Depth` are four lists. `more`
+is not stored: it follows from the times.
 """
 
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,27 +18,43 @@ from hft_lib.events import Depth, Funding, Instrument, Mark, MarketEvent, Quote,
 
 SCHEMA_VERSION = 1
 
-KINDS: dict[str, type] = {
+KINDS: dict[str, type[msgspec.Struct]] = {
     kind.__name__: kind for kind in (Instrument, Quote, Trade, Depth, Funding, Mark, TimePassed)
 }
 
+_INT, _FLOAT, _TEXT, _LIST = pa.int64(), pa.float64(), pa.string(), pa.list_(pa.float64())
 _TYPES: dict[str, pa.DataType] = {
-    **dict.fromkeys(("time_ns",), pa.int64()),
-    **dict.fromkeys(("kind", "symbol"), pa.string()),
-    **dict.fromkeys(("exchange_time_ns",), pa.int64()),
-    **dict.fromkeys(("bid", "bid_size", "ask", "ask_size"), pa.float64()),
-    **dict.fromkeys(("update_id",), pa.int64()),
-    **dict.fromkeys(("price", "size"), pa.float64()),
-    **dict.fromkeys(("side",), pa.string()),
-    **dict.fromkeys(("trade_id",), pa.int64()),
-    **dict.fromkeys(("rate",), pa.float64()),
-    **dict.fromkeys(("snapshot",), pa.bool_()),
-    **dict.fromkeys(("first_id", "last_id", "previous_id"), pa.int64()),
-    **dict.fromkeys(("bid_prices", "bid_sizes", "ask_prices", "ask_sizes"), pa.list_(pa.float64())),
-    **dict.fromkeys(("instrument_kind", "short"), pa.string()),
-    **dict.fromkeys(("borrow_rate_annual", "taker_fee_rate", "maker_fee_rate"), pa.float64()),
-    **dict.fromkeys(("price_tick", "quantity_step", "notional_min_quote"), pa.float64()),
-    **dict.fromkeys(("cadence_ns",), pa.int64()),
+    "time_ns": _INT,
+    "kind": _TEXT,
+    "symbol": _TEXT,
+    "exchange_time_ns": _INT,
+    "bid": _FLOAT,
+    "bid_size": _FLOAT,
+    "ask": _FLOAT,
+    "ask_size": _FLOAT,
+    "update_id": _INT,
+    "price": _FLOAT,
+    "size": _FLOAT,
+    "side": _TEXT,
+    "trade_id": _INT,
+    "rate": _FLOAT,
+    "snapshot": pa.bool_(),
+    "first_id": _INT,
+    "last_id": _INT,
+    "previous_id": _INT,
+    "bid_prices": _LIST,
+    "bid_sizes": _LIST,
+    "ask_prices": _LIST,
+    "ask_sizes": _LIST,
+    "instrument_kind": _TEXT,
+    "short": _TEXT,
+    "borrow_rate_annual": _FLOAT,
+    "taker_fee_rate": _FLOAT,
+    "maker_fee_rate": _FLOAT,
+    "price_tick": _FLOAT,
+    "quantity_step": _FLOAT,
+    "notional_min_quote": _FLOAT,
+    "cadence_ns": _INT,
 }
 SCHEMA = pa.schema([pa.field(name, kind) for name, kind in _TYPES.items()])
 TEXT = [name for name, kind in _TYPES.items() if kind == pa.string()]
@@ -54,8 +72,8 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return pa.list_(kind.value_type) if pa.types.is_list(kind) else kind
 
 
-def _fields(kind: type) -> tuple[str, ...]:
-    return tuple(name for name in kind.__struct_fields__ if name != "more")  # type: ignore[attr-defined]
+def _fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(name for name in kind.__struct_fields__ if name != "more")
 
 
 def _column(kind: type, field: str) -> str:
@@ -66,7 +84,7 @@ _FIELDS = {kind: _fields(kind) for kind in KINDS.values()}
 
 
 def columns_of(kinds: Iterable[str]) -> list[str]:
-    """The columns that events of `kinds` fill, in the schema's order; `kind` and `time_ns` always."""
+    """The columns that events of `kinds` fill, in the schema's order, and those of every row."""
     used = {"kind", "time_ns", "symbol"}
     for kind in (KINDS[name] for name in kinds):
         for field in _FIELDS[kind]:
@@ -144,7 +162,10 @@ class _Column:
 def to_events(
     batch: pa.RecordBatch, more: npt.NDArray[np.bool_] | None = None
 ) -> list[MarketEvent | TimePassed]:
-    """Build the events of `batch` (text columns dictionary-encoded) in its order, with `more` (rows,) as given."""
+    """Build the events of `batch` in its order, with `more` (rows,) as given.
+
+    Its text columns are dictionary-encoded.
+    """
     names, codes = dictionary(batch.column("kind"))
     present = np.unique(codes).tolist()
     if more is None:
@@ -175,7 +196,7 @@ def _values(batch: pa.RecordBatch, kind: type, field: str) -> list[Any]:
     column = batch.column(_column(kind, field))
     if pa.types.is_dictionary(column.type):
         names, codes = dictionary(column)
-        return np.array(names, object)[codes].tolist()  # type: ignore[no-any-return]
+        return np.array(names, object)[codes].tolist()
     # Zero-copy of a column with a null raises: a row without a field of its kind is a broken tape.
     values: list[Any] = column.to_numpy(
         zero_copy_only=not pa.types.is_boolean(column.type)

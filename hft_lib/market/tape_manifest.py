@@ -17,7 +17,7 @@ MANIFEST = "tape.json"
 
 
 class DataError(ValueError):
-    """Market data cannot be read as what they should be; the text is one sentence with the rule and the value."""
+    """Market data cannot be read as what they should be; the text is one sentence."""
 
 
 class TapeError(DataError):
@@ -32,7 +32,10 @@ class TapeFile(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a tape says of itself; `end_ns` is the time of the last row, `source` says where the rows came from."""
+    """What a tape says of itself.
+
+    `end_ns` is the time of the last row, `source` says where the rows came from.
+    """
 
     schema_version: int
     tape_sha256: str
@@ -51,7 +54,7 @@ def is_tape(path: Path | str) -> bool:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of the tape at `path`; raises TapeError where there is none that this program reads."""
+    """The manifest of the tape at `path`; raises TapeError where there is none to be read."""
     if not path.is_dir():
         raise TapeError(f"{path} is not a tape: a tape is a directory with {MANIFEST}")
     if not is_tape(path):
@@ -62,13 +65,17 @@ def read_manifest(path: Path) -> Manifest:
         raise TapeError(f"{path / MANIFEST} is not the manifest of a tape: {error}") from error
     if manifest.schema_version != SCHEMA_VERSION:
         raise TapeError(
-            f"{path} has schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}"
+            f"{path} has schema version {manifest.schema_version},"
+            f" this program reads {SCHEMA_VERSION}"
         )
     return manifest
 
 
 class RowHash:
-    """The hash of events in canonical order, fed in time order: only those of one time are sorted together."""
+    """The hash of events in canonical order.
+
+    They are fed in time order, so only those of one time are held and sorted.
+    """
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()

@@ -30,10 +30,11 @@ FILE_ROWS_MAX = 20_000_000
 
 
 class TapeWriter:
-    """Write events, in time order, to a tape at `path`: whole when the block ends well, else nothing is left.
+    """Write events to a tape at `path`: whole when the block ends well, else nothing is left.
 
-    The rows go to a hidden sibling directory, which takes its name at the end. `path` may be an empty directory; an
-    old tape there is replaced only with `replace`. Raises TapeError for a taken path, no event, or time going back.
+    The rows go to a hidden sibling directory, which takes its name at the end. `path` may be an
+    empty directory; an old tape there is replaced only with `replace`. Raises TapeError for a taken
+    path, no event, or time going back.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class TapeWriter:
 
     @property
     def directory(self) -> Path:
-        """Where the tape grows: a file put here becomes part of the directory, and vanishes with it."""
+        """Where the tape grows: a file put here goes or stays with it."""
         return self._partial
 
     def write(
@@ -90,7 +91,7 @@ class TapeWriter:
         events: Iterable[MarketEvent | TimePassed],
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        """Append `events`; `progress` is told the number of rows of each group when it is on disk."""
+        """Append `events`; `progress` is told the rows of each group that is on disk."""
         pending = self._pending
         last_ns = self._last_ns
         for event in events:
@@ -148,7 +149,8 @@ class TapeWriter:
             _sync(self._partial / name)
 
     def _close_file_quietly(self) -> None:
-        # The footer of a file that is thrown away need not fit on a full disk; the first error is the one to see.
+        # A full disk has no room for the footer of a file that is thrown away anyway; the error
+        # that ended the block is the one to be seen.
         with contextlib.suppress(OSError, pa.ArrowException):
             if self._file is not None:
                 self._file.close()

@@ -1,1 +1,4 @@
-"""The three models of a pair: Kalman filter, GARCH and changepoints; in each Params, State, step, run, log_likelihood."""
+"""The three models of a pair: Kalman filter, GARCH, changepoints.
+
+Each has Params, State, start, step, run and log_likelihood, in that order.
+"""

@@ -2,11 +2,13 @@
 
     e_t     = innovation_t - mean
     h_{t+1} = omega + alpha e_t^2 + beta h_t
-    z_t     = e_t / sqrt(h_t),     z_t ~ N(0, 1) or Student's t with dof degrees of freedom scaled to unit variance
+    z_t     = e_t / sqrt(h_t),     z_t ~ N(0, 1) or Student's t with dof degrees of freedom scaled
+    to unit variance
 
-h_t: variance of innovation t forecast at t-1, squared log units; z: the standardised innovation. An interval without
-an observation has the expected square in place of the square: h <- omega + (alpha + beta) h.
-Bollerslev (1986), Generalized autoregressive conditional heteroskedasticity; for t Bollerslev (1987).
+h_t: variance of innovation t forecast at t-1, squared log units; z: the standardised innovation. An
+interval without an observation has the expected square in place of the square: h <- omega + (alpha
++ beta) h. Bollerslev (1986), Generalized autoregressive conditional heteroskedasticity; for t
+Bollerslev (1987).
 """
 
 import math
@@ -28,12 +30,16 @@ Params = np.dtype([(name, np.float64) for name in GarchParameters.__struct_field
 State = np.dtype(
     [
         ("variance", np.float64),  # forecast variance of the next innovation
-        ("standardised", np.float64),  # last innovation less its mean, over its forecast standard deviation
+        (
+            "standardised",
+            np.float64,
+        ),  # last innovation less its mean, over its forecast standard deviation
         ("steps", np.int64),  # grid intervals seen
     ]
 )
 
-# What `run` returns for each observation: the variance forecast before it, and it standardised by that.
+# What `run` returns for each observation: the variance forecast before it, and it standardised by
+# that.
 Track = np.dtype([("variance", np.float64), ("standardised", np.float64)])
 
 # Larger deviations count as this: their squares would leave the range of a float64.
@@ -65,8 +71,8 @@ def start(params: Any, state: Any) -> None:
 def drift(variance: float, omega: float, persistence: float, steps: int) -> float:
     """The variance expected after `steps` intervals without an observation.
 
-    The map h -> omega + persistence h is doubled, so that a gap of days costs a few steps, and nothing is divided by
-    1 - persistence.
+    The map h -> omega + persistence h is doubled, so that a gap of days costs a few steps, and
+    nothing is divided by 1 - persistence.
     """
     offset, slope = omega, persistence
     while steps > 0:
@@ -108,16 +114,20 @@ def step_slots(params: Rows, states: Rows, live: Counts, innovations: Vector, st
 
 @kernel
 def forecast_variance(params: Any, state: Any, horizon_steps: int) -> float:
-    """Expected variance of the innovation `horizon_steps` ahead: 1 is the next. Squared log units."""
+    """Expected variance, squared log units, of the innovation `horizon_steps` ahead (1: next)."""
     return drift(state.variance, params.omega, params.alpha + params.beta, horizon_steps - 1)
 
 
 def run(
-    params: Rows, innovations: npt.ArrayLike, steps: npt.ArrayLike | None = None, state: Rows | None = None
+    params: Rows,
+    innovations: npt.ArrayLike,
+    steps: npt.ArrayLike | None = None,
+    state: Rows | None = None,
 ) -> Rows:
-    """Forecast the variance of each innovation (time,) before it is seen, from the prior; returns `Track` rows.
+    """Forecast each innovation's variance before it is seen; returns `Track` rows (time,).
 
-    With `state` (one row) it goes on from there and leaves the last state in it. Bit for bit what `step` does.
+    With `state` (one row) it goes on from there and leaves the last state in it. Bit for bit what
+    `step` does.
     """
     one_row("params", params, Params)
     values = vector("innovations", innovations)
@@ -144,7 +154,9 @@ def _run(params: Rows, states: Rows, innovations: Vector, steps: Counts, track: 
         track[t].variance = h
         h = (p.omega + p.alpha * (e * e)) + p.beta * h
         seen += steps[t]
-    for t in range(size):  # apart, because square roots and divisions are independent from step to step
+    for t in range(
+        size
+    ):  # apart, because square roots and divisions are independent from step to step
         track[t].standardised = deviation(innovations[t], p.mean) / math.sqrt(track[t].variance)
     state.variance, state.standardised, state.steps = h, track[size - 1].standardised, seen
 
@@ -152,8 +164,9 @@ def _run(params: Rows, states: Rows, innovations: Vector, steps: Counts, track: 
 def presample_variance(innovations: Vector, mean: float, convention: str) -> float:
     """The variance, and squared deviation, taken to have been before the sample.
 
-    `sample`: the mean square over the sample (Fiorentini, Calzolari and Panattoni 1996). `backcast`: the first 75
-    squares weighted by powers of 0.94, the latest lightest (the `arch` package's default).
+    `sample`: the mean square over the sample (Fiorentini, Calzolari and Panattoni 1996).
+    `backcast`: the first 75 squares weighted by powers of 0.94, the latest lightest (the `arch`
+    package's default).
     """
     if convention not in ("sample", "backcast"):
         raise ValueError(f"presample convention must be sample or backcast, was {convention}")
@@ -172,8 +185,10 @@ def _mean_square(innovations: Vector, mean: float, backcast: bool) -> float:
     return total / weights
 
 
-def log_likelihood(params: Rows, innovations: npt.ArrayLike, steps: npt.ArrayLike | None = None) -> float:
-    """Log density, in nats, of `innovations` (time,), the first having the variance `variance_prior`."""
+def log_likelihood(
+    params: Rows, innovations: npt.ArrayLike, steps: npt.ArrayLike | None = None
+) -> float:
+    """Log density, in nats, of `innovations` (time,), the first of variance `variance_prior`."""
     one_row("params", params, Params)
     values = vector("innovations", innovations)
     return _log_likelihood(params, values, intervals(steps, values.size))
@@ -189,7 +204,9 @@ def _log_likelihood(params: Rows, innovations: Vector, steps: Counts) -> float:
             h = drift(h, p.omega, p.alpha + p.beta, steps[t] - 1)
         e = deviation(innovations[t], p.mean)
         square = e * e
-        total += log(h) + (square / h if normal else (p.dof + 1.0) * log(1.0 + square / (h * (p.dof - 2.0))))
+        total += log(h) + (
+            square / h if normal else (p.dof + 1.0) * log(1.0 + square / (h * (p.dof - 2.0)))
+        )
         h = (p.omega + p.alpha * square) + p.beta * h
     constant = _LOG_TWO_PI if normal else -2.0 * t_log_scale(p.dof)
     return -0.5 * (innovations.shape[0] * constant + total)

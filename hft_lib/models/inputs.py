@@ -10,8 +10,8 @@ Counts = npt.NDArray[np.int64]
 
 
 def vector(name: str, values: npt.ArrayLike, length: int | None = None) -> Vector:
-    """`values` as a contiguous float64 array (time,), finite throughout; ValueError names the rule and the value."""
-    array: Vector = np.ascontiguousarray(values, dtype=np.float64)
+    """`values` as a contiguous finite float64 array (time,), or ValueError with rule and value."""
+    array: Vector = np.asarray(values, dtype=np.float64, order="C")
     if array.ndim != 1:
         raise ValueError(f"{name} must have one dimension, had shape {array.shape}")
     if length is not None and array.size != length:
@@ -24,7 +24,7 @@ def vector(name: str, values: npt.ArrayLike, length: int | None = None) -> Vecto
 
 
 def intervals(steps: npt.ArrayLike | None, length: int) -> Counts:
-    """Grid intervals before each observation as int64 (time,), each at least 1; None is one interval each."""
+    """Grid intervals before each observation, int64 (time,), at least 1; None is one each."""
     if steps is None:
         return np.ones(length, dtype=np.int64)
     array: Counts = np.ascontiguousarray(steps, dtype=np.int64)

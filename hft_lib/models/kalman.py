@@ -1,20 +1,23 @@
-"""Kalman filter of a pair: log Y against log X with an intercept and a hedge ratio that walk at random.
+"""Kalman filter of a pair: log Y against log X with an intercept and a hedge ratio that walk at
+random.
 
     a_t = a_{t-1} + w_t,    w_t ~ N(0, intercept_drift_var * n_t)
     b_t = b_{t-1} + u_t,    u_t ~ N(0, hedge_drift_var * n_t)
     y_t = a_t + b_t x_t + v_t,   v_t ~ N(0, noise_var)
 
-y, x: log prices; a: intercept, b: hedge ratio (d log Y / d log X); n_t: whole grid intervals since the last
-observation. P is the covariance of (a, b), D its determinant, r the noise variance, e the innovation:
+y, x: log prices; a: intercept, b: hedge ratio (d log Y / d log X); n_t: whole grid intervals since
+the last observation. P is the covariance of (a, b), D its determinant, r the noise variance, e the
+innovation:
 
     predict   D += qb Paa + qa Pbb + qa qb,   Paa += qa,   Pbb += qb
-    forecast  e = y - a - b x,   c = Pab + x Pbb,   T = D + c^2 + r Pbb,   innovation variance S = T / Pbb
-    update    (a, b) += e (D + Pab c, c Pbb) / T
+    forecast  e = y - a - b x,   c = Pab + x Pbb,   T = D + c^2 + r Pbb,   innovation variance S = T
+    / Pbb update    (a, b) += e (D + Pab c, c Pbb) / T
               (Paa, Pab, Pbb, D) <- (x^2 D + r Paa, r Pab - x D, D + r Pbb, r D) Pbb / T
 
-Carrying D leaves no subtraction on the diagonal, so P stays positive; and S as (D + c^2) / Pbb + r cannot cancel
-below r, as x^2 Pbb + 2 x Pab + Paa + r does for log prices near 11, where a and b are all but collinear.
-Durbin & Koopman (2012), Time Series Analysis by State Space Methods, sec. 4.3, with D substituted.
+Carrying D leaves no subtraction on the diagonal, so P stays positive; and S as (D + c^2) / Pbb + r
+cannot cancel below r, as x^2 Pbb + 2 x Pab + Paa + r does for log prices near 11, where a and b are
+all but collinear. Durbin & Koopman (2012), Time Series Analysis by State Space Methods, sec. 4.3,
+with D substituted.
 """
 
 from typing import Any
@@ -45,7 +48,8 @@ State = np.dtype(
     ]
 )
 
-# What `run` returns for each observation: the innovation against the forecast, the state after the update.
+# What `run` returns for each observation: the innovation against the forecast, the state after the
+# update.
 Track = np.dtype(
     [
         ("innovation", np.float64),
@@ -88,11 +92,22 @@ def start(params: Any, state: Any) -> None:
 
 @kernel
 def advance(
-    a: float, b: float, paa: float, pab: float, pbb: float, d: float, qa: float, qb: float, r: float, y: float, x: float
+    a: float,
+    b: float,
+    paa: float,
+    pab: float,
+    pbb: float,
+    d: float,
+    qa: float,
+    qb: float,
+    r: float,
+    y: float,
+    x: float,
 ) -> tuple[float, float, float, float, float, float, float, float]:
-    """The equations of the module on numbers: (a, b, Paa, Pab, Pbb, D, e, S) after one observation."""
+    """The equations above on numbers: (a, b, Paa, Pab, Pbb, D, e, S) after one observation."""
+    # This order, and two divisions rather than one, make the chain from step to step the shortest.
     pbb += qb
-    d = (d + qb * paa) + qa * pbb  # in this order, and the divisions below, for the shortest chain from step to step
+    d = (d + qb * paa) + qa * pbb
     paa += qa
     e = y - a - b * x
     c = pab + x * pbb
@@ -114,7 +129,7 @@ def advance(
 
 @kernel
 def step(params: Any, state: Any, y: float, x: float, steps: int) -> None:
-    """Predict one row of state over `steps` intervals, then learn from the log prices `y` and `x`."""
+    """Predict one row of state over `steps` intervals, then learn from log prices `y` and `x`."""
     (
         state.intercept,
         state.hedge_ratio,
@@ -155,9 +170,10 @@ def run(
     steps: npt.ArrayLike | None = None,
     state: Rows | None = None,
 ) -> Rows:
-    """Filter log prices `y`, `x` (time,), `steps` intervals apart, from the priors; returns `Track` rows (time,).
+    """Filter log prices `y`, `x` (time,), `steps` intervals apart; returns `Track` rows (time,).
 
-    With `state` (one row) it goes on from there and leaves the last state in it. Bit for bit what `step` does.
+    With `state` (one row) it goes on from there and leaves the last state in it. Bit for bit what
+    `step` does.
     """
     ys, xs, counts = _checked(params, y, x, steps)
     state = _started(params) if state is None else state
@@ -176,7 +192,9 @@ def _run(params: Rows, states: Rows, y: Vector, x: Vector, steps: Counts, track:
     seen = state.steps
     for t in range(y.shape[0]):
         n = steps[t]
-        a, b, paa, pab, pbb, d, e, s = advance(a, b, paa, pab, pbb, d, n * qa, n * qb, r, y[t], x[t])
+        a, b, paa, pab, pbb, d, e, s = advance(
+            a, b, paa, pab, pbb, d, n * qa, n * qb, r, y[t], x[t]
+        )
         seen += n
         track[t].innovation = e
         track[t].innovation_var = s
@@ -188,9 +206,15 @@ def _run(params: Rows, states: Rows, y: Vector, x: Vector, steps: Counts, track:
 
 
 def log_likelihood(
-    params: Rows, y: npt.ArrayLike, x: npt.ArrayLike, steps: npt.ArrayLike | None = None, skip: int = 0
+    params: Rows,
+    y: npt.ArrayLike,
+    x: npt.ArrayLike,
+    steps: npt.ArrayLike | None = None,
+    skip: int = 0,
 ) -> float:
-    """Log density, in nats, of `y[skip:]` given `x` and `y[:skip]`; skip 2 leaves a diffuse prior's constants out."""
+    """Log density, in nats, of `y[skip:]` given `x` and `y[:skip]`; skip 2 leaves a diffuse prior's
+    constants out.
+    """
     ys, xs, counts = _checked(params, y, x, steps)
     return _log_likelihood(params, ys, xs, counts, skip)
 
@@ -204,7 +228,9 @@ def _log_likelihood(params: Rows, y: Vector, x: Vector, steps: Counts, skip: int
     squares, logs, product = 0.0, 0.0, 1.0
     for t in range(y.shape[0]):
         n = steps[t]
-        a, b, paa, pab, pbb, d, e, s = advance(a, b, paa, pab, pbb, d, n * qa, n * qb, r, y[t], x[t])
+        a, b, paa, pab, pbb, d, e, s = advance(
+            a, b, paa, pab, pbb, d, n * qa, n * qb, r, y[t], x[t]
+        )
         if t < skip:
             continue
         squares += e * e / s

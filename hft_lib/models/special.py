@@ -1,15 +1,16 @@
 """Exponential, logarithm and log-gamma of our own: the same bits on every machine.
 
-The C library's, numpy's and numba's versions differ in the last bit from machine to machine; these use only
-+ - * / and the bits of a float64, so that amd64 and arm64 agree. `exp` and `log` have no branches, so that loops
-over cells are vectorised. All three are within 2 ulp of the exact value.
+The C library's, numpy's and numba's versions differ in the last bit from machine to machine; these
+use only + - * / and the bits of a float64, so that amd64 and arm64 agree. `exp` and `log` have no
+branches, so that loops over cells are vectorised. All three are within 2 ulp of the exact value.
 
     exp(x)    = 2^k exp(r),        k = round(x / ln 2), r = x - k ln 2,   exp(r) = 1 + r + r^2 Q(r)
-    log(x)    = k ln 2 + log(1+f), x = 2^k (1+f), s = f / (2+f),          log(1+f) = 2 s + s^3 R(s^2)
-    lgamma(x) = (x - 1/2)(log x - 1) + c + sum_j B_2j / (2j (2j-1) x^(2j-1))     for x >= 8 (Stirling)
+    log(x)    = k ln 2 + log(1+f), x = 2^k (1+f), s = f / (2+f),          log(1+f) = 2 s + s^3
+    R(s^2) lgamma(x) = (x - 1/2)(log x - 1) + c + sum_j B_2j / (2j (2j-1) x^(2j-1))     for x >= 8
+    (Stirling)
 
-Below 8 lgamma is a polynomial about each zero (1 and 2) and lgamma(x+1) = lgamma(x) + log x. The coefficients are
-Chebyshev fits made with 60 digits.
+Below 8 lgamma is a polynomial about each zero (1 and 2) and lgamma(x+1) = lgamma(x) + log x. The
+coefficients are Chebyshev fits made with 60 digits.
 """
 
 import numpy as np
@@ -30,13 +31,13 @@ _STIRLING_CONSTANT = 0.4189385332046727  # (log(2 pi) - 1) / 2
 
 
 @kernel
-def _bits(x: float) -> int:
-    return np.float64(x).view(np.uint64)  # type: ignore[return-value]
+def _bits(x: float) -> np.uint64:
+    return np.float64(x).view(np.uint64)
 
 
 @kernel
-def _from_bits(bits: int) -> float:
-    return np.uint64(bits).view(np.float64)  # type: ignore[return-value]
+def _from_bits(bits: np.uint64) -> float:
+    return np.uint64(bits).view(np.float64)
 
 
 @kernel
@@ -62,7 +63,8 @@ def exp(x: float) -> float:
     series = series * r + 0.16666666666666666
     series = series * r + 0.5
     power = 1.0 + (r + (((high - r) - low) + r * r * series))
-    # 2^k in two factors, so that subnormal results are rounded once; unsigned shifts, which vectors have.
+    # 2^k in two factors, so that subnormal results are rounded once; unsigned shifts, which vectors
+    # have.
     biased = _bits(shifted) - _ROUND_BITS + np.uint64(2046)
     half = biased >> np.uint64(1)
     return power * _from_bits(half << np.uint64(52)) * _from_bits((biased - half) << np.uint64(52))
@@ -70,10 +72,14 @@ def exp(x: float) -> float:
 
 @kernel
 def log_parts(x: float) -> tuple[float, float]:
-    """The natural logarithm of a positive finite `x` as a head and a small tail; the tail holds the head's rounding."""
+    """The natural logarithm of a positive finite `x` as a head and a small tail; the tail holds the
+    head's rounding.
+    """
     subnormal = x < _NORMAL_MIN
     scaled = _bits(x * _TWO_54 if subnormal else x)
-    biased = (scaled + (_ONE_BITS - _SQRT_HALF_BITS)) >> np.uint64(52)  # k + 1023, for 1 + f from sqrt(1/2) to sqrt(2)
+    biased = (scaled + (_ONE_BITS - _SQRT_HALF_BITS)) >> np.uint64(
+        52
+    )  # k + 1023, for 1 + f from sqrt(1/2) to sqrt(2)
     f = _from_bits((scaled + _ONE_BITS) - (biased << np.uint64(52))) - 1.0
     k = (_from_bits(biased + _ROUND_BITS) - _ROUND) - 1023.0
     k = k - 54.0 if subnormal else k

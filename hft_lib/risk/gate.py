@@ -52,7 +52,17 @@ REASONS = (
     REDUCE_ONLY,
     NO_CAPITAL,
 ) = range(len(REASONS))
-REDUCE_ONLY_PASSES = (STALE, SPREAD, HALT, ORDER_NOTIONAL, POSITION, GROSS, LEVERAGE, DAILY_LOSS, DRAWDOWN)
+REDUCE_ONLY_PASSES = (
+    STALE,
+    SPREAD,
+    HALT,
+    ORDER_NOTIONAL,
+    POSITION,
+    GROSS,
+    LEVERAGE,
+    DAILY_LOSS,
+    DRAWDOWN,
+)
 
 Limits = np.dtype(
     [
@@ -124,9 +134,15 @@ def judge_risk(legs, account, limits, i, side, quantity):
         return GROSS
     if not gross <= limits.leverage_max * (capital + account.equity):
         return LEVERAGE
-    if account.locked == 1 or not account.equity - account.block_equity > -limits.daily_loss_max * capital:
+    if (
+        account.locked == 1
+        or not account.equity - account.block_equity > -limits.daily_loss_max * capital
+    ):
         return DAILY_LOSS
-    if account.locked == 2 or not account.equity_peak - account.equity < limits.drawdown_max * capital:
+    if (
+        account.locked == 2
+        or not account.equity_peak - account.equity < limits.drawdown_max * capital
+    ):
         return DRAWDOWN
     return APPROVED
 

@@ -139,7 +139,19 @@ def trade_slot(
     watch(account, legs, limits, desk.capital, time_ns)
     if not stale and time_ns >= account.warm_at_ns and hedge.live != 0:
         n = decide_slot(
-            account, legs, strategy, hedge, volatility, risk, desk.capital, log_y, log_x, time_ns, s, out, n
+            account,
+            legs,
+            strategy,
+            hedge,
+            volatility,
+            risk,
+            desk.capital,
+            log_y,
+            log_x,
+            time_ns,
+            s,
+            out,
+            n,
         )
     return work(
         legs, account, orders, limits, s, time_ns, stale, False,
@@ -186,7 +198,9 @@ def want(account, legs, y, x, purpose):
 
 
 @kernel
-def decide_slot(account, legs, strategy, hedge, volatility, risk, capital, log_y, log_x, time_ns, s, out, n):
+def decide_slot(
+    account, legs, strategy, hedge, volatility, risk, capital, log_y, log_x, time_ns, s, out, n
+):
     """Let a slot's strategy decide; returns the number of rows in `out`."""
     sd = volatility.spread_sd
     if not (sd > 0.0 and sd < np.inf and legs[Y].bid > 0.0 and legs[X].bid > 0.0):
@@ -247,8 +261,14 @@ def follow(terms, capital, twin, legs, orders, time_ns, row, out, n):
             capital.multiple = 0.0
     if twin.entered_at_ns == time_ns and capital.handing_over != 1:
         capital.multiple = 1.0
-        capital.whole_from_ns = max(capital.whole_from_ns, time_ns) if capital.handing_over == 2 else capital.whole_from_ns
-    late = capital.handing_over == 2 and time_ns - capital.handover_started_ns >= terms.handover_ns_max
+        capital.whole_from_ns = (
+            max(capital.whole_from_ns, time_ns)
+            if capital.handing_over == 2
+            else capital.whole_from_ns
+        )
+    late = (
+        capital.handing_over == 2 and time_ns - capital.handover_started_ns >= terms.handover_ns_max
+    )
     if late or terms.flatten != 0:
         capital.multiple = 0.0
     if capital.locked == 0 and capital.handing_over != 1:

@@ -125,9 +125,7 @@ def observe_slots(params, states, horizons, live, volatilities, hedges, steps):
 def carry_slot(params, states, horizons, volatilities, slot):
     """Write a model's state as the row that the line carries."""
     row = volatilities[slot]
-    row.spread_sd = np.sqrt(
-        garch.forecast_variance(params[slot], states[slot], horizons[slot])
-    )
+    row.spread_sd = np.sqrt(garch.forecast_variance(params[slot], states[slot], horizons[slot]))
     row.variance_next = states[slot].variance
     row.standardised = states[slot].standardised
 

@@ -134,9 +134,7 @@ def complete(state: IngestionState, event: MarketEvent, facts: list[Event]) -> N
     """Close the moment for pairs whose own last event said that more would follow."""
     for pair in state.pairs.values():
         if pair.open_ns:
-            facts.append(
-                tick(pair, state.symbols[pair.y], state.symbols[pair.x], "", event, False)
-            )
+            facts.append(tick(pair, state.symbols[pair.y], state.symbols[pair.x], "", event, False))
 
 
 def refuse_unknown(state: IngestionState, event: MarketEvent) -> tuple[Event, ...]:

@@ -110,7 +110,21 @@ def work(legs, account, orders, limits, a, time_ns, stale, halted, latency_ns, r
     account.attempts += 1
     account.retry_at_ns = time_ns + RETRY_NS if account.attempts >= ATTEMPTS_MAX else time_ns
     for i in range(2):
-        n = send(legs, account, orders, limits, a, i, time_ns, stale, halted, latency_ns, response_ns, out, n)
+        n = send(
+            legs,
+            account,
+            orders,
+            limits,
+            a,
+            i,
+            time_ns,
+            stale,
+            halted,
+            latency_ns,
+            response_ns,
+            out,
+            n,
+        )
     return n
 
 
@@ -155,7 +169,9 @@ def give_up_opening(account, legs):
 
 
 @kernel
-def send(legs, account, orders, limits, a, i, time_ns, stale, halted, latency_ns, response_ns, out, n):
+def send(
+    legs, account, orders, limits, a, i, time_ns, stale, halted, latency_ns, response_ns, out, n
+):
     """Send leg `i`'s order of this round, if it has one that the gate approves."""
     side, quantity, reduces = round_order(legs, account, i)
     if quantity == 0.0:

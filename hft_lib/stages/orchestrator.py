@@ -152,11 +152,10 @@ def _pair(state: State, name: str) -> Pair | None:
 
 
 def _enthrone(now: Turn, event: Registered) -> None:
-    if now.pair.design is not None:
-        designs.check_names(now.pair.design.names, event.parameters)
     turn.seat(now, now.pair.slots[0], CHAMPION, slots.registered(event, 0))
     turn.record_given(now, "start", "the registry's champion")
     turn.point(now, now.pair.slots[0], Promoted)
+    now.pair.handed_over_ns = now.effective_ns  # an account that is flat has nothing to hand over
 
 
 def _observe(pair: Pair, champion: Slot, event: BlockClosed) -> None:
@@ -217,17 +216,17 @@ def _observe_gap(
     pair.gap_blocks = [block] if is_full else [*pair.gap_blocks, block]
 
 
-CONTROL: tuple[str, ...] = ("ingestion", "registry", "records")
-ORCHESTRATOR: Stage[State, LineConfig] = Stage(
+CONTROL: tuple[str, ...] = ("ingestion", "hft.registry", "hft.records")
+STAGE: Stage[State, LineConfig] = Stage(
     name="orchestrator",
     state_type=State,
     start=start,
     step=step,
     routes={
-        SlotAssigned: ("ingestion", "records"),
+        SlotAssigned: CONTROL,
         Promoted: CONTROL,
         RolledBack: CONTROL,
-        DecisionRecorded: ("records",),
+        DecisionRecorded: ("hft.records",),
         Decided: ("ingestion",),
     },
 )

@@ -131,9 +131,7 @@ def observe(state: RiskState, volatility: Volatility) -> tuple[Event, ...]:
             size,
         )
         pair.verdict = pair.risks.tobytes()
-    return (
-        RiskView(tick, volatility.hedges, volatility.volatilities, pair.verdict, pair.limits),
-    )
+    return (RiskView(tick, volatility.hedges, volatility.volatilities, pair.verdict, pair.limits),)
 
 
 def assign(pair: PairRisk, assigned: SlotAssigned) -> tuple[Event, ...]:

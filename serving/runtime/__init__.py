@@ -1,1 +1,1 @@
-"""The runtime: `serve` hosts a stage on a bus, `connect` joins a bus to the world; settings, journal, snapshots."""
+"""What hosts a stage: settings, host, journal, snapshots, health, metrics."""

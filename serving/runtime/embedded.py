@@ -18,7 +18,9 @@ from serving.runtime.host import Host, Sink, Snapshot, connect, serve
 from serving.runtime.journal import Journal, encode_fact, read, replace_file
 from serving.services import INBOXES, SERVICES
 
-SNAPSHOT_EVERY = 50_000  # facts of the edges: a restart steps through no more than these, a second or two
+SNAPSHOT_EVERY = (
+    50_000  # facts of the edges: a restart steps through no more than these, a second or two
+)
 
 
 class Diverged(Exception):
@@ -84,7 +86,9 @@ class EmbeddedLine:
                 made.popleft()  # the fact itself: it is in the journal
                 self.fed += log == "ingestion"
             elif not made or encode_fact(made.popleft()) != encode_fact((log, fact)):
-                raise Diverged(f"frame {index} of {self.journal.path} is not what the line makes of it")
+                raise Diverged(
+                    f"frame {index} of {self.journal.path} is not what the line makes of it"
+                )
         for log, fact in made:  # the crash came between a fact and what it led to
             self.journal.append(log, fact)
         self._bus.keep = self.journal.append

@@ -1,21 +1,17 @@
-"""EVOP as a stage, driven by days of made-up accounts: what it promotes, refuses, drops and takes back."""
+"""EVOP as a stage, driven by days of made-up accounts: what it promotes, refuses, takes back."""
 
 import math
-from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import pytest
 
 from hft_lib.events import (
-    AccountBlock,
-    BlockClosed,
     Decided,
     DecisionRecorded,
     Event,
     HandedOver,
     Promoted,
-    Registered,
     Resumed,
     RolledBack,
     SlotAssigned,
@@ -24,211 +20,30 @@ from hft_lib.events import (
 from hft_lib.evop.guards import Charge
 from hft_lib.evop.policy import DAY_NS, Policy
 from hft_lib.evop.record import is_equal, recompute
-from hft_lib.line import LineConfig, PairConfig
-from hft_lib.parameters import (
-    BocdParameters,
-    Evop,
-    GarchParameters,
-    KalmanParameters,
-    Limits,
-    Parameters,
-    StrategyParameters,
-    parameter_sha256,
-)
+from hft_lib.evop.slots import Test
+from hft_lib.parameters import Parameters, parameter_sha256
 from hft_lib.stage import restore, snapshot
-from hft_lib.stages.orchestrator import ORCHESTRATOR
-
-CAPITAL_QUOTE = 10_000.0
-START_NS = 19_000 * DAY_NS
-LIMITS = Limits(daily_loss_max=0.004)  # with a leg's cap of 0.05: L_max 0.005, a floor of 10 bp
-FLOOR_QUOTE = 10.0
-PAIR = "ETH/USDT~BTC/USDT"
-
-def parameters(entry_z: float) -> Parameters:
-    return Parameters(
-        grid_ms=60_000,
-        kalman=KalmanParameters(
-            intercept_drift_var=1e-9,
-            hedge_drift_var=1e-9,
-            noise_var=1e-6,
-            intercept_prior_mean=0.0,
-            intercept_prior_var=1.0,
-            hedge_prior_mean=1.0,
-            hedge_prior_var=0.1,
-        ),
-        garch=GarchParameters(mean=0.0, omega=1e-8, alpha=0.05, beta=0.9, variance_prior=1e-6),
-        bocd=BocdParameters(
-            hazard=0.001, prior_mean=0.0, prior_kappa=1.0, prior_alpha=1.0, prior_beta=1.0
-        ),
-        strategy=StrategyParameters(
-            entry_z=entry_z,
-            exit_z=0.5,
-            stop_z=6.0,
-            horizon_s=3600.0,
-            risk_fraction=0.001,
-            gross_fraction_max=0.05,
-            edge_cost_ratio_min=0.0,
-            warmup_s=3600.0,
-        ),
-    )
+from hft_lib.stages.orchestrator import STAGE
+from tests.hft_lib.evop.world import (
+    BETTER,
+    FLOOR_QUOTE,
+    PAIR,
+    START_NS,
+    World,
+    config,
+    decoded,
+    noise,
+    per_set,
+    registered,
+    turned_world,
+    world,
+)
 
 
-def registered(alias: str, entry_z: float, pair: str = PAIR, time_ns: int = START_NS) -> Registered:
-    params = parameters(entry_z)
-    return Registered(
-        time_ns=time_ns,
-        pair=pair,
-        alias=alias,
-        parameters=params,
-        parameters_sha256=parameter_sha256(params),
-        model_version=alias,
-        run_id="run-" + alias,
-        git_commit="c0ffee",
-        tape_sha256="7a9e",
-    )
-
-
-def config(*pairs: str, challengers_max: int = 4, units: dict[str, float] | None = None):
-    return LineConfig(
-        pairs=tuple(
-            PairConfig(
-                pair=pair,
-                capital_quote=CAPITAL_QUOTE,
-                limits=LIMITS,
-                evop=Evop(s0_quote=FLOOR_QUOTE, units=units or {}),
-            )
-            for pair in pairs or (PAIR,)
-        ),
-        grid_ms=60_000,
-        challengers_max=challengers_max,
-    )
-
-
-class World:
-    """The line round the orchestrator: it runs what is assigned and closes a block a day.
-
-    `gain(day, parameters)` is what a set earns on a day, in the quote currency.
-    """
-
-    def __init__(self, line: LineConfig, gain: Callable[[int, Parameters], float]) -> None:
-        self.line, self.gain = line, gain
-        self.state = ORCHESTRATOR.start(line)
-        self.facts: list[Event] = []
-        self.inbox: list[Event] = []
-        self.day = 0
-        self.running: dict[tuple[str, int], SlotAssigned] = {}
-        self.capital: dict[str, tuple[int, int]] = {}
-        self.live_gap = 0.0
-        self.alarm: Callable[[int], bool] = lambda day: False
-        self.flagged: Callable[[int], bool] = lambda day: False
-        self.volatility: Callable[[int], float] = lambda day: 0.01 * (1 + day % 7)
-        self.hand_over = True
-
-    def post(self, event: Event) -> tuple[Event, ...]:
-        self.inbox.append(event)
-        answer = ORCHESTRATOR.step(self.state, event)
-        self.facts.extend(answer)
-        for fact in answer:
-            if isinstance(fact, SlotAssigned):
-                self.running[fact.pair, fact.slot] = fact
-            elif isinstance(fact, Promoted | RolledBack):
-                self.capital[fact.pair] = (fact.slot, fact.effective_ns)
-                self._hand_over(fact)
-        return answer
-
-    def _hand_over(self, fact: Promoted | RolledBack) -> None:
-        if self.hand_over:
-            when_ns = fact.effective_ns + 3_600 * 10**9
-            args = (fact.slot, fact.generation, fact.effective_ns, 1.5, False)
-            self.post(HandedOver(when_ns, fact.pair, *args))
-
-    def run(self, days: int) -> "World":
-        for _ in range(days):
-            for pair in self.line.pairs:
-                self.post(self.block(pair.pair, self.day))
-            self.day += 1
-        return self
-
-    def block(self, pair: str, day: int) -> BlockClosed:
-        start_ns, end_ns = START_NS + day * DAY_NS, START_NS + (day + 1) * DAY_NS
-        accounts = [
-            self.account(f"slot-{slot}", slot, run, self.gain(day, run.parameters), start_ns)
-            for (name, slot), run in sorted(self.running.items())
-            if name == pair
-        ]
-        slot, moved_ns = self.capital.get(pair, (-1, 0))
-        if (pair, slot) in self.running:
-            run = self.running[pair, slot]
-            change = self.gain(day, run.parameters) - self.live_gap
-            accounts.append(self.account("capital", -1, run, change, start_ns))
-        return BlockClosed(
-            time_ns=end_ns,
-            pair=pair,
-            start_ns=start_ns,
-            end_ns=end_ns,
-            capital_slot=slot,
-            slots_version=0,
-            accounts=tuple(accounts),
-            alarm=self.alarm(day),
-            volatility_mean=self.volatility(day),
-            flagged=self.flagged(day),
-        )
-
-    def account(self, name: str, slot: int, run: SlotAssigned, change: float, start_ns: int):
-        return AccountBlock(
-            account=name,
-            slot=slot,
-            generation=run.generation,
-            equity_change_quote=change,
-            equity_quote=0.0,
-            fees_quote=0.1,
-            slippage_quote=0.1,
-            funding_quote=0.0,
-            borrow_quote=0.0,
-            turnover_quote=1000.0,
-            drawdown_quote=0.0,
-            active=True,
-            whole=run.effective_ns + run.warmup_s * 1e9 <= start_ns,
-        )
-
-    def records(self, *kinds: str) -> list[DecisionRecorded]:
-        made = [fact for fact in self.facts if isinstance(fact, DecisionRecorded)]
-        return [fact for fact in made if not kinds or fact.kind in kinds]
-
-    def of(self, kind: type) -> list:
-        return [fact for fact in self.facts if isinstance(fact, kind)]
-
-
-def noise(seed: int, day: int, entry_z: float) -> float:
-    """One set's own noise on a day, 10 quote units of sd, the same whenever it is asked."""
-    rng = np.random.default_rng((seed, day, round(entry_z * 1e6)))
-    return FLOOR_QUOTE * float(rng.standard_normal()) / math.sqrt(2.0)
-
-
-def world(gain: Callable[[int, Parameters], float], *aliases: tuple[str, float], **options) -> World:
-    made = World(config(**options), gain)
-    made.post(registered("champion", 2.0))
-    for alias, entry_z in aliases:
-        made.post(registered(alias, entry_z))
-    return made
-
-
-def per_set(gains: dict[float, float], seed: int | None = None):
-    """Each set, by its entry z, earns its gain a day, with noise of its own if there is a seed."""
-
-    def gain(day: int, params: Parameters) -> float:
-        entry_z = params.strategy.entry_z
-        extra = noise(seed, day, entry_z) if seed is not None else 0.0
-        return gains.get(entry_z, 0.0) + extra
-
-    return gain
-
-
-BETTER = per_set({1.5: 12.0}, seed=1)
-
-
-def decoded(fact: DecisionRecorded) -> dict:
-    return msgspec.json.decode(fact.record)
+def opened(made: World) -> Test:
+    test = made.state.pairs[0].test
+    assert test is not None
+    return test
 
 
 # --- the seats ---
@@ -286,7 +101,7 @@ def test_a_later_candidate_copies_the_champions_beliefs():
 
 def test_better_is_promoted_and_the_old_champion_kept_as_predecessor():
     made = world(BETTER, ("bold", 1.5)).run(90)
-    (start, promoted) = made.of(Promoted)
+    start, promoted = made.of(Promoted)
     assert (promoted.slot, promoted.model_version) == (1, "bold")
     (record,) = made.records("promote")
     assert promoted.decision_id == record.decision_id
@@ -301,7 +116,9 @@ def test_promotion_needs_the_minimum_sample_and_the_threshold():
     verdict = decoded(record)["verdict"]
     assert verdict["evidence"]["active"] == 20
     assert verdict["evidence"]["e"] >= 120.0
-    assert [decoded(refused)["verdict"]["evidence"]["e"] >= 120.0 for refused in made.records("refuse")]
+    assert [
+        decoded(refused)["verdict"]["evidence"]["e"] >= 120.0 for refused in made.records("refuse")
+    ]
 
 
 def test_equal_sets_expire_at_90_days_and_are_never_promoted():
@@ -363,7 +180,7 @@ def test_no_seventh_test_within_a_year():
 
 def test_evidence_begins_with_the_first_whole_block_after_the_test_begins():
     made = world(per_set({1.5: 1.0}), ("a", 1.5)).run(5)
-    blocks = made.state.pairs[0].test.blocks
+    blocks = opened(made).blocks
     assert [block.end_ns for block in blocks] == [START_NS + k * DAY_NS for k in (2, 3, 4, 5)]
 
 
@@ -373,9 +190,43 @@ def test_a_flagged_block_is_added_to_the_next_and_decides_nothing():
     answer = made.run(5).facts[-1:]
     assert [type(fact) for fact in answer] == [Decided]
     made.run(1)
-    changes = [block.change_quote for block in made.state.pairs[0].test.blocks]
+    changes = [block.change_quote for block in opened(made).blocks]
     assert changes == [1.0, 1.0, 3.0]
-    assert made.state.pairs[0].test.blocks[-1].cost_quote == pytest.approx(0.6)
+    assert opened(made).blocks[-1].cost_quote == pytest.approx(0.6)
+
+
+def test_a_flagged_day_that_was_not_whole_spoils_the_sum_with_the_next():
+    made = world(per_set({1.5: 1.0}), ("a", 1.5)).run(1)
+    made.running[PAIR, 1] = msgspec.structs.replace(made.running[PAIR, 1], warmup_s=2 * 86_400.0)
+    made.flagged = lambda day: day == 1
+    made.run(3)
+    assert [block.end_ns for block in opened(made).blocks] == [START_NS + 4 * DAY_NS]
+
+
+def test_a_test_opened_on_day_1_takes_no_block_of_a_slot_still_warming():
+    made = world(per_set({1.5: 1.0}), ("a", 1.5)).run(1)
+    made.running[PAIR, 1] = msgspec.structs.replace(made.running[PAIR, 1], warmup_s=2 * 86_400.0)
+    made.run(3)
+    assert [block.end_ns for block in opened(made).blocks] == [
+        START_NS + 3 * DAY_NS,
+        START_NS + 4 * DAY_NS,
+    ]
+
+
+def test_a_block_of_another_generation_is_no_evidence():
+    made = world(per_set({1.5: 1.0}), ("a", 1.5)).run(3)
+    made.running[PAIR, 1] = msgspec.structs.replace(made.running[PAIR, 1], generation=9)
+    before = len(opened(made).blocks)
+    made.run(3)
+    assert len(opened(made).blocks) == before
+
+
+def test_a_block_in_which_the_capital_followed_another_slot_is_no_evidence():
+    made = world(per_set({1.5: 1.0}), ("a", 1.5)).run(3)
+    made.capital[PAIR] = (1, 0)
+    before = len(opened(made).blocks)
+    made.run(3)
+    assert len(opened(made).blocks) == before
 
 
 def test_a_refusal_is_written_once_a_reason():
@@ -386,7 +237,9 @@ def test_a_refusal_is_written_once_a_reason():
     assert len(reasons) == len(set(reasons))
     assert any("changepoint" in reason for reason in reasons)
     (promoted,) = made.records("promote")
-    assert decoded(promoted)["case"]["time_ns"] == START_NS + 43 * DAY_NS  # 3 d after the last alarm
+    assert (
+        decoded(promoted)["case"]["time_ns"] == START_NS + 43 * DAY_NS
+    )  # 3 d after the last alarm
 
 
 def test_after_a_promotion_the_next_evidence_is_against_the_new_champion():
@@ -394,22 +247,13 @@ def test_after_a_promotion_the_next_evidence_is_against_the_new_champion():
     while len(made.of(Promoted)) < 2:
         made.run(1)
     promoted = made.run(3).of(Promoted)[1]
-    test = made.state.pairs[0].test
-    assert test is not None and test.slot == 2
+    test = opened(made)
+    assert test.slot == 2
     assert all(block.end_ns - DAY_NS >= promoted.effective_ns for block in test.blocks)
     assert test.blocks[0].end_ns - DAY_NS == promoted.effective_ns - 5 * 10**9 + DAY_NS
 
 
 # --- back ---
-
-
-def turned_world() -> World:
-    """A set that is better until it has the capital, and worse from then on."""
-
-    def gain(day: int, params: Parameters) -> float:
-        return (20.0 if day < 21 else -14.0) * (params.strategy.entry_z == 1.5)
-
-    return world(gain, ("turncoat", 1.5), ("other", 1.4))
 
 
 def test_a_champion_that_turns_is_rolled_back_and_the_pair_of_sets_barred():
@@ -429,13 +273,13 @@ def test_a_barred_set_gets_no_test_until_its_bar_ends():
     made = turned_world().run(80)
     made.post(registered("turncoat", 1.5, time_ns=START_NS + 80 * DAY_NS))
     until_ns = max(made.state.pairs[0].barred.values())
-    made.run(150)
+    made.run(60)
     begun = [
         decoded(record)["case"]["began_ns"]
         for record in made.records("test")
         if decoded(record)["challenger"]["model_version"] == "turncoat"
     ]
-    assert len(begun) == 2 and begun[1] >= until_ns
+    assert begun[1:] == [until_ns] and until_ns > START_NS + 100 * DAY_NS
 
 
 def test_a_hard_loss_rolls_back_before_the_e_process_may():
@@ -466,6 +310,7 @@ def test_a_live_gap_freezes_promotions_and_voids_the_test_until_resumed():
     assert made.state.pairs[0].test is None
     made.live_gap = 0.0
     (thaw,) = made.post(Resumed(START_NS + 60 * DAY_NS, "", "ada", "fills refitted"))
+    assert isinstance(thaw, DecisionRecorded)
     assert (decoded(thaw)["operator"], decoded(thaw)["reason_given"]) == ("ada", "fills refitted")
     made.run(60)
     assert [fact.model_version for fact in made.of(Promoted)] == ["champion", "bold"]
@@ -478,12 +323,21 @@ def test_a_hand_over_closes_the_decision_with_its_cost():
     assert last["reason"] == f"closes {made.of(Promoted)[-1].decision_id}"
 
 
-def test_the_gap_is_not_counted_before_the_hand_over():
-    made = World(config(), per_set({}))
-    made.hand_over, made.live_gap = False, 50.0
-    made.post(registered("champion", 2.0))
-    made.run(40)
-    assert not made.records("freeze")
+def test_after_a_promotion_the_gap_is_not_counted_before_the_hand_over():
+    made = world(BETTER, ("bold", 1.5))
+    made.hand_over = False
+    while len(made.of(Promoted)) < 2:
+        made.run(1)
+    made.live_gap = 50.0
+    made.run(30)
+    assert not made.records("freeze") and not made.state.pairs[0].gap_blocks
+    promoted = made.of(Promoted)[1]
+    when_ns = START_NS + made.day * DAY_NS + DAY_NS // 2
+    made.post(HandedOver(when_ns, PAIR, promoted.slot, promoted.generation, when_ns, 0.0, False))
+    made.run(1)
+    assert not made.state.pairs[0].gap_blocks  # the day of the hand-over is not whole
+    made.run(30)
+    assert len(made.records("freeze")) == 1
 
 
 # --- the design ---
@@ -494,7 +348,11 @@ UNITS = {"strategy.entry_z": 0.3, "strategy.risk_fraction": 0.5}
 def hill(day: int, params: Parameters) -> float:
     """Earns more the lower the entry, with noise common to all and a little of each set's own."""
     common = FLOOR_QUOTE * float(np.random.default_rng((5, day)).standard_normal())
-    return 30.0 * (2.0 - params.strategy.entry_z) + common + 0.2 * noise(7, day, params.strategy.entry_z)
+    return (
+        30.0 * (2.0 - params.strategy.entry_z)
+        + common
+        + 0.2 * noise(7, day, params.strategy.entry_z)
+    )
 
 
 def test_explorers_stand_at_the_radius_along_the_axes_first():
@@ -532,9 +390,8 @@ def test_candidates_come_before_generated_sets_and_explorers_leave_a_row_for_the
 
 
 def test_an_unknown_unit_is_refused_with_its_name():
-    made = World(config(units={"strategy.nonsense": 1.0}), per_set({}))
     with pytest.raises(ValueError, match="strategy.nonsense"):
-        made.post(registered("champion", 2.0))
+        STAGE.start(config(units={"strategy.nonsense": 1.0}))
 
 
 # --- the stage ---
@@ -558,7 +415,7 @@ def test_a_block_that_comes_twice_decides_once():
 
 def test_every_fact_has_a_route():
     made = turned_world().run(80)
-    assert {type(fact) for fact in made.facts} <= set(ORCHESTRATOR.routes)
+    assert {type(fact) for fact in made.facts} <= set(STAGE.routes)
 
 
 def test_facts_it_has_no_use_for_change_nothing_but_the_offset():
@@ -570,14 +427,15 @@ def test_facts_it_has_no_use_for_change_nothing_but_the_offset():
 @pytest.mark.parametrize("units", [None, UNITS], ids=["candidates", "design"])
 def test_restart_equals_uninterrupted_at_every_event(units):
     made = world(hill, ("bold", 1.5), ("shy", 2.5), units=units).run(100)
-    state, facts = ORCHESTRATOR.start(config(units=units)), []
+    facts: list[Event] = []
+    straight: list[Event] = []
+    state = STAGE.start(config(units=units))
     for event in made.inbox:
-        state = restore(ORCHESTRATOR, snapshot(state))
-        facts.extend(ORCHESTRATOR.step(state, event))
-    # the world posts hand-overs while it reads an answer, so the order of facts is the inbox's
-    again, straight = ORCHESTRATOR.start(config(units=units)), []
+        state = restore(STAGE, snapshot(state))
+        facts.extend(STAGE.step(state, event))
+    again = STAGE.start(config(units=units))
     for event in made.inbox:
-        straight.extend(ORCHESTRATOR.step(again, event))
+        straight.extend(STAGE.step(again, event))
     assert facts == straight
     assert snapshot(state) == snapshot(again)
     assert len(made.of(Promoted)) > 1
@@ -624,11 +482,12 @@ def test_with_two_pairs_a_test_is_charged_half():
 @pytest.mark.parametrize("order", [PAIRS, PAIRS[::-1]], ids=["in order", "reversed"])
 def test_the_last_test_of_the_budget_goes_to_the_first_pair_whatever_comes_first(order):
     made = two_pairs(0.05)
-    made.state.charges = [Charge(START_NS, "OLD/USDT~X/USDT", 1.0 / 0.045)]  # 0.005: room for one of 1/240
+    made.state.charges = [
+        Charge(START_NS, "OLD/USDT~X/USDT", 1.0 / 0.045)
+    ]  # 0.005: room for one of 1/240
     for pair in order:
         made.post(made.block(pair, 0))
     for pair in order:
         made.post(made.block(pair, 1))
     tested = [decoded(record)["pair"] for record in made.records("test")]
     assert tested == [PAIRS[0]]
-

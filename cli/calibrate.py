@@ -1,0 +1,115 @@
+"""`hft calibrate`: fits the three models of a pair on a tape, and writes the parameter file."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from cli import options
+from cli.console import emit, progress, text
+from cli.context import git_commit, iso, line_config, parse_time, resolve_pair
+from hft_lib.backtest.sampling import Moments, sample
+from hft_lib.fitting.calibrate import Calibration
+from hft_lib.market.merge import feed_events
+from hft_lib.market.tape import Tape
+from hft_lib.parameters import Evop, ParameterFile, Provenance
+from serving.runtime.journal import replace_file
+from serving.runtime.settings import Settings
+
+
+def calibrate(
+    context: typer.Context,
+    tape: options.TapeOption,
+    pair: options.PairOption = None,
+    start: options.StartOption = None,
+    end: options.EndOption = None,
+    out: Annotated[Path | None, typer.Option(help="Write the parameter file here.")] = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Fit hedge ratio, volatility and changepoint models of a pair by maximum likelihood.
+
+    Says what was found, with standard errors, whether each fit converged, and whether the pair
+    holds together at all. With --out it writes the file that replay and run read.
+
+    Example: hft calibrate --tape runs/tapes/synth-1-7 --out champion.json
+    """
+    settings: Settings = context.obj
+    opened = Tape.open(tape)
+    name = resolve_pair(pair, None, settings, opened)
+    window = (parse_time(start), parse_time(end))
+    calibration = fit_window(settings, opened, name, window)
+    document = {**calibration.document(), "tape_sha256": opened.sha256}
+    if out is not None:
+        content = msgspec.json.format(msgspec.json.encode(parameter_file(opened, calibration)))
+        replace_file(out, content + b"\n")
+        document["params_file"] = str(out)
+    emit(document, as_json, print_calibration)
+
+
+def fit_window(
+    settings: Settings, tape: Tape, pair: str, window: tuple[int | None, int | None]
+) -> Calibration:
+    """Clean and align the pair over the window as a run would, and fit the three models to it."""
+    from hft_lib.fitting.calibrate import calibrate as fit
+
+    with progress("fitting", tape.rows) as task:
+        moments = sample_window(settings, tape, pair, window, task.advance)
+        return fit(moments.time_ns, moments.log_y, moments.log_x, pair, progress=task.describe)
+
+
+def sample_window(
+    settings: Settings,
+    tape: Tape,
+    pair: str,
+    window: tuple[int | None, int | None],
+    advance: Any,
+) -> Moments:
+    """The pair's complete moments over the window."""
+    config = line_config(settings, pair, 1, Evop(), None)
+    events = feed_events(tape, window[0], window[1], pair.split("~"))
+    return sample(config, pair, events, advance)
+
+
+def parameter_file(tape: Tape, calibration: Calibration, trials: int = 1) -> ParameterFile:
+    """The file of a calibration alone: no challengers, no scales."""
+    return ParameterFile(
+        pair=calibration.pair,
+        params=calibration.params,
+        evop=Evop(),
+        provenance=Provenance(
+            tape_sha256=tape.sha256,
+            start=iso(calibration.start_ns),
+            end=iso(calibration.end_ns),
+            trials=trials,
+            git_commit=git_commit(),
+        ),
+    )
+
+
+def print_calibration(known: dict[str, Any]) -> None:
+    """The fit, for people."""
+    console = text()
+    relation = known["relation"]
+    console.print(
+        f"[bold]{known['pair']}[/bold]  {known['observations']:,} observations, "
+        f"{known['start']} to {known['end']}"
+    )
+    holds = "hold together" if relation["cointegrated"] else "do not hold together"
+    half_life = relation["half_life_s"]
+    console.print(
+        f"  the legs {holds}: hedge ratio {relation['hedge_ratio']:.4f}, "
+        + (f"half-life {half_life:,.0f} s" if half_life else "no half-life")
+        + f", p = {relation['p_value']:.4g}"
+    )
+    for model in ("kalman", "garch", "bocd"):
+        fit = known[model]
+        state = "converged" if fit["converged"] else "did NOT converge"
+        console.print(f"  {model}: {state}, log-likelihood {fit['log_likelihood']:,.3f}")
+        for name, value in fit["params"].items():
+            error = fit["standard_errors"].get(name)
+            spread = f" ± {error:.3g}" if error is not None else ""
+            shown = "none (normal)" if value is None else f"{value:.6g}{spread}"
+            console.print(f"    {name:<24}{shown}")
+    if "params_file" in known:
+        console.print(f"written to {known['params_file']}: try hft replay --params with it")

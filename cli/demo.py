@@ -1,0 +1,325 @@
+"""`hft demo`: the whole loop on one tape: calibrate, register, trade champion and challengers, decide, report."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+from cli import options
+from cli.calibrate import parameter_file, sample_window
+from cli.console import emit, progress, stderr, text
+from cli.context import content_sha256, iso, line_config, resolve_pair
+from cli.errors import BadInput
+from cli.markets import synthetic_tape
+from cli.registry import as_facts, candidate, open_client, register_sets
+from cli.replay import print_figures
+from cli.run import new_header
+from cli.runs import JOURNAL, new_folder, note_journal, open_line, run_feed
+from hft_lib.backtest.candidates import Comparison, compare, ordinary, planted, twins
+from hft_lib.backtest.tally import Tally
+from hft_lib.events import DecisionRecorded, Promoted, RolledBack
+from hft_lib.fitting.calibrate import Calibration
+from hft_lib.line import LineConfig
+from hft_lib.market.merge import feed_events
+from hft_lib.market.tape import Tape
+from hft_lib.parameters import Challenger, Evop, ParameterFile, Parameters
+from serving.adapters.mlflow_registry import MlflowRegistry
+from serving.adapters.mlflow_store import artifact_location
+from serving.adapters.tape_feed import tape_feed
+from serving.runtime.journal import read_records, replace_file
+from serving.runtime.settings import Settings
+
+FIT_SHARE = 0.3  # of the tape, and no more than
+FIT_NS_MAX = 60 * 86_400 * 10**9
+REGISTRY_S_MAX = (
+    60.0  # the projection of a move onto the aliases ends by itself within half of this
+)
+PARAMETERS, REPORT = "parameters.json", "report.html"
+
+
+def demo(
+    context: typer.Context,
+    tape: options.OptionalTapeOption = None,
+    pair: options.PairOption = None,
+    seed: options.SeedOption = 7,
+    borrow: options.BorrowOption = None,
+    out: options.OutOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Run the whole loop once, with nothing but this command, and write a report.
+
+    Fits the three models on the first part of a market, registers a champion and challengers in
+    MLflow, trades the rest with the champion on simulated capital and the challengers in shadow,
+    and lets EVOP decide on daily evidence. Without --tape it makes a market whose truth is known.
+
+    Example: hft demo --tape btc --pair BTC/USDT:USDT~BTC/USDT --out btc-demo
+    """
+    settings: Settings = context.obj
+    began = time.perf_counter()
+    opened = synthetic_tape(settings, seed) if tape is None else Tape.open(tape)
+    name = resolve_pair(pair, None, settings, opened)
+    folder = new_folder(settings, "demo", out)
+    known = Demo(settings, opened, name, borrow, seed, folder, planted_market=tape is None)
+    document = known.run()
+    document["seconds"] = time.perf_counter() - began
+    emit(document, as_json, print_demo)
+
+
+class Demo:
+    """One demo: what is known at each step, in the order of the steps."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        tape: Tape,
+        pair: str,
+        borrow: float | None,
+        seed: int,
+        folder: Path,
+        planted_market: bool,
+    ) -> None:
+        self.settings, self.tape, self.pair, self.borrow = settings, tape, pair, borrow
+        self.seed, self.folder, self.planted_market = seed, folder, planted_market
+        span_ns = tape.end_ns - tape.start_ns
+        self.split_ns = tape.start_ns + min(round(span_ns * FIT_SHARE), FIT_NS_MAX)
+        if span_ns <= 0:
+            raise BadInput(
+                f"the tape has no length: it ends at {iso(tape.end_ns)}, where it begins"
+            )
+
+    def run(self) -> dict[str, Any]:
+        """Every step; returns the contract's keys but `seconds`."""
+        calibration = self.calibrate()
+        file, comparison = self.choose(calibration)
+        config = line_config(self.settings, self.pair, file.params.grid_ms, file.evop, self.borrow)
+        replace_file(
+            self.folder / PARAMETERS, msgspec.json.format(msgspec.json.encode(file)) + b"\n"
+        )
+        sets = [("champion", file.params), *((item.name, item.params) for item in file.challengers)]
+        client = open_client(self.settings)
+        made = self.register(client, file, config, calibration, comparison, sets)
+        tally = Tally()
+        execution = self.trade(
+            client, file, config, as_facts(file, sets, made, self.split_ns), tally
+        )
+        moves, decisions = self.decisions()
+        versions = {item.version: name for name, item in made.items()}
+        report, verdict = self.report(file, config, sets, made)
+        return {
+            "pair": self.pair,
+            "start": iso(self.split_ns),
+            "end": iso(self.tape.end_ns),
+            **tally.document(execution),
+            "in_sample": False,
+            "tape_sha256": self.tape.sha256,
+            "config_sha256": content_sha256(config),
+            "champion": _set_document("champion", file.params, made),
+            "challengers": [_set_document(name, params, made) for name, params in sets[1:]],
+            "decisions": decisions,
+            "capital": [_moved(move, versions) for move in moves],
+            "verdict": verdict,
+            "params_file": str(self.folder / PARAMETERS),
+            "journal": str(self.folder / JOURNAL),
+            "report": str(report),
+        }
+
+    def calibrate(self) -> Calibration:
+        """Fit the three models to the first part of the tape."""
+        from hft_lib.fitting.calibrate import calibrate
+
+        window = (None, self.split_ns)
+        share = (self.split_ns - self.tape.start_ns) / (self.tape.end_ns - self.tape.start_ns)
+        with progress("cleaning the fitting window", self.tape.rows * share) as task:
+            moments = sample_window(self.settings, self.tape, self.pair, window, task.advance)
+            return calibrate(
+                moments.time_ns, moments.log_y, moments.log_x, self.pair, progress=task.describe
+            )
+
+    def choose(self, calibration: Calibration) -> tuple[ParameterFile, Comparison]:
+        """Choose challengers, compare all sets in sample, and write down the scales of the evidence."""
+        champion = calibration.params
+        chosen = planted(champion) if self.planted_market else ordinary(champion)
+        alike = twins(champion, self.seed)
+        sets: list[tuple[str, Parameters]] = [("champion", champion)]
+        sets += [(item.name, item.params) for item in (*chosen, *alike)]
+        config = line_config(self.settings, self.pair, champion.grid_ms, Evop(), self.borrow)
+        events = feed_events(self.tape, None, self.split_ns, self.pair.split("~"))
+        share = (self.split_ns - self.tape.start_ns) / (self.tape.end_ns - self.tape.start_ns)
+        with progress("comparing the sets in sample", self.tape.rows * share) as task:
+            comparison = compare(config, sets, events, self.tape.start_ns, task.advance)
+        lucky = max(alike, key=lambda item: float(comparison.difference(item.name).sum()))
+        challengers = [*chosen]
+        challengers.insert(1, Challenger(name="lucky", params=lucky.params))
+        names = [item.name for item in chosen] + [lucky.name]
+        plain = parameter_file(self.tape, calibration, trials=len(sets))
+        return (
+            msgspec.structs.replace(
+                plain,
+                evop=Evop(s0_quote=comparison.s0_quote(names)),
+                challengers=tuple(challengers),
+            ),
+            comparison,
+        )
+
+    def register(
+        self,
+        client: Any,
+        file: ParameterFile,
+        config: LineConfig,
+        calibration: Calibration,
+        comparison: Comparison,
+        sets: list[tuple[str, Parameters]],
+    ) -> Any:
+        """Register every set in MLflow and point the aliases at them."""
+        diagnostics = calibration.document()
+        metrics = {
+            f"log_likelihood_{model}": diagnostics[model]["log_likelihood"]
+            for model in ("kalman", "garch", "bocd")
+        }
+        found = {
+            name: candidate(
+                file,
+                name,
+                params,
+                content_sha256(config),
+                metrics | _in_sample(comparison, name),
+                diagnostics,
+            )
+            for name, params in sets
+        }
+        return register_sets(self.settings, client, file, found, {})
+
+    def trade(
+        self, client: Any, file: ParameterFile, config: LineConfig, sets: list[Any], tally: Tally
+    ) -> Any:
+        """Run the six stages over the rest of the tape; returns execution's last state."""
+        window = (self.split_ns, None)
+        header = new_header(self.tape, file, config, self.folder, "hft demo", window)
+        edge = MlflowRegistry(client, artifact_location(self.settings))
+        rows = self.tape.rows * (1.0 - FIT_SHARE)
+        try:
+            with open_line(self.folder, header, config, tally, (edge,)) as line:
+                for registered in sets:
+                    line.post("orchestrator", registered)
+                events = tape_feed(self.tape, self.pair.split("~"), *window)
+                with progress("trading the rest of the tape", rows) as task:
+                    run_feed(line, tally, events, task.advance)
+                edge.settle(REGISTRY_S_MAX)
+                return line.hosts["execution"].state
+        finally:
+            edge.close()
+            note_journal(self.settings, self.folder / JOURNAL)
+
+    def decisions(self) -> tuple[list[Promoted | RolledBack], list[dict[str, Any]]]:
+        """The pointer's moves and every decision, from the journal."""
+        moves: list[Promoted | RolledBack] = []
+        made: list[dict[str, Any]] = []
+        for fact in read_records(self.folder / JOURNAL):
+            if isinstance(fact, Promoted | RolledBack):
+                moves.append(fact)
+            elif isinstance(fact, DecisionRecorded):
+                known = {"decision_id": fact.decision_id, "kind": fact.kind}
+                made.append({**known, "time": iso(fact.time_ns)})
+        return moves, made
+
+    def report(
+        self,
+        file: ParameterFile,
+        config: LineConfig,
+        sets: list[tuple[str, Parameters]],
+        made: Any,
+    ) -> tuple[Path, str]:
+        """Write the report of the run from its journal; returns its place and its verdict."""
+        from hft_lib.backtest.record import RunRecord, TapeInfo
+        from hft_lib.backtest.report import evidence, roles, verdict, write_report
+
+        with progress("drawing the report"):
+            record = RunRecord.from_facts(
+                read_records(self.folder / JOURNAL),
+                pair=self.pair,
+                params=dict(sets),
+                tape=TapeInfo(
+                    sha256=self.tape.sha256,
+                    start_ns=self.tape.start_ns,
+                    end_ns=self.tape.end_ns,
+                    rows=self.tape.rows,
+                    symbols=tuple(self.tape.symbols),
+                    source=self.tape.manifest.source,
+                ),
+                fit_window=(self.tape.start_ns, self.split_ns),
+                versions={name: item.version for name, item in made.items()},
+                commit=file.provenance.git_commit,
+                commands=self.commands(),
+                assumptions=config.assumptions,
+                capital_quote=config.pairs[0].capital_quote,
+                config=msgspec.to_builtins(config),
+                seed=self.seed,
+            )
+            write_report(record, self.folder / REPORT, datetime.now(UTC))
+        said = verdict.sentence(record, roles.tenures(record), evidence.tests(record))
+        return self.folder / REPORT, said.replace("`", "")
+
+    def commands(self) -> list[str]:
+        """The lines that make this run again and check it."""
+        options_ = "" if self.borrow is None else f" --assume-borrow {self.borrow:g}"
+        again = (
+            f"hft demo --seed {self.seed}{options_}"
+            if self.planted_market
+            else f"hft demo --tape TAPE --pair {self.pair} --seed {self.seed}{options_}"
+        )
+        return [again, f"hft replay --tape TAPE --params {PARAMETERS} --verify {JOURNAL}"]
+
+
+def _in_sample(comparison: Comparison, name: str) -> dict[str, float]:
+    """What a set did in sample: no evidence, but worth a look."""
+    if not len(comparison.daily_quote):
+        return {}
+    mean = (
+        float(comparison.daily_quote[:, comparison.names.index(name)].mean())
+        if name in comparison.names
+        else None
+    )
+    return {} if mean is None else {"in_sample_pnl_quote_per_day": mean}
+
+
+def _set_document(name: str, params: Parameters, made: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "version": made[name].version,
+        "run_id": made[name].run_id,
+        "params": msgspec.to_builtins(params),
+    }
+
+
+def _moved(move: Promoted | RolledBack, versions: dict[str, str]) -> dict[str, Any]:
+    return {
+        "kind": type(move).__name__,
+        "time": iso(move.effective_ns),
+        "slot": move.slot,
+        "model_version": move.model_version,
+        "set": versions.get(move.model_version, "designed by EVOP"),
+    }
+
+
+def print_demo(known: dict[str, Any]) -> None:
+    """What the demo came to, for people."""
+    console = text()
+    console.print(f"[bold]{known['verdict']}[/bold]")
+    print_figures("Demo", known)
+    for move in known["capital"]:
+        console.print(f"  {move['time'][:10]}  capital follows [bold]{move['set']}[/bold]")
+    counted: dict[str, int] = {}
+    for decision in known["decisions"]:
+        counted[decision["kind"]] = counted.get(decision["kind"], 0) + 1
+    said = ", ".join(f"{kind} {count}" for kind, count in counted.items())
+    console.print(f"  {'decisions':<28}{said or 'none'}")
+    stderr.print(f"report: {known['report']}", markup=False, soft_wrap=True)
+    stderr.print(
+        "next: open the report; hft evop history; hft models list; "
+        f"hft replay --tape {'TAPE'} --params {known['params_file']} --verify {known['journal']}",
+        markup=False,
+        soft_wrap=True,
+    )

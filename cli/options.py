@@ -1,0 +1,36 @@
+"""The options that several verbs share, each defined once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TapeOption = Annotated[Path, typer.Option(help="The tape's folder.")]
+OptionalTapeOption = Annotated[
+    Path | None, typer.Option(help="The tape's folder; the synthetic market where there is none.")
+]
+ParamsOption = Annotated[Path, typer.Option(help="The parameter file.")]
+PairOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Y~X, such as BTC/USDT:USDT~BTC/USDT; by default the parameter file's, "
+        "PAIRS, or the tape's only perpetual and spot of one coin."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the synthetic market.", min=0)]
+OutOption = Annotated[Path | None, typer.Option(help="A new folder for what the run makes.")]
+StartOption = Annotated[str | None, typer.Option(help="First time, ISO 8601 UTC.")]
+EndOption = Annotated[str | None, typer.Option(help="Time to stop before, ISO 8601 UTC.")]
+BorrowOption = Annotated[
+    float | None,
+    typer.Option(
+        "--assume-borrow",
+        help="Assume that spot can be borrowed at this rate a year (0.05 is 5 %); "
+        "without it a spot leg is never sold short.",
+        min=0.0,
+    ),
+]
+JournalOption = Annotated[
+    Path | None, typer.Option("--journal", help="A run's journal; the latest run's by default.")
+]

@@ -1,0 +1,137 @@
+"""Runs of the embedded line: a folder each under HFT_HOME, with journal, snapshots and what was made of them."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cli.errors import BadInput
+from hft_lib.backtest.tally import Tally
+from hft_lib.events import Event, Registered
+from hft_lib.line import LineConfig
+from hft_lib.parameters import ParameterFile, Parameters, parameter_sha256
+from serving.runtime.embedded import EmbeddedLine
+from serving.runtime.host import Sink
+from serving.runtime.journal import Header, Journal
+from serving.runtime.settings import Settings
+
+JOURNAL = "journal"
+SNAPSHOT = "snapshot"
+
+
+def new_folder(settings: Settings, kind: str, out: Path | None) -> Path:
+    """A new folder for one run: `out`, or one under HFT_HOME named by kind and time; BadInput where `out` is taken."""
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise BadInput(f"--out {out} is not an empty folder: name a new one")
+        out.mkdir(parents=True, exist_ok=True)
+        return out.resolve()
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for attempt in range(100):  # two runs of one second
+        folder = settings.hft_home / f"{kind}-{stamp}{f'-{attempt}' if attempt else ''}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise BadInput(f"no free name for a run in {settings.hft_home}")
+
+
+def journals(settings: Settings) -> list[Path]:
+    """Every journal under HFT_HOME, newest first."""
+    found = list(settings.hft_home.glob(f"*/{JOURNAL}")) + _noted(settings)
+    whole = {path.resolve(): path.stat().st_mtime_ns for path in found if path.is_file()}
+    return sorted(whole, key=lambda path: (whole[path], path), reverse=True)
+
+
+def latest_journal(settings: Settings) -> Path:
+    """The newest run's journal; BadInput where nothing has run yet."""
+    found = journals(settings)
+    if not found:
+        raise BadInput(f"no run under {settings.hft_home} yet: `hft demo` makes one")
+    return found[0]
+
+
+def note_journal(settings: Settings, journal: Path) -> None:
+    """Remember a journal that lies outside HFT_HOME, so that `trace` and `evop` find it."""
+    if journal.parent.parent == settings.hft_home:
+        return
+    settings.hft_home.mkdir(parents=True, exist_ok=True)
+    with (settings.hft_home / "journals").open("a", encoding="utf-8") as notes:
+        notes.write(f"{journal}{os.linesep}")
+
+
+def _noted(settings: Settings) -> list[Path]:
+    notes = settings.hft_home / "journals"
+    if not notes.is_file():
+        return []
+    return [Path(line) for line in notes.read_text("utf-8").splitlines() if line.strip()]
+
+
+def registrations(file: ParameterFile, time_ns: int) -> list[Registered]:
+    """What the registry would say of a parameter file: the champion, then its challengers in order."""
+    named: list[tuple[str, Parameters]] = [("champion", file.params)]
+    named += [(f"challenger-{item.name}", item.params) for item in file.challengers]
+    return [
+        Registered(
+            time_ns=time_ns,
+            pair=file.pair,
+            alias=alias,
+            parameters=params,
+            parameters_sha256=parameter_sha256(params),
+            model_version="",
+            run_id="",
+            git_commit=file.provenance.git_commit,
+            tape_sha256=file.provenance.tape_sha256,
+        )
+        for alias, params in named
+    ]
+
+
+class _TallySink:
+    """Counts what leaves the line."""
+
+    logs: tuple[str, ...] = ("hft.records",)
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def take(self, log: str, fact: Event) -> None:
+        """Count one fact."""
+        self._tally.take(fact)
+
+
+@contextmanager
+def open_line(
+    folder: Path,
+    header: Header,
+    config: LineConfig,
+    tally: Tally,
+    sinks: tuple[Sink, ...] = (),
+) -> Iterator[EmbeddedLine]:
+    """A new run in `folder`: its journal begun, its six stages hosted, its facts counted."""
+    with Journal(folder / JOURNAL, header) as journal:
+        journal.sync()
+        yield EmbeddedLine(config, journal, folder / SNAPSHOT, (_TallySink(tally), *sinks))
+
+
+@contextmanager
+def resume_line(folder: Path, config: LineConfig, tally: Tally) -> Iterator[EmbeddedLine]:
+    """Go on with the run in `folder` from where its journal ends."""
+    with Journal.reopen(folder / JOURNAL) as journal:
+        line = EmbeddedLine(config, journal, folder / SNAPSHOT, (_TallySink(tally),))
+        line.recover()
+        yield line
+
+
+def run_feed(
+    line: EmbeddedLine, tally: Tally, events: Iterable[Event], advance: Callable[[int], None]
+) -> None:
+    """Feed every event to quiescence, and end with a snapshot."""
+    for count, event in enumerate(events, start=1):
+        line.feed(event)
+        if count % 4096 == 0:
+            advance(4096)
+    tally.events = line.fed
+    line.save()

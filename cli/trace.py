@@ -1,0 +1,169 @@
+"""`hft trace`: from an order's id to everything that led to it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+from cli import options
+from cli.console import emit, text
+from cli.context import iso
+from cli.errors import BadInput
+from cli.runs import journals
+from hft_lib.events import (
+    CapitalOrder,
+    DecisionRecorded,
+    Event,
+    Fill,
+    Promoted,
+    RolledBack,
+    ShadowOrder,
+    SlotAssigned,
+)
+from serving.runtime.journal import read_header, read_records
+from serving.runtime.settings import Settings
+
+
+def trace(
+    context: typer.Context,
+    order_id: str,
+    journal: options.JournalOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Say where an order came from: slot, model version, run, commit, data, features, verdict.
+
+    Searches the journals under HFT_HOME, newest first. Order ids are in the file that
+    `hft replay --orders` writes and in every journal.
+
+    Example: hft trace hk3v… --json
+    """
+    settings: Settings = context.obj
+    paths = [journal] if journal else journals(settings)
+    for path in paths:
+        found = find(path, order_id)
+        if found is not None:
+            emit(found, as_json, print_trace)
+            return
+    where = f"journal {journal}" if journal else f"the {len(paths)} journals of {settings.hft_home}"
+    raise BadInput(f"no order {order_id!r} in {where}")
+
+
+def find(path: Path, order_id: str) -> dict[str, Any] | None:
+    """All that the journal at `path` says of the order; None where it has no such order."""
+    assigned: dict[tuple[int, int], SlotAssigned] = {}
+    decisions: dict[tuple[str, int, int], Event] = {}
+    records = read_records(path)
+    for fact in records:
+        if isinstance(fact, SlotAssigned):
+            assigned[fact.slot, fact.generation] = fact
+        elif isinstance(fact, Promoted | RolledBack):
+            decisions["moved", fact.slot, fact.generation] = fact
+        elif isinstance(fact, DecisionRecorded):
+            decisions[fact.decision_id, -1, -1] = fact
+        elif isinstance(fact, CapitalOrder | ShadowOrder) and fact.client_order_id == order_id:
+            slot = assigned.get((fact.slot, fact.generation))
+            moved = decisions.get(("moved", fact.slot, fact.generation))
+            return _document(path, fact, slot, moved, decisions, list(_fills(records, order_id)))
+    return None
+
+
+def _fills(records: Iterator[Event], order_id: str) -> Iterator[Fill]:
+    """The order's fills: an order of a later time on the same leg ends the search."""
+    for fact in records:
+        if isinstance(fact, Fill) and fact.client_order_id == order_id:
+            yield fact
+            return
+
+
+def _document(
+    path: Path,
+    order: CapitalOrder | ShadowOrder,
+    slot: SlotAssigned | None,
+    moved: Event | None,
+    decisions: dict[tuple[str, int, int], Event],
+    fills: list[Fill],
+) -> dict[str, Any]:
+    header = read_header(path)
+    decision_id = getattr(moved, "decision_id", "") if order.account == "capital" else ""
+    recorded = decisions.get((decision_id, -1, -1))
+    return {
+        "order_id": order.client_order_id,
+        "pair": order.pair,
+        "account": order.account,
+        "slot": order.slot,
+        "generation": order.generation,
+        "role": slot.role if slot else None,
+        "time": iso(order.time_ns),
+        "order": {
+            "leg": order.leg,
+            "symbol": order.symbol,
+            "side": order.side,
+            "type": order.type,
+            "quantity": order.quantity,
+            "purpose": order.purpose,
+            "attempt": order.attempt,
+            "reduce_only": order.reduce_only,
+        },
+        "fills": [
+            {"time": iso(fill.time_ns), "quantity": fill.quantity, "price": fill.price,
+             "fee_quote": fill.fee_quote, "slippage_quote": fill.slippage_quote}
+            for fill in fills
+        ],  # fmt: skip
+        "model_version": slot.model_version if slot else None,
+        "run_id": slot.run_id if slot else None,
+        "parameters_sha256": order.parameters_sha256,
+        "parameters": msgspec.to_builtins(slot.parameters) if slot else None,
+        "git_commit": header.git_commit,
+        "tape_sha256": header.tape_sha256,
+        "config_sha256": header.config_sha256,
+        "features": {
+            "z": order.z,
+            "intercept": order.intercept,
+            "hedge_ratio": order.hedge_ratio,
+            "spread_sd": order.spread_sd,
+            "y_mid": order.y_mid,
+            "x_mid": order.x_mid,
+            "run_length": order.run_length,
+        },
+        "verdict": {
+            "gate": "APPROVED",
+            "purpose": order.purpose,
+            "limits_version": order.limits_version,
+            "limits": msgspec.to_builtins(header.config.pairs[0].limits),
+        },
+        "decision": {
+            "decision_id": decision_id or None,
+            "kind": getattr(recorded, "kind", None),
+            "effective": (
+                iso(moved.effective_ns) if isinstance(moved, Promoted | RolledBack) else None
+            ),
+        },
+        "journal": str(path),
+    }
+
+
+def print_trace(known: dict[str, Any]) -> None:
+    """The trace, for people."""
+    console = text()
+    order, features = known["order"], known["features"]
+    console.print(
+        f"[bold]{order['side']} {order['quantity']:g} {order['symbol']}[/bold] at {known['time']}, "
+        f"{order['purpose']}, account {known['account']} of slot {known['slot']}"
+    )
+    for fill in known["fills"]:
+        console.print(
+            f"  filled {fill['quantity']:g} at {fill['price']:.10g}, fee {fill['fee_quote']:.4f}, "
+            f"spread and slippage {fill['slippage_quote']:.4f}"
+        )
+    console.print(
+        f"  z {features['z']:.3f}, hedge ratio {features['hedge_ratio']:.5f}, forecast sd "
+        f"{features['spread_sd'] * 1e4:.2f} bp, expected run length {features['run_length']:.0f}"
+    )
+    for label in ("model_version", "run_id", "parameters_sha256", "git_commit", "tape_sha256"):
+        console.print(f"  {label:<20}{known[label] or 'none'}")
+    console.print(f"  {'config_sha256':<20}{known['config_sha256']}")
+    decision = known["decision"]
+    if decision["decision_id"]:
+        console.print(f"  capital follows this slot by decision {decision['decision_id']}")

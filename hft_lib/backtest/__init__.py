@@ -1,0 +1,1 @@
+"""Runs over a tape, what they leave, and how they are shown."""

@@ -1,0 +1,238 @@
+"""What the compiled desk did, as facts: orders, fills, refusals, hand-overs, marks and blocks."""
+
+import base64
+import hashlib
+
+from hft_lib.events import (
+    AccountBlock,
+    BlockClosed,
+    CapitalOrder,
+    Event,
+    Fill,
+    HandedOver,
+    Marked,
+    PairTick,
+    Rejected,
+    ShadowOrder,
+)
+from hft_lib.risk import gate
+from hft_lib.rows import Rows
+from hft_lib.stages import desk as desk_kernels
+from hft_lib.stages import legs as legs_kernels
+from hft_lib.stages.pair_desk import LEGS, PairDesk, account_name
+
+DAY_NS = 86_400_000_000_000
+ORDER_LIFE_NS = 2_000_000_000  # a request older than this is refused by a venue edge
+
+
+def tell(pair: PairDesk, count: int, facts: list[Event]) -> None:
+    """Append the facts of the first `count` outcomes, and note what falls due next."""
+    for row in pair.out[:count]:
+        facts.append(_TELLERS[int(row["kind"])](pair, row))
+    pair.next_due_ns = min(pair.block_end_ns, int(pair.desk[0]["next_due_ns"]))
+
+
+def tell_order(pair: PairDesk, row: Rows) -> CapitalOrder | ShadowOrder:
+    """An approved order, with what explains it."""
+    account, i = int(row["account"]), int(row["leg"])
+    capital = account == len(pair.accounts) - 1
+    slot = int(pair.desk[0]["capital_slot"]) if capital else account
+    name = account_name(account, len(pair.accounts))
+    identity = pair.identities[slot]
+    time_ns, attempt = int(row["time_ns"]), int(row["attempt"])
+    legs = pair.legs
+    order_id = client_order_id(
+        pair.account_epoch,
+        pair.config.pair,
+        name,
+        identity.parameters_sha256,
+        time_ns,
+        int(row["sequence"]),
+        LEGS[i],
+        attempt,
+    )
+    pair.order_ids[account][i] = order_id
+    return gate.approve(
+        capital,
+        time_ns=time_ns,
+        pair=pair.config.pair,
+        account=name,
+        slot=slot,
+        generation=identity.generation,
+        leg=LEGS[i],
+        symbol=pair.symbols[i],
+        side="buy" if row["side"] > 0 else "sell",
+        type="market",
+        quantity=float(row["quantity"]),
+        price=None,
+        reduce_only=bool(row["reduce_only"]),
+        purpose=desk_kernels.PURPOSES[int(row["purpose"])],
+        attempt=attempt,
+        client_order_id=order_id,
+        parameters_sha256=identity.parameters_sha256,
+        expires_ns=time_ns + ORDER_LIFE_NS,
+        z=float(pair.accounts[slot]["z"]),
+        intercept=float(pair.hedge_rows[slot]["intercept"]),
+        hedge_ratio=float(pair.hedge_rows[slot]["hedge_ratio"]),
+        spread_sd=float(pair.volatility_rows[slot]["spread_sd"]),
+        y_mid=float(0.5 * (legs[0]["bid"] + legs[0]["ask"])),
+        x_mid=float(0.5 * (legs[1]["bid"] + legs[1]["ask"])),
+        run_length=float(pair.risk_rows[slot]["run_length"]),
+        limits_version=pair.limits_version,
+    )
+
+
+def client_order_id(*parts: str | int) -> str:
+    """`h` and the base32 digest of what makes an order unique: the same order has the same id in every replay."""
+    digest = hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=20).digest()
+    return "h" + base64.b32encode(digest).decode().lower()
+
+
+def tell_fill(pair: PairDesk, row: Rows) -> Fill:
+    """A fill, under its order's id."""
+    account, i = int(row["account"]), int(row["leg"])
+    capital = account == len(pair.accounts) - 1
+    slot = int(pair.desk[0]["capital_slot"]) if capital else account
+    pair.trades += 1
+    return Fill(
+        time_ns=int(row["time_ns"]),
+        pair=pair.config.pair,
+        account=account_name(account, len(pair.accounts)),
+        slot=slot,
+        generation=pair.identities[slot].generation,
+        leg=LEGS[i],
+        side="buy" if row["side"] > 0 else "sell",
+        quantity=float(row["quantity"]),
+        price=float(row["price"]),
+        fee_quote=float(row["fee"]),
+        slippage_quote=float(row["slippage"]),
+        liquidity="taker",
+        client_order_id=pair.order_ids[account][i],
+        trade_id=pair.trades,
+    )
+
+
+def tell_refusal(pair: PairDesk, row: Rows) -> Rejected:
+    """A refusal of the gate, by its stable code."""
+    account, i = int(row["account"]), int(row["leg"])
+    subject = f"{pair.config.pair}/{account_name(account, len(pair.accounts))}/{LEGS[i]}"
+    purpose = desk_kernels.PURPOSES[int(row["purpose"])]
+    reason = gate.REASONS[int(row["reason"])]
+    return Rejected(int(row["time_ns"]), "execution", reason, subject, f"refused to {purpose}")
+
+
+def tell_handover(pair: PairDesk, row: Rows) -> HandedOver:
+    """The capital account is where its new slot is."""
+    slot = int(pair.desk[0]["capital_slot"])
+    capital = pair.accounts[len(pair.accounts) - 1]
+    return HandedOver(
+        time_ns=int(row["time_ns"]),
+        pair=pair.config.pair,
+        slot=slot,
+        generation=pair.identities[slot].generation,
+        started_ns=int(capital["handover_started_ns"]),
+        cost_quote=float(row["fee"]),
+        flattened=int(row["kind"]) == legs_kernels.FLATTENED,
+    )
+
+
+_TELLERS = {
+    legs_kernels.ORDERED: tell_order,
+    legs_kernels.FILLED: tell_fill,
+    legs_kernels.REFUSED: tell_refusal,
+    legs_kernels.HANDED_OVER: tell_handover,
+    legs_kernels.FLATTENED: tell_handover,
+}
+
+
+def marked(pair: PairDesk, tick: PairTick) -> Marked:
+    """The pair at a grid point, as the followed slot and the mids see it."""
+    slot = int(pair.desk[0]["capital_slot"])
+    y_mid, x_mid = 0.5 * (tick.y_bid + tick.y_ask), 0.5 * (tick.x_bid + tick.x_ask)
+    equities = tuple(pair.accounts["equity"].tolist())
+    if slot < 0:
+        return Marked(
+            tick.time_ns, tick.pair, slot, y_mid, x_mid, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+            False, False, equities,
+        )  # fmt: skip
+    hedge, volatility, risk = (
+        pair.hedge_rows[slot],
+        pair.volatility_rows[slot],
+        pair.risk_rows[slot],
+    )
+    account = pair.accounts[slot]
+    spread_sd = float(volatility["spread_sd"])
+    return Marked(
+        time_ns=tick.time_ns,
+        pair=tick.pair,
+        capital_slot=slot,
+        y_mid=y_mid,
+        x_mid=x_mid,
+        intercept=float(hedge["intercept"]),
+        hedge_ratio=float(hedge["hedge_ratio"]),
+        innovation=float(hedge["innovation"]),
+        innovation_var=float(volatility["variance_next"]),
+        spread=float(account["z"]) * spread_sd,
+        spread_sd=spread_sd,
+        run_length=float(risk["run_length"]),
+        recent_probability=float(risk["recent_probability"]),
+        alarm=bool(risk["alarm"]),
+        warm=tick.time_ns >= int(account["warm_at_ns"]),
+        equities_quote=equities,
+    )
+
+
+def close_block(pair: PairDesk) -> BlockClosed:
+    """Mark every account to the last mids at the day's end, say what the day brought, and begin the next."""
+    end_ns = pair.block_end_ns
+    desk_kernels.mark_all(pair.legs, pair.accounts, end_ns)
+    stale = bool((pair.legs["time_ns"] + pair.legs["stale_after_ns"] < end_ns).any())
+    names = [account_name(row, len(pair.accounts)) for row in range(len(pair.accounts))]
+    closed = BlockClosed(
+        time_ns=end_ns,
+        pair=pair.config.pair,
+        start_ns=pair.block_start_ns,
+        end_ns=end_ns,
+        capital_slot=int(pair.desk[0]["capital_slot"]),
+        slots_version=pair.slots_version,
+        accounts=tuple(
+            account_block(pair, row, name)
+            for row, name in enumerate(names)
+            if pair.accounts[row]["live"]
+        ),
+        alarm=pair.block_alarm,
+        volatility_mean=pair.volatility_sum / max(1, pair.volatility_count),
+        flagged=stale,
+    )
+    desk_kernels.open_blocks(pair.accounts)
+    pair.block_start_ns, pair.block_end_ns = end_ns, end_ns + DAY_NS
+    pair.block_alarm, pair.volatility_sum, pair.volatility_count = False, 0.0, 0
+    return closed
+
+
+def account_block(pair: PairDesk, row: int, name: str) -> AccountBlock:
+    """What one account did in the block that ends."""
+    held = pair.accounts[row]
+    slot = int(held["slot"])
+    followed = int(pair.desk[0]["capital_slot"]) if slot < 0 else slot
+    return AccountBlock(
+        account=name,
+        slot=slot,
+        generation=pair.identities[followed].generation if followed >= 0 else -1,
+        equity_change_quote=float(held["equity"] - held["block_equity"]),
+        equity_quote=float(held["equity"]),
+        fees_quote=float(held["fees"] - held["block_fees"]),
+        slippage_quote=float(held["slippage"] - held["block_slippage"]),
+        funding_quote=float(held["funding"] - held["block_funding"]),
+        borrow_quote=float(held["borrow"] - held["block_borrow"]),
+        turnover_quote=float(held["turnover"] - held["block_turnover"]),
+        drawdown_quote=float(held["block_drawdown"]),
+        active=bool(held["block_active"]),
+        whole=int(held["whole_from_ns"]) <= pair.block_start_ns
+        and pair.block_end_ns - pair.block_start_ns == DAY_NS,
+    )
+
+
+def refusal(pair: PairDesk, time_ns: int, reason: str, detail: str) -> Rejected:
+    """A refusal that concerns the pair as a whole."""
+    return Rejected(time_ns, "execution", reason, pair.config.pair, detail)

@@ -1,0 +1,190 @@
+"""The determinant form against the textbook's in fifty digits, and against certified values."""
+
+import json
+import math
+from decimal import Decimal, localcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from hft_lib.models import kalman
+from hft_lib.parameters import KalmanParameters
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
+
+
+def parameters(**changes: float) -> KalmanParameters:
+    values: dict[str, float] = {
+        "intercept_drift_var": 1e-9,
+        "hedge_drift_var": 1e-11,
+        "noise_var": 1e-7,
+        "intercept_prior_mean": 0.0,
+        "intercept_prior_var": 1.0,
+        "hedge_prior_mean": 1.0,
+        "hedge_prior_var": 1.0,
+    }
+    return KalmanParameters(**(values | changes))
+
+
+def textbook(p: KalmanParameters, y: Any, x: Any, steps: Any) -> list[tuple[Decimal, ...]]:
+    """The usual equations in fifty digits: (e, S, a, b) of each observation."""
+    track: list[tuple[Decimal, ...]] = []
+    with localcontext() as context:
+        context.prec = 50
+        a, b = Decimal(p.intercept_prior_mean), Decimal(p.hedge_prior_mean)
+        paa, pab, pbb = Decimal(p.intercept_prior_var), Decimal(0), Decimal(p.hedge_prior_var)
+        r = Decimal(p.noise_var)
+        for yt, xt, n in zip(map(Decimal, y), map(Decimal, x), map(int, steps), strict=True):
+            paa += n * Decimal(p.intercept_drift_var)
+            pbb += n * Decimal(p.hedge_drift_var)
+            e = yt - a - b * xt
+            s = paa + 2 * xt * pab + xt * xt * pbb + r
+            ka, kb = (paa + xt * pab) / s, (pab + xt * pbb) / s
+            a, b = a + ka * e, b + kb * e
+            paa, pab, pbb = (
+                paa - ka * (paa + xt * pab),
+                pab - ka * (pab + xt * pbb),
+                pbb - kb * (pab + xt * pbb),
+            )
+            track.append((e, s, a, b))
+    return track
+
+
+def pair(size: int, seed: int = 0) -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(seed)
+    x = 11.0 + np.cumsum(rng.normal(0.0, 1e-3, size))
+    y = 0.1 + 0.98 * x + rng.normal(0.0, 3e-4, size)
+    return y, x, rng.integers(1, 4, size)
+
+
+@pytest.mark.parametrize("prior_var", [1.0, 1e10])
+def test_filter_agrees_with_fifty_digits(prior_var: float) -> None:
+    p = parameters(intercept_prior_var=prior_var, hedge_prior_var=prior_var)
+    y, x, steps = pair(500)
+    track = kalman.run(kalman.params_row(p), y, x, steps)
+    for row, (e, s, a, b) in zip(track[2:], textbook(p, y, x, steps)[2:], strict=True):
+        assert row["innovation_var"] == pytest.approx(float(s), rel=1e-8)
+        sd = math.sqrt(float(s))
+        assert abs(row["innovation"] - float(e)) < 1e-6 * sd
+        assert abs(row["intercept"] + 11.0 * row["hedge_ratio"] - float(a + 11 * b)) < 1e-6 * sd
+
+
+def test_prices_that_do_not_move_leave_the_variance_at_its_exact_value() -> None:
+    p = parameters(
+        intercept_prior_var=1e10, hedge_prior_var=1e10, intercept_drift_var=0.0, hedge_drift_var=0.0
+    )
+    y, x = np.full(50, 10.9), np.full(50, 11.1)
+    track = kalman.run(kalman.params_row(p), y, x)
+    exact = textbook(p, y, x, np.ones(50))
+    assert track["innovation_var"][1:] == pytest.approx([float(s) for _, s, _, _ in exact[1:]])
+
+
+def test_norris_is_reached_from_a_diffuse_prior() -> None:
+    golden = json.loads((GOLDEN / "nist_norris.json").read_text())
+    p = parameters(
+        intercept_drift_var=0.0,
+        hedge_drift_var=0.0,
+        noise_var=golden["residual_sd"] ** 2,
+        intercept_prior_var=golden["prior_var"],
+        hedge_prior_mean=0.0,
+        hedge_prior_var=golden["prior_var"],
+    )
+    last = kalman.run(kalman.params_row(p), golden["y"], golden["x"])[-1]
+    for name in ("hedge_ratio", "intercept"):
+        digits = -math.log10(abs(last[name] / golden[name] - 1.0) + 1e-17)
+        assert digits > golden["tolerance"][f"{name}_digits"]
+
+
+def test_the_nile_has_its_maximum_where_durbin_and_koopman_print_it() -> None:
+    golden = json.loads((GOLDEN / "nile_local_level.json").read_text())
+    flow = np.array(golden["flow"])
+
+    def minus_log_likelihood(logs: Any) -> float:
+        level, noise = np.exp(logs)
+        p = parameters(
+            intercept_drift_var=level,
+            hedge_drift_var=0.0,
+            noise_var=noise,
+            intercept_prior_mean=flow[0],
+            intercept_prior_var=noise,
+        )
+        row = kalman.params_row(p)
+        return -kalman.log_likelihood(row, flow[1:], np.zeros(flow.size - 1))
+
+    found = minimize(
+        minus_log_likelihood, [7.0, 9.0], method="Nelder-Mead", options={"xatol": 1e-8}
+    )
+    tolerance = golden["tolerance"]["relative"]
+    assert np.exp(found.x) == pytest.approx(
+        [golden["level_var"], golden["noise_var"]], rel=tolerance
+    )
+
+
+def test_log_likelihood_is_the_sum_of_the_forecasts_densities() -> None:
+    y, x, steps = pair(300)
+    row = kalman.params_row(parameters())
+    track = kalman.run(row, y, x, steps)[2:]
+    densities = -0.5 * (
+        np.log(2.0 * math.pi * track["innovation_var"])
+        + track["innovation"] ** 2 / track["innovation_var"]
+    )
+    assert kalman.log_likelihood(row, y, x, steps, skip=2) == pytest.approx(densities.sum())
+
+
+@settings(max_examples=50)
+@given(
+    moves=st.lists(
+        st.tuples(st.floats(-30.0, 30.0), st.floats(-30.0, 30.0), st.integers(1, 10**6)),
+        min_size=1,
+        max_size=30,
+    ),
+    drift=st.sampled_from([0.0, 1e-12, 1.0]),
+)
+def test_variances_stay_positive(moves: list[tuple[float, float, int]], drift: float) -> None:
+    y, x, steps = (np.array(column) for column in zip(*moves, strict=True))
+    row = kalman.params_row(parameters(intercept_drift_var=drift, hedge_drift_var=drift))
+    states = kalman.new_states(1)
+    kalman.start(row[0], states[0])
+    track = kalman.run(row, y.astype(float), x.astype(float), steps, states)
+    assert (track["innovation_var"] >= 1e-7).all()
+    assert all(states[name][0] > 0.0 for name in ("var_aa", "var_bb", "determinant"))
+
+
+def test_an_observation_beyond_the_range_of_the_products_is_not_learned_from() -> None:
+    row = kalman.params_row(parameters())
+    states = kalman.new_states(1)
+    kalman.start(row[0], states[0])
+    kalman.run(row, [1e200], [1e200], None, states)
+    assert states["intercept"][0] == 0.0
+    assert states["hedge_ratio"][0] == 1.0
+    assert states["innovation"][0] == 0.0
+
+
+def test_a_slot_without_parameters_is_left_alone() -> None:
+    rows = np.concatenate([kalman.params_row(parameters())] * 2)
+    states = kalman.new_states(2)
+    kalman.start(rows[0], states[0])
+    kalman.step_slots(rows, states, np.array([1, 0]), 11.0, 11.0, 3)
+    assert states["steps"].tolist() == [3, 0]
+    assert states[1].tobytes() == bytes(states.itemsize)
+
+
+@pytest.mark.parametrize(
+    ("y", "x", "steps", "message"),
+    [
+        ([1.0, math.nan], [1.0, 1.0], None, "y must be finite, was nan at 1"),
+        ([1.0, 1.0], [1.0, math.inf], None, "x must be finite, was inf at 1"),
+        ([1.0, 1.0], [1.0], None, "x must have 2 values, had 1"),
+        ([[1.0]], [1.0], None, r"y must have one dimension, had shape \(1, 1\)"),
+        ([1.0], [1.0], [0], "steps must be at least 1, was 0 at 0"),
+        ([1.0], [1.0], [1, 1], r"steps must have shape \(1,\), had \(2,\)"),
+    ],
+)
+def test_bad_input_is_refused_with_rule_and_value(y: Any, x: Any, steps: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kalman.run(kalman.params_row(parameters()), y, x, steps)
