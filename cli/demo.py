@@ -259,7 +259,7 @@ class Demo:
                 seed=self.seed,
             )
             write_report(record, self.folder / REPORT, datetime.now(UTC))
-        said = verdict.sentence(record, roles.tenures(record), evidence.tests(record))
+        said = verdict.sentence(record, roles.tenures(record), evidence.begun_tests(record))
         return self.folder / REPORT, said.replace("`", "")
 
     def commands(self) -> list[str]:

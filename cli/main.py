@@ -3,10 +3,9 @@
 import errno
 import os
 import sys
-from typing import Any
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from cli import calibrate, demo, doctor, evop, models, replay, run, tape, trace
 from cli.console import stderr
@@ -14,6 +13,7 @@ from cli.errors import Failed
 from serving.runtime.settings import load_settings
 
 INTERRUPTED = "interrupted: what was whole is kept, nothing half-written is taken for it"
+_INTERRUPT = 130  # how typer says that Ctrl-C ended a verb
 
 app = typer.Typer(
     help="Statistical arbitrage on crypto pairs, from a notebook to capital.\n\n"
@@ -49,15 +49,12 @@ def main() -> None:
 def run_command(arguments: list[str]) -> int:
     """Run one verb; an expected failure is one sentence on stderr and its exit code."""
     try:
-        result: Any = app(arguments, prog_name="hft", standalone_mode=False)
-        return result if isinstance(result, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+        code = app(arguments, prog_name="hft", standalone_mode=False)
+        return _say(INTERRUPTED, 1) if code == _INTERRUPT else int(code or 0)
+    except TyperException as error:  # bad usage, with its own help
+        error.show()  # type: ignore[attr-defined]
+        return int(getattr(error, "exit_code", 2))
+    except (KeyboardInterrupt, typer.Abort):
         return _say(INTERRUPTED, 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,6 +98,7 @@ _EXPECTED = {
     "hft_lib.fitting.result.FitRefused": 2,
     "serving.runtime.journal.JournalError": 2,
     "serving.runtime.embedded.Diverged": 1,
+    "hft_lib.lineage.version.RegistryError": 1,
     "mlflow.exceptions.MlflowException": 1,
     "sqlalchemy.exc.OperationalError": 1,
 }

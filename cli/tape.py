@@ -1,7 +1,6 @@
 """`hft tape`: import market data into a tape, check data of any form, make a market up."""
 
 import time
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -187,20 +186,21 @@ def _render_tape(document: dict[str, Any]) -> None:
     out.print(f"sha256 {document['tape_sha256']}")
     if "truth" in document:
         out.print(f"truth  {document['truth']}")
-    _render_flaws(out.print, document.get("flaws", []))
+    _render_flaws(document.get("flaws", []))
 
 
 def _render_report(document: dict[str, Any]) -> None:
     out = console.text()
     span = f"{document['start']} to {document['end']}"
     out.print(f"{document['rows']:,} rows of {document['kind']}, {span}")
-    _render_flaws(out.print, document["flaws"])
+    _render_flaws(document["flaws"])
     if not document["flaws"]:
         out.print("no flaw found")
 
 
-def _render_flaws(show: Callable[[str], None], flaws: list[Any]) -> None:
+def _render_flaws(flaws: list[Any]) -> None:
     """A line for each reason and symbol, with its first run; `--json` has all of them."""
+    out = console.text()
     groups: dict[tuple[str, str], list[Any]] = {}
     for flaw in flaws:
         groups.setdefault((flaw.reason, flaw.symbol), []).append(flaw)
@@ -211,4 +211,5 @@ def _render_flaws(show: Callable[[str], None], flaws: list[Any]) -> None:
         )
         more = f", and {len(runs) - 1} more runs" if len(runs) > 1 else ""
         detail = f": {runs[0].detail}" if runs[0].detail else ""
-        show(f"{reason:22} {symbol:16} {total:>8,}  {where}{detail}{more}")
+        line = f"{reason:22} {symbol:16} {total:>8,}  {where}{detail}{more}"
+        out.print(line, markup=False, soft_wrap=True)

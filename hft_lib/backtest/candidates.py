@@ -94,16 +94,15 @@ def ordinary(champion: Parameters) -> list[Challenger]:
 def twins(champion: Parameters, seed: int) -> list[Challenger]:
     """Sets that differ from `champion` in what should not matter: the luckiest of them in sample is luck alone."""
     random = np.random.Generator(np.random.PCG64(seed))
-    drift = champion.kalman.intercept_drift_var
     made = []
     for number in range(TWINS):
-        factor = math.exp(random.normal(0.0, 0.7))
-        kalman = msgspec.structs.replace(champion.kalman, intercept_drift_var=drift * factor)
-        made.append(
-            Challenger(
-                name=f"twin-{number}", params=msgspec.structs.replace(champion, kalman=kalman)
-            )
+        kalman = msgspec.structs.replace(
+            champion.kalman,
+            noise_var=champion.kalman.noise_var * math.exp(random.normal(0.0, 0.5)),
+            hedge_drift_var=champion.kalman.hedge_drift_var * math.exp(random.normal(0.0, 0.5)),
         )
+        params = msgspec.structs.replace(champion, kalman=kalman)
+        made.append(Challenger(name=f"twin-{number}", params=params))
     return made
 
 

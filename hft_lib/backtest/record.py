@@ -1,7 +1,7 @@
 """The record of a run: the facts that a report needs, in columns, with where they came from.
 
-A run may be 300 days of hours or six minutes of ticks. Nothing here is recomputed but by `hft_lib`'s own functions,
-and what the facts do not hold is absent, not guessed.
+A run may be 300 days of hours or six minutes of ticks. Nothing here is recomputed but by
+`hft_lib`'s own functions, and what the facts do not hold is absent, not guessed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +51,8 @@ class TapeInfo:
 
 @dataclass(frozen=True)
 class Marks:
-    """The `Marked` facts of a run while a slot was followed, (time,) each; equities (time, accounts), capital last.
+    """The `Marked` facts of a run while a slot was followed, (time,) each; equities (time,
+    accounts), capital last.
 
     `known` is true where the forecasts are: before the first pointer they are 0.
     """
@@ -152,10 +153,12 @@ class RunRecord:
         config: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> "RunRecord":
-        """Collect the facts of `pair` from the record log of a run; other facts and pairs are passed over.
+        """Collect the facts of `pair` from the record log of a run; other facts and pairs are
+        passed over.
 
-        `params` holds the named parameter sets, the champion first; `fit_window` is (start_ns, end_ns) of the
-        calibration, `capital_quote` the capital share, `commands` the lines that reproduce the run.
+        `params` holds the named parameter sets, the champion first; `fit_window` is (start_ns,
+        end_ns) of the calibration, `capital_quote` the capital share, `commands` the lines that
+        reproduce the run.
         """
         found = _Collected()
         for fact in facts:

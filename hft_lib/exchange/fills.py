@@ -20,6 +20,14 @@ def take(leg, side, quantity):
 
 
 @kernel
+def near_lots(position, lots_per_unit):
+    """`position` freed from the rounding of its sum: what closes it whole must not exceed it by a last bit."""
+    lots = position * lots_per_unit
+    whole = np.rint(lots)
+    return whole / lots_per_unit if abs(lots - whole) < 1e-6 else position
+
+
+@kernel
 def whole_lots(quantity, lots_per_unit):
     """`quantity` (0 or more) cut to whole lots; half a billionth of a lot is forgiven as rounding."""
     return np.floor(quantity * lots_per_unit + 5e-10) / lots_per_unit

@@ -51,7 +51,8 @@ def fit_bocd(standardised: npt.ArrayLike, alarm_run_length: int = 10) -> Fit[Boc
 
     point, ended = _climb(value, box)
     errors = _standard_errors(value, point, box)
-    params = _parameters(*np.exp(point).tolist(), alarm_run_length)
+    hazard, beta = np.exp(point).tolist()
+    params = _parameters(hazard, beta, alarm_run_length)
     bounds = [name for name, error in errors.items() if error is None]
     return Fit(
         params=msgspec.structs.replace(params, alarm_probability=_threshold(params, values)),
@@ -112,7 +113,7 @@ def _climb(value: Callable[[Vector], float], box: npt.NDArray[np.float64]) -> tu
         gain = best - before
         if gain < 0.01:
             break
-    return point, gain < 0.1
+    return point, bool(gain < 0.1)
 
 
 def _standard_errors(
@@ -130,7 +131,7 @@ def _standard_errors(
 
 
 def _threshold(params: BocdParameters, values: Vector) -> float:
-    """The lowest alarm probability that the window passes in few enough values, once it has begun."""
+    """The lowest alarm probability that few enough of the window's values exceed."""
     recent = run(params_row(params), values)["recent_probability"][2 * params.alarm_run_length :]
     for probability in ALARM_LADDER:
         if float((recent > probability).mean()) <= FALSE_ALARM_SHARE_MAX:

@@ -59,7 +59,7 @@ def fit_garch(
     units = {"mean": scale, "omega": scale * scale, "dof": (1.0 / theta[INVERSE_DOF]) ** 2}
     return Fit(
         params=params,
-        standard_errors={n: e and e * units.get(n, 1.0) for n, e in errors.items()},
+        standard_errors={n: e and e * float(units.get(n, 1.0)) for n, e in errors.items()},
         log_likelihood=log_likelihood(params_row(params), values, counts),
         converged=ended and curved,
         reason=_reason(theta, ended, curved, normal),

@@ -32,7 +32,10 @@ INVERSE_DOF_MIN, INVERSE_DOF_MAX = 1.0 / 200.0, 1.0 / 2.05
 _ITERATIONS_MAX = 200
 _SCORINGS = 12  # iterations of scoring before the Hessian takes turns
 _TRIALS_MAX = 40
-_GAIN_MIN = 1e-10  # nats that the next step promises, below which the search is at its end
+_GAIN_MIN = 1e-13  # nats that the next step promises, below which the search is at its end
+_GAIN_MIN_FLAT = 1e-7  # the same where alpha is 0 and leaves omega and beta all but collinear
+_GAIN_ENDED = 1e-5  # a search that promises more has not come to its end
+_ROUNDING = 1e-9  # nats
 _LOG_TWO_PI = 1.8378770664093453
 
 
@@ -268,13 +271,14 @@ def climb(
     free, step, trial = np.empty(5), np.empty(5), np.empty(5)
     bounded(theta, normal)
     value = score(theta, innovations, steps, presample, normal, gradient, information)
-    damping, promised = 1e-3, np.inf
+    damping, promised, found = 1e-3, np.inf, value
     for iteration in range(_ITERATIONS_MAX):
         if iteration >= _SCORINGS and iteration % 4 != 0:  # scoring is slow near a flat maximum
             _curvature(theta, gradient, innovations, steps, presample, normal, information)
         _is_free(theta, gradient, normal, free)
         if _reduce_to_cap(theta, gradient, information):
             free[BETA] = 0.0
+        gain_min = _GAIN_MIN if free[ALPHA] > 0.0 else _GAIN_MIN_FLAT
         accepted = False
         for _ in range(_TRIALS_MAX):
             if solve(information, gradient, free, damping, step):
@@ -283,8 +287,9 @@ def climb(
                 found = score(
                     trial, innovations, steps, presample, normal, trial_gradient, trial_information
                 )
-                accepted = found > value
-                if accepted or promised < _GAIN_MIN:
+                # The last steps gain less than the likelihood's rounding shows.
+                accepted = found > value - (_ROUNDING if promised < 1e-8 else 0.0)
+                if accepted or promised < gain_min:
                     break
             damping = max(10.0 * damping, 1e-6)
         if accepted:
@@ -293,6 +298,6 @@ def climb(
             information[:] = trial_information
             value = found
             damping = damping * 0.1 if damping > 1e-9 else 0.0
-        if promised < _GAIN_MIN or not accepted:
-            return value, promised < 1e-5
-    return value, False
+        if promised < gain_min or not accepted:
+            break
+    return value, promised < _GAIN_ENDED

@@ -36,27 +36,24 @@ def choose_grid_ms(half_life_s: float | None, cadence_s: float, window_s: float)
     if not fitting:
         fitting = [grid for grid in allowed[:1] if window_s * 1e3 / grid >= OBSERVATIONS_MIN]
     if not fitting:
-        raise FitRefused(
-            f"the window must hold {OBSERVATIONS_MIN} steps of the finest grid at cadence {cadence_s} s",
-            f"{window_s} s",
-        )
+        rule = f"the window must hold {OBSERVATIONS_MIN} steps of the grid at cadence {cadence_s} s"
+        raise FitRefused(rule, f"{window_s} s")
     return next((grid for grid in fitting if grid >= 1e3 * wanted_s), fitting[-1])
 
 
 def grid_moments(time_ns: npt.NDArray[np.int64], grid_ms: int) -> tuple[Counts, Counts]:
-    """Which complete moments step the models, as live: (indices, whole intervals since the last
-    step).
+    """Which complete moments step the models, as live: (indices, whole intervals since the last).
 
     The first moment at or past a grid point (a multiple of `grid_ms` since 1970) steps once; the
-    first of all only sets the interval to count from. `time_ns` (time,) must not fall.
+    first of all by one interval. `time_ns` (time,) must not fall.
     """
     if time_ns.size and (np.diff(time_ns) < 0).any():
-        raise ValueError(
-            f"time_ns must not fall, fell at {int(np.argmax(np.diff(time_ns) < 0)) + 1}"
-        )
-    passed = np.diff(time_ns // (grid_ms * 1_000_000))
-    indices: Counts = np.flatnonzero(passed).astype(np.int64) + 1
-    return indices, passed[indices - 1].astype(np.int64)
+        first = int(np.argmax(np.diff(time_ns) < 0)) + 1
+        raise ValueError(f"time_ns must not fall, was {time_ns[first]} at {first}")
+    points = time_ns // (grid_ms * 1_000_000)
+    passed = np.diff(points, prepend=points[:1] - 1)
+    indices: Counts = np.flatnonzero(passed).astype(np.int64)
+    return indices, passed[indices].astype(np.int64)
 
 
 def regular(

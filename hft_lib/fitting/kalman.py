@@ -116,7 +116,7 @@ def _widened(p: KalmanParameters, intervals_seen: int) -> KalmanParameters:
 def profile(
     y: Vector, x: Vector, steps: Counts, qa: float, qb: float, skip: int
 ) -> tuple[float, float]:
-    """Log likelihood of `y[skip:]` from a diffuse start, the drifts in units of the noise; and r."""
+    """Log likelihood of `y[skip:]` from a diffuse start, drifts in units of the noise; and r."""
     a, b, paa, pab, pbb, d = 0.0, 0.0, _DIFFUSE, 0.0, _DIFFUSE, _DIFFUSE * _DIFFUSE
     squares, logs, product = 0.0, 0.0, 1.0
     for t in range(y.shape[0]):
@@ -191,10 +191,10 @@ def _newton(
     highest: float,
     point: Vector,
 ) -> tuple[float, bool]:
-    """Damped Newton steps in (log lambda, share) within their box, on differences of the profile."""
+    """Damped Newton steps in (log lambda, share) within their box, on differences."""
     u, v = point[0], point[1]
     value = _at(y, x, steps, u, v, skip, xm_square)
-    damping = 0.0
+    damping, promised = 0.0, np.inf
     for _ in range(60):
         du, dv = 0.02, 0.02
         uc, vc = min(max(u, lowest + du), highest - du), min(max(v, dv), 1.0 - dv)
@@ -209,24 +209,24 @@ def _newton(
         huv = (corner - east - north + middle) / (du * dv)
         gu = (east - west) / (2.0 * du) + huu * (u - uc)
         gv = (north - south) / (2.0 * dv) + hvv * (v - vc)
-        accepted = False
+        gain, su, sv = 0.0, 0.0, 0.0
         for _ in range(30):
             su, sv = _box_step(u, v, gu, gv, huu, hvv, huv, damping, lowest, highest)
-            if abs(gu * su) + abs(gv * sv) < 1e-9:
+            promised = abs(gu * su) + abs(gv * sv)
+            if promised < 1e-9:
                 break
-            found = _at(y, x, steps, u + su, v + sv, skip, xm_square)
-            if found > value:
-                accepted = True
+            gain = _at(y, x, steps, u + su, v + sv, skip, xm_square) - value
+            if gain > 0.0:
                 break
             damping = max(8.0 * damping, 1e-3)
-        if not accepted:
+        if not gain > 0.0:
             break
-        u, v, gain, value = u + su, v + sv, found - value, found
+        u, v, value = u + su, v + sv, value + gain
         damping *= 0.1
         if gain < 1e-8:
             break
     point[0], point[1] = u, v
-    return value, abs(gu * su) + abs(gv * sv) < 1e-4
+    return value, promised < 1e-4
 
 
 @kernel

@@ -39,8 +39,11 @@ class Fit(Generic[P]):
         """The fit as plain values, for JSON."""
         return {
             "params": msgspec.to_builtins(self.params),
-            "standard_errors": dict(self.standard_errors),
-            "log_likelihood": self.log_likelihood,
+            "standard_errors": {
+                name: None if error is None else float(error)
+                for name, error in self.standard_errors.items()
+            },
+            "log_likelihood": float(self.log_likelihood),
             "converged": self.converged,
             "reason": self.reason,
             "observations": self.observations,

@@ -34,7 +34,7 @@ class BarFile(msgspec.Struct):
     """Rows of a bar file in its own order, by its finest times.
 
     `other_times` are its further columns of times. `named_symbol` and `named_step_ns` are what the
-    file's name says (None: nothing); `symbols` what a column says. `unix_unit_ns` is the unit of a
+    file's name says (None: nothing), `symbols` what a column says. `unix_unit_ns` is the unit of a
     column that calls itself Unix time.
     """
 

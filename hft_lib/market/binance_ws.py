@@ -3,7 +3,8 @@
 The payloads tell the market: a futures depth has `pu`, its trade `X`, its bookTicker `e`; `ps` is
 COIN-margined and refused, because its sizes are contracts. The REST depth snapshot is a line
 without `stream`; the local book starts from it as Binance documents: deltas that came before it are
-held, those it already contains are dropped.
+held, those it already contains are dropped. A mark price announces the next funding, which falls
+due when the announced time changes.
 """
 
 import gzip
@@ -15,7 +16,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from hft_lib.events import Depth, Instrument, MarketEvent, Quote, Trade
+from hft_lib.events import Depth, Funding, Instrument, Mark, MarketEvent, Quote, Trade
 from hft_lib.market.bars import QUOTE_COINS, QUOTE_CURRENCIES
 from hft_lib.market.flaws import FlawTally
 from hft_lib.market.imports import Source, instrument_of
@@ -49,6 +50,7 @@ class Payload(msgspec.Struct, gc=False):
     q: str = ""
     m: bool = False
     X: str | None = None
+    r: str = ""
     lastUpdateId: int = 0
     bids: Levels = []
     asks: Levels = []
@@ -64,11 +66,13 @@ class Line(msgspec.Struct, gc=False):
 
 
 class _Symbol(msgspec.Struct):
-    """What one symbol's book waits for."""
+    """What one symbol's book waits for, and the funding that its mark prices announce."""
 
     symbol: str
     held: list[Depth] = []
     snapshot: bool = False
+    funding_due_ms: int = 0
+    funding_rate: float = 0.0
 
 
 _decode_line = msgspec.json.Decoder(Line).decode
@@ -150,7 +154,7 @@ def _is_futures(payload: Payload) -> bool:
         case "trade":
             return payload.X is not None
         case _:
-            return payload.e == "bookTicker"
+            return payload.e in ("bookTicker", "markPriceUpdate")
 
 
 # --- the first lines: symbols, ticks, cadence ---
@@ -261,8 +265,11 @@ class _Recording:
                 return self._delta(_depth(self._now_ns, exchange_time_ns, symbol, payload))
             case "" | "bookTicker" if payload.B and payload.A:
                 return (_quote(self._now_ns, exchange_time_ns, symbol, payload),)
+            case "markPriceUpdate":
+                return self._mark(symbol, payload)
             case _:
-                raise ValueError(f"a message of kind {payload.e or 'unknown'}")
+                self._count("UNREAD_MESSAGE", 1, f"of kind {payload.e or 'unknown'}", symbol)
+                return ()
 
     def _symbol(self, payload: Payload) -> str:
         symbol = self._override or symbol_of(payload)
@@ -297,6 +304,18 @@ class _Recording:
             self._count("DEPTH_WITHOUT_SNAPSHOT", 1, "", delta.symbol, continues=True)
         state.held.append(delta)
         return ()
+
+    def _mark(self, symbol: str, payload: Payload) -> Iterable[MarketEvent]:
+        """The mark price, after the funding at the last rate if its due time has moved on."""
+        mark = Mark(self._now_ns, payload.E * MS, symbol, float(payload.p))
+        if not payload.r:
+            return (mark,)
+        state = self._symbols[symbol]
+        due_ms, rate = state.funding_due_ms, state.funding_rate
+        state.funding_due_ms, state.funding_rate = payload.T, float(payload.r)
+        if not due_ms or payload.T == due_ms:
+            return (mark,)
+        return (Funding(self._now_ns, due_ms * MS, symbol, rate), mark)
 
     def _count(
         self, reason: str, count: int, detail: str, symbol: str = "", continues: bool = False

@@ -37,12 +37,17 @@ def import_sources(
     The order of `sources` does not matter. `note` goes into the manifest; `progress` is told the
     rows written.
     """
-    ordered = sorted(sources, key=lambda source: (source.instruments[0].symbol, source.first_ns))
+    ordered = sorted(sources, key=_place)
     with TapeWriter(out, note, replace) as tape:
         tape.write(_opening(ordered))
         tape.write(merge(source.events() for source in ordered), progress)
     flaws = [flaw for source in ordered for flaw in source.flaws.runs()]
     return Tape.open(out), flaws
+
+
+def _place(source: Source) -> tuple[str, int, str]:
+    """What decides between events of one symbol and one time in two files."""
+    return source.instruments[0].symbol, source.first_ns, str(source.path)
 
 
 def _opening(sources: Sequence[Source]) -> list[Instrument]:

@@ -31,7 +31,7 @@ class SyntheticMarket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     y_symbol: str = "SYN/USDT:USDT"
     x_symbol: str = "SYN/USDT"
     start_ns: int = 1_704_067_200 * 10**9  # 2024-01-01
-    days: float = 300.0
+    days: float = 360.0
     step_s: float = 60.0
     irregular: bool = False
 
@@ -47,13 +47,13 @@ class SyntheticMarket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     hedge_sd_day: float = 0.0002
     intercept_sd_day: float = 0.0002
     spread_sd: float = 0.0025
-    spread_half_life_s: float = 1800.0
+    spread_half_life_s: float = 2400.0
     spread_garch_alpha: float = 0.10
     spread_garch_beta: float = 0.85
     turbulent_scale: float = 2.0
     turbulent_start_probability_day: float = 0.04
     turbulent_end_probability_day: float = 0.35
-    break_at_fraction: float = 0.85
+    break_at_fraction: float = 0.94
     break_size: float = 0.015
 
     outages_per_day: float = 0.03
@@ -66,7 +66,7 @@ class SyntheticMarket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     thin_size: float = 20.0
     latency_ms_mean: float = 8.0
 
-    taker_fee_rate: float = 0.0002
+    taker_fee_rate: float = 0.0003
     maker_fee_rate: float = 0.0
     borrow_rate_annual: float = 0.05
     funding_rate_mean: float = 0.0001

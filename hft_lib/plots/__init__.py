@@ -1,6 +1,8 @@
-"""Every figure, once: notebooks, reports and pages call these; each takes arrays and returns a matplotlib Figure.
+"""Every figure, once: notebooks, reports and pages call these; each takes arrays and returns a
+matplotlib Figure.
 
-Times are nanoseconds since 1970 UTC, spreads and volatilities log units (drawn in bp), money the quote currency.
+Times are nanoseconds since 1970 UTC, spreads and volatilities log units (drawn in bp), money the
+quote currency.
 """
 
 from hft_lib.plots.accounts import Curve, EvidencePath, drawdown, equity, evidence

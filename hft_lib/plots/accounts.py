@@ -1,4 +1,6 @@
-"""Figures of money and of evidence: equity after costs with its drawdown, e-values with their thresholds."""
+"""Figures of money and of evidence: equity after costs with its drawdown, e-values with their
+thresholds.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +39,9 @@ from hft_lib.plots.words import number
 
 @dataclass(frozen=True)
 class Curve:
-    """Equity (time,) of one account while it had one role: capital, champion, test, predecessor or explorer."""
+    """Equity (time,) of one account while it had one role: capital, champion, test, predecessor or
+    explorer.
+    """
 
     name: str
     role: str
@@ -47,7 +51,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class EvidencePath:
-    """The e-value of one test after each of its blocks, (blocks,), and how it ended ("" while it runs)."""
+    """The e-value of one test after each of its blocks, (blocks,), and how it ended ("" while it
+    runs).
+    """
 
     name: str
     began_ns: int
@@ -67,7 +73,9 @@ def equity(
     shades: Sequence[Shade] = (),
     layout: Layout = WIDE,
 ) -> Any:
-    """Equity after costs of every account, counted from 0, and below it the drawdown of those that matter."""
+    """Equity after costs of every account, counted from 0, and below it the drawdown of those that
+    matter.
+    """
     entries = len({_shown_name(curve) for curve in curves})
     boxes = [
         Panel(270, f"equity, {currency}", entries),
@@ -99,8 +107,12 @@ def evidence(
     shades: Sequence[Shade] = (),
     layout: Layout = WIDE,
 ) -> Any:
-    """The e-value of each test by block on a log axis, with the threshold and the line below which it is dropped."""
-    figure, axes = panels(layout, "e-value of every test, block by block", [Panel(250, "e-value, log axis", 3)])
+    """The e-value of each test by block on a log axis, with the threshold and the line below which
+    it is dropped.
+    """
+    figure, axes = panels(
+        layout, "e-value of every test, block by block", [Panel(250, "e-value, log axis", 3)]
+    )
     axis = axes[0]
     axis.set_yscale("log")
     for i, path in enumerate(paths):
@@ -157,11 +169,21 @@ def _draw_path(axis: Any, path: EvidencePath, end_ns: int, first: bool) -> None:
     until_ns = path.outcome_ns or end_ns
     span = dates(np.array([path.began_ns, until_ns]))
     axis.plot(
-        span, [path.threshold] * 2, "--", color=INK, linewidth=1.2, label="promote" if first else "_"
+        span,
+        [path.threshold] * 2,
+        "--",
+        color=INK,
+        linewidth=1.2,
+        label="promote" if first else "_",
     )
     if path.drop_below > 0.0:
         axis.plot(
-            span, [path.drop_below] * 2, ":", color=SELL, linewidth=1.4, label="drop" if first else "_"
+            span,
+            [path.drop_below] * 2,
+            ":",
+            color=SELL,
+            linewidth=1.4,
+            label="drop" if first else "_",
         )
     at = dates(np.concatenate(([path.began_ns], path.end_ns)))
     line = axis.plot(

@@ -1,4 +1,6 @@
-"""Figures of the relation and its models: spread and z with trades, hedge ratio, volatility, run lengths."""
+"""Figures of the relation and its models: spread and z with trades, hedge ratio, volatility, run
+lengths.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +58,9 @@ class Levels:
 
 @dataclass(frozen=True)
 class Trades:
-    """Fills of the y leg: +1 buy or -1 sell, their value, the z that decided them, and a text each; all (trades,)."""
+    """Fills of the y leg: +1 buy or -1 sell, their value, the z that decided them, and a text each;
+    all (trades,).
+    """
 
     time_ns: Times
     side: Vector
@@ -75,7 +79,9 @@ def spread_and_z(
     shades: Sequence[Shade] = (),
     layout: Layout = WIDE,
 ) -> Any:
-    """Spread (time,) in log units with its forecast band above, z with the strategy's lines and the fills below."""
+    """Spread (time,) in log units with its forecast band above, z with the strategy's lines and the
+    fills below.
+    """
     z = z_score(spread, spread_sd)
     rows = thin(layout.points_max, spread, z)
     boxes = [Panel(200, "spread, bp", 2), Panel(260, "z, forecast sds", 6)]
@@ -106,9 +112,13 @@ def hedge_ratio(
     shades: Sequence[Shade] = (),
     layout: Layout = WIDE,
 ) -> Any:
-    """Hedge ratio (time,), d log Y / d log X, with its 95 % band where its standard deviation is known."""
+    """Hedge ratio (time,), d log Y / d log X, with its 95 % band where its standard deviation is
+    known.
+    """
     rows = thin(layout.points_max, hedge)
-    figure, axes = panels(layout, "Hedge ratio and how well it is known", [Panel(200, "d log Y / d log X", 2)])
+    figure, axes = panels(
+        layout, "Hedge ratio and how well it is known", [Panel(200, "d log Y / d log X", 2)]
+    )
     silences = gaps(time_ns)
     _line(axes[0], time_ns[rows], hedge[rows], silences, "hedge ratio", "", CHAMPION, 1.3)
     if hedge_sd is not None:
@@ -130,7 +140,9 @@ def volatility(
     shades: Sequence[Shade] = (),
     layout: Layout = WIDE,
 ) -> Any:
-    """Forecast sd (time,) of each innovation, log units, with the innovation's size and its rms over `window` points."""
+    """Forecast sd (time,) of each innovation, log units, with the innovation's size and its rms
+    over `window` points.
+    """
     size, realised = np.abs(innovation), rolling_rms(innovation, window)
     rows = thin(layout.points_max, forecast_sd, size, realised)
     at = time_ns[rows]
@@ -162,11 +174,15 @@ def run_length(
     shades: Sequence[Shade] = (),
     layout: Layout = WIDE,
 ) -> Any:
-    """Posterior (columns, bins) of the run length over equal parts of the time, `edges` (bins + 1,) rising from 0.
+    """Posterior (columns, bins) of the run length over equal parts of the time, `edges` (bins + 1,)
+    rising from 0.
 
-    `expected` (time,) is the mean run length that the run itself recorded; both in grid intervals, drawn on a log axis.
+    `expected` (time,) is the mean run length that the run itself recorded; both in grid intervals,
+    drawn on a log axis.
     """
-    figure, axes = panels(layout, "How long the present regime has lasted", [Panel(240, "intervals", 3)])
+    figure, axes = panels(
+        layout, "How long the present regime has lasted", [Panel(240, "intervals", 3)]
+    )
     axis, low, high = axes[0], *dates(time_ns[[0, -1]])
     rows = thin(layout.points_max, expected)
     axis.imshow(
@@ -242,12 +258,12 @@ def _band(
 
 def _draw_levels(axis: Any, levels: Sequence[Levels], end_ns: int) -> None:
     styles = (("entry_z", "entry", "-"), ("exit_z", "exit", ":"), ("stop_z", "stop", "--"))
-    ends = [*(level.start_ns for level in levels[1:]), end_ns]
-    for level, until_ns in zip(levels, ends, strict=True):
+    for i, level in enumerate(levels):
+        until_ns = levels[i + 1].start_ns if i + 1 < len(levels) else end_ns
         span = dates(np.array([level.start_ns, until_ns]))
         for field, word, dashes in styles:
             for sign in (1.0, -1.0):
-                label = word if level is levels[0] and sign > 0 else "_"
+                label = word if i == 0 and sign > 0 else "_"
                 at = [sign * getattr(level, field)] * 2
                 axis.plot(span, at, dashes, color=INK, linewidth=0.8, alpha=0.75, label=label)
 
@@ -302,7 +318,9 @@ def _limit_band(axis: Any, hedge: Vector, hedge_sd: Vector) -> None:
 
 
 def _mass_image(posterior: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """RGBA (bins, columns): the champion's blue, full where a column is likeliest; blank on any background."""
+    """RGBA (bins, columns): the champion's blue, full where a column is likeliest; blank on any
+    background.
+    """
     red, green, blue = (int(CHAMPION[i : i + 2], 16) for i in (1, 3, 5))
     peak = np.max(posterior, axis=1, keepdims=True, initial=MASS_MIN)
     mass = np.where(posterior < MASS_MIN, 0.0, posterior / peak).T
@@ -313,7 +331,9 @@ def _mass_image(posterior: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
 
 
 def _label_run_lengths(axis: Any, longest: float) -> None:
-    ticks = [t for t in (0, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000) if t <= longest]
+    ticks = [
+        t for t in (0, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000) if t <= longest
+    ]
     axis.set_yticks([float(np.log10(t + 1.0)) for t in ticks], [f"{t:,}" for t in ticks])
 
 

@@ -1,4 +1,5 @@
-"""How every figure looks: colours that mean one thing, panels measured in pixels, marks that say their values.
+"""How every figure looks: colours that mean one thing, panels measured in pixels, marks that say
+their values.
 
 matplotlib is imported inside the functions: what trades must not wait for it.
 """
@@ -15,7 +16,8 @@ from hft_lib.plots.words import number
 Vector = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
 
-# One sign, one meaning. The first three are the page's own colours: a report replaces them by the reader's theme.
+# One sign, one meaning. The first three are the page's own: a report replaces them by the
+# reader's theme.
 INK, MUTED, RULE = "#111213", "#6a6b6c", "#d8d9da"
 CAPITAL = INK
 CHAMPION = PREDECESSOR = "#0072B2"
@@ -36,7 +38,9 @@ TITLE_PX = 30
 
 @dataclass(frozen=True)
 class Layout:
-    """How wide a figure is drawn and whether it carries its own title. Below 600 px it is laid out for a phone."""
+    """How wide a figure is drawn and whether it carries its own title. Below 600 px it is laid out
+    for a phone.
+    """
 
     width_px: int = 960
     titled: bool = True
@@ -57,7 +61,7 @@ WIDE = Layout()
 
 @dataclass(frozen=True)
 class Panel:
-    """One axis box: its height, what its y axis says with its unit, and the entries of its legend."""
+    """One axis box: its height, its y label with the unit, and the entries of its legend."""
 
     height_px: int
     label: str
@@ -74,17 +78,23 @@ def panels(layout: Layout, title: str, boxes: Sequence[Panel]) -> tuple[Any, lis
     head = TITLE_PX if layout.titled else 0
     height = head + sum(strips) + sum(box.height_px for box in boxes) + bottom
     with rc_context(_STYLE):
-        figure = Figure(figsize=(layout.width_px / PX_PER_INCH, height / PX_PER_INCH), dpi=PX_PER_INCH)
+        figure = Figure(
+            figsize=(layout.width_px / PX_PER_INCH, height / PX_PER_INCH), dpi=PX_PER_INCH
+        )
         axes, top = [], float(height - head)
         for box, strip in zip(boxes, strips, strict=True):
             top -= strip + box.height_px
             place = (left, top, layout.width_px - left - right, box.height_px)
             scale = (layout.width_px, height, layout.width_px, height)
-            axes.append(_axes(figure, [p / s for p, s in zip(place, scale, strict=True)], box.label))
+            axes.append(
+                _axes(figure, [p / s for p, s in zip(place, scale, strict=True)], box.label)
+            )
     for axis in axes[:-1]:
         axis.tick_params(labelbottom=False)
     if layout.titled:
-        figure.text(8 / layout.width_px, 1 - 20 / height, title, fontsize=15, color=INK, weight="bold")
+        figure.text(
+            8 / layout.width_px, 1 - 20 / height, title, fontsize=15, color=INK, weight="bold"
+        )
     figure.set_label(title)
     return figure, axes
 
@@ -110,7 +120,9 @@ def _columns(layout: Layout) -> int:
 
 
 def legend(layout: Layout, axis: Any, latest_first: bool = False) -> None:
-    """The legend of `axis`, above it and left, in the order in which things were drawn, or against it."""
+    """The legend of `axis`, above it and left, in the order in which things were drawn, or against
+    it.
+    """
     handles, labels = axis.get_legend_handles_labels()
     if latest_first:
         handles, labels = handles[::-1], labels[::-1]
@@ -132,7 +144,7 @@ def legend(layout: Layout, axis: Any, latest_first: bool = False) -> None:
 
 
 def line_style(role: str) -> dict[str, Any]:
-    """The line of an account by its role: capital, champion, test, predecessor, else an explorer's."""
+    """The line of an account by its role; one that is not known is an explorer's."""
     return dict(_LINES.get(role, _LINES["explorer"]))
 
 

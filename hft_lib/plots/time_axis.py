@@ -1,4 +1,6 @@
-"""The time axis that all figures share: thinning that keeps extremes, gaps that stay gaps, shades and marks with words."""
+"""The time axis that all figures share: thinning that keeps extremes, gaps that stay gaps, shades
+and marks with words.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,9 +42,11 @@ def dates(time_ns: Times) -> Vector:
 
 
 def thin(points_max: int, *columns: Vector) -> Indices:
-    """Rows to draw of `columns` (time,): all of them, or at most `points_max` that hold every bin's extremes.
+    """Rows to draw of `columns` (time,): all of them, or at most `points_max` that hold every bin's
+    extremes.
 
-    Each bin gives the rows of the lowest and of the highest value of each column, so no peak of any is lost.
+    Each bin gives the rows of the lowest and of the highest value of each column, so no peak of any
+    is lost.
     """
     size = columns[0].size if columns else 0
     if size <= points_max:
@@ -57,7 +61,9 @@ def thin(points_max: int, *columns: Vector) -> Indices:
 
 
 def _first_extremes(column: Vector, starts: Indices) -> Indices:
-    """Row of the first lowest value of each bin that begins at `starts`; the bin's last row where none is finite."""
+    """Row of the first lowest value of each bin that begins at `starts`; the bin's last row where
+    none is finite.
+    """
     lowest = np.minimum.reduceat(column, starts)
     sizes = np.diff(np.append(starts, column.size))
     hits = np.flatnonzero(column == np.repeat(lowest, sizes))
@@ -76,7 +82,7 @@ def thinned(size: int, layout: Layout) -> str:
 
 
 def gaps(time_ns: Times) -> list[Shade]:
-    """Stretches between neighbouring points longer than five usual steps: nothing was known there."""
+    """Stretches between neighbours longer than five usual steps: nothing was known there."""
     steps = np.diff(time_ns)
     if steps.size == 0:
         return []
@@ -87,7 +93,7 @@ def gaps(time_ns: Times) -> list[Shade]:
 
 
 def broken(time_ns: Times, values: Vector, silences: Iterable[Shade]) -> tuple[Times, Vector]:
-    """`values` with a NaN inside every silence, so that no line is drawn across what is not known."""
+    """`values` with a NaN inside every silence, so that no line is drawn across it."""
     middles = [(shade.start_ns + shade.end_ns) // 2 for shade in silences]
     where = np.searchsorted(time_ns, middles)
     return np.insert(time_ns, where, middles), np.insert(values, where, np.nan)
@@ -97,10 +103,10 @@ def spans(time_ns: Times, flags: npt.NDArray[np.bool_], word: str) -> list[Shade
     """The stretches over which `flags` (time,) hold, each to the next point."""
     edges = np.diff(np.concatenate(([0], flags.astype(np.int8), [0])))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    last = time_ns.size - 1
+    ends = np.minimum(ends, time_ns.size - 1)
     return [
-        Shade(int(time_ns[s]), int(time_ns[min(e, last)]), word)
-        for s, e in zip(starts, ends, strict=True)
+        Shade(int(start_ns), int(end_ns), word)
+        for start_ns, end_ns in zip(time_ns[starts], time_ns[ends], strict=True)
     ]
 
 
@@ -110,7 +116,7 @@ def set_time_axis(layout: Layout, axes: Sequence[Any], start_ns: int, end_ns: in
 
     low, high = dates(np.array([start_ns, max(end_ns, start_ns + 1_000_000_000)]))
     for axis in axes:
-        locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=5 if layout.narrow else 9)
+        locator = AutoDateLocator(tz=UTC, minticks=2, maxticks=5 if layout.narrow else 9)
         axis.set_xlim(low, high)
         axis.xaxis.set_major_locator(locator)
         axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC, show_offset=False))
@@ -118,8 +124,12 @@ def set_time_axis(layout: Layout, axes: Sequence[Any], start_ns: int, end_ns: in
 
 
 def shade(axes: Sequence[Any], shades: Sequence[Shade]) -> None:
-    """Shade stretches grey over all `axes`; the word stands once, in the first panel, where it has room."""
+    """Shade stretches grey over all `axes`, with their words in the first panel.
+
+    A stretch too narrow for its word has it upright, beside the first of its kind.
+    """
     low, high = axes[0].get_xlim()
+    upright: set[str] = set()
     for item in shades:
         start, end = np.clip(dates(np.array([item.start_ns, item.end_ns])), low, high)
         if end <= start:
@@ -127,8 +137,10 @@ def shade(axes: Sequence[Any], shades: Sequence[Shade]) -> None:
         for axis in axes:
             axis.axvspan(start, end, color=MUTED, alpha=SHADE_ALPHA, linewidth=0, zorder=0.5)
         if (end - start) / (high - low) > 0.02 + 0.011 * len(item.word):
-            middle = 0.5 * (start + end)
-            _word(axes[0], middle, item.word, "center")
+            _word(axes[0], 0.5 * (start + end), item.word, "center")
+        elif item.word not in upright:
+            upright.add(item.word)
+            _word(axes[0], end, item.word, "left", rotation=90.0)
 
 
 def mark(axes: Sequence[Any], moments: Sequence[Moment]) -> None:
@@ -143,13 +155,14 @@ def mark(axes: Sequence[Any], moments: Sequence[Moment]) -> None:
         _word(axes[0], at, f" {item.word} ", "left" if at < 0.5 * (low + high) else "right")
 
 
-def _word(axis: Any, at: float, word: str, side: str) -> None:
+def _word(axis: Any, at: float, word: str, side: str, rotation: float = 0.0) -> None:
     axis.annotate(
         word,
         (at, 0.98),
         xycoords=("data", "axes fraction"),
         ha=side,
         va="top",
+        rotation=rotation,
         fontsize=11.5,
         color=INK,
         zorder=5,

@@ -1,4 +1,6 @@
-"""Numbers, money and times as people read them: few digits, thousands separated, a minus sign that is one, UTC."""
+"""Numbers, money and times as people read them: few digits, thousands separated, a minus sign that
+is one, UTC.
+"""
 
 import math
 from datetime import UTC, datetime
@@ -10,7 +12,9 @@ MONTHS = (
 
 
 def number(value: float, digits: int = 4) -> str:
-    """`value` in `digits` significant digits, all of them before the point: 12,345, 0.0123, -4.5e-07."""
+    """`value` in `digits` significant digits, all of them before the point: 12,345, 0.0123,
+    -4.5e-07.
+    """
     if not math.isfinite(value):
         return "not a number" if value != value else "∞" if value > 0 else f"{MINUS}∞"
     if value == 0.0:

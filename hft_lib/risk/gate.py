@@ -56,6 +56,8 @@ REDUCE_ONLY_PASSES = (
     STALE,
     SPREAD,
     HALT,
+    NO_CAPITAL,
+    NOTIONAL_MIN,
     ORDER_NOTIONAL,
     POSITION,
     GROSS,
@@ -129,7 +131,8 @@ def judge_risk(legs, account, limits, i, side, quantity):
         return NO_BORROW
     if not abs(after) * price <= limits.position_notional_max * capital:
         return POSITION
-    gross = abs(after) * price + abs(account.position[1 - i]) * other_price
+    other_after = max(abs(account.position[1 - i]), abs(account.goal[1 - i]))  # both legs go together
+    gross = abs(after) * price + other_after * other_price
     if not gross <= limits.gross_max * capital:
         return GROSS
     if not gross <= limits.leverage_max * (capital + account.equity):

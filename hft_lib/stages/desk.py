@@ -19,10 +19,10 @@ from hft_lib.exchange.account import (
     open_block,
     pay_funding,
 )
-from hft_lib.exchange.fills import take
+from hft_lib.exchange.fills import near_lots, take, whole_lots
 from hft_lib.kernel import kernel
 from hft_lib.models.special import log
-from hft_lib.risk.gate import LOT, NO_BORROW
+from hft_lib.risk.gate import LOT, NO_BORROW, NOT_FINITE
 from hft_lib.stages.legs import (
     FILLED,
     FLATTENED,
@@ -95,6 +95,7 @@ def fill(legs, account, order, a, i, out, n):
     slippage = order.side * (order.price - order.mid) * order.filled
     accrue(account, legs, order.answered_ns)
     book(account, i, order.side, order.filled, order.price, fee, slippage)
+    account.position[i] = near_lots(account.position[i], legs[i].lots_per_unit)
     row = outcome(out, n, FILLED, order.answered_ns, a, i)
     row.side = order.side
     row.quantity = order.filled
@@ -236,15 +237,18 @@ def round_trip_cost(legs, hedge_ratio):
 
 @kernel
 def enter(account, legs, direction, y, x, time_ns, s, out, n):
-    """Want the position (y, x) from flat, unless a leg cannot be shorted or is below a lot."""
+    """Want the position (y, x) from flat, unless a leg cannot be shorted, is no number or below a lot."""
     for i in range(2):
         short = (y if i == Y else x) < 0.0
         if short and legs[i].short == SHORT_NONE:
             return refuse(account, s, i, NO_BORROW, time_ns, out, n)
+    if not (abs(y) < np.inf and abs(x) < np.inf):
+        return refuse(account, s, X if abs(y) < np.inf else Y, NOT_FINITE, time_ns, out, n)
     want(account, legs, y, x, ENTER)
     if account.goal[Y] == 0.0 or account.goal[X] == 0.0:
         want(account, legs, 0.0, 0.0, ENTER)
-        return refuse(account, s, Y if account.goal[Y] == 0.0 else X, LOT, time_ns, out, n)
+        small = Y if whole_lots(abs(y), legs[Y].lots_per_unit) == 0.0 else X
+        return refuse(account, s, small, LOT, time_ns, out, n)
     account.direction = direction
     account.entered_at_ns = time_ns
     return n

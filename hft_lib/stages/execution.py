@@ -122,16 +122,19 @@ def observe(pair: PairDesk, view: RiskView) -> tuple[Event, ...]:
 
 
 def load(pair: PairDesk, view: RiskView) -> None:
-    """Take the forecasts that the view carries, where they changed, and the limits in force."""
+    """Take the forecasts that the view carries, where they changed, and the limits in force.
+
+    Copies, because a read-only array is another type to the compiled functions.
+    """
     if view.hedges != pair.hedges:
         pair.hedges = view.hedges
-        pair.hedge_rows = np.frombuffer(view.hedges, HEDGE)
+        pair.hedge_rows = np.frombuffer(view.hedges, HEDGE).copy()
     if view.volatilities != pair.volatilities:
         pair.volatilities = view.volatilities
-        pair.volatility_rows = np.frombuffer(view.volatilities, VOLATILITY)
+        pair.volatility_rows = np.frombuffer(view.volatilities, VOLATILITY).copy()
     if view.risks != pair.risks:
         pair.risks = view.risks
-        pair.risk_rows = np.frombuffer(view.risks, RISK)
+        pair.risk_rows = np.frombuffer(view.risks, RISK).copy()
     if view.limits.version != pair.limits_version:
         pair.limits = gate.limits_row(view.limits, pair.config.capital_quote)
         pair.limits_version = view.limits.version
@@ -197,6 +200,8 @@ def open_first_block(pair: PairDesk, time_ns: int) -> None:
 
 def assign(pair: PairDesk, assigned: SlotAssigned) -> tuple[Event, ...]:
     """A slot starts over: new parameters, a flat account, warming."""
+    facts: list[Event] = []
+    run_due(pair, assigned.effective_ns, facts)
     slot = assigned.slot
     pair.slots_version = assigned.slots_version
     pair.strategies[slot] = decision.params_row(assigned.parameters.strategy)[0]
@@ -209,21 +214,23 @@ def assign(pair: PairDesk, assigned: SlotAssigned) -> tuple[Event, ...]:
     account["accrued_at_ns"] = assigned.effective_ns
     pair.accounts[slot] = account[0]
     pair.orders[slot] = np.zeros(2, books.Order)
-    return ()
+    return tuple(facts)
 
 
 def move_pointer(pair: PairDesk, moved: Promoted | RolledBack) -> tuple[Event, ...]:
     """Point the capital account at another slot, unless what was promoted is gone."""
+    facts: list[Event] = []
+    run_due(pair, moved.effective_ns, facts)
     pair.slots_version = moved.slots_version
     known = pair.identities[moved.slot].generation
     if known != moved.generation:
         detail = f"slot {moved.slot} runs generation {known}, not {moved.generation}"
-        return (refusal(pair, moved.effective_ns, "PROMOTION_GONE", detail),)
+        return (*facts, refusal(pair, moved.effective_ns, "PROMOTION_GONE", detail))
     first = int(pair.desk[0]["capital_slot"]) < 0
     pair.desk[0]["capital_slot"] = moved.slot
     if not first:
         desk_kernels.start_handover(pair.accounts, moved.effective_ns)
-    return ()
+    return tuple(facts)
 
 
 def latch(state: ExecutionState, event: Halted | Resumed) -> tuple[Event, ...]:

@@ -60,11 +60,14 @@ def hedged_multiple(position, wanted):
 
 @kernel
 def aim(account, legs, share):
-    """Set the goal to `share` of what is wanted, in whole lots."""
+    """Set the goal to `share` of what is wanted, in whole lots; less than a lot of one leg is nothing of either."""
     for i in range(2):
         wanted = share * account.wanted[i]
         quantity = whole_lots(abs(wanted), legs[i].lots_per_unit)
         account.goal[i] = quantity if wanted > 0.0 else -quantity
+    if account.goal[0] == 0.0 or account.goal[1] == 0.0:
+        account.goal[0] = 0.0
+        account.goal[1] = 0.0
 
 
 @kernel

@@ -41,9 +41,9 @@ def decide(params, direction, stopped, z, alarm, edge_cost_ratio):
     if stopped != 0 and abs(z) <= params.exit_z:
         stopped = 0
     if direction == 0:
-        if alarm or stopped != 0 or abs(z) < params.entry_z or abs(z) >= params.stop_z:
-            return 0, stopped, HOLD
-        if edge_cost_ratio < params.edge_cost_ratio_min:
+        if alarm or stopped != 0 or not params.entry_z <= abs(z) < params.stop_z:
+            return 0, stopped, HOLD  # as where z is no number
+        if not edge_cost_ratio >= params.edge_cost_ratio_min:
             return 0, stopped, HOLD
         return (-1 if z > 0.0 else 1), 0, ENTER
     if alarm:

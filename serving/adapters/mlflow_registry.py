@@ -110,7 +110,7 @@ class MlflowRegistry:
             self._note(fact)
         failed = [self._move(pair) for pair in list(self._standings)]
         if not goes_on:
-            pass
+            self._standings.clear()
         return [failure for failure in failed if failure is not None]
 
     def settle(self, timeout_s: float) -> bool:

@@ -1,4 +1,5 @@
-"""How uncertain the three numbers of the verdict are: a block bootstrap of the capital account's days.
+"""How uncertain the three numbers of the verdict are: a block bootstrap of the capital account's
+days.
 
 Days are drawn in runs of about n^(1/3), from a circle, so that what hangs together stays together.
 Politis & Romano (1992), A circular block-resampling procedure for stationary data.
@@ -20,7 +21,9 @@ DAY_NS = 86_400_000_000_000
 
 @dataclass(frozen=True)
 class Days:
-    """The capital account by whole UTC day, quote currency, (days,) each; `drawdown` is the day's own, 0 or more."""
+    """The capital account by whole UTC day, quote currency, (days,) each; `drawdown` is the day's
+    own, 0 or more.
+    """
 
     change: Vector
     cost: Vector
@@ -37,7 +40,9 @@ class Band:
 
 @dataclass(frozen=True)
 class Bands:
-    """Of PnL after costs, worst drawdown, and share of gross eaten by costs (infinite where gross is no gain)."""
+    """Of PnL after costs, worst drawdown, and share of gross eaten by costs (infinite where gross
+    is no gain).
+    """
 
     pnl: Band
     drawdown: Band
@@ -72,7 +77,9 @@ def bands(days: Days, seed: int) -> Bands | None:
     draws = draw_days(size, seed)
     change, cost = days.change[draws], days.cost[draws]
     equity = np.cumsum(change, axis=1)
-    before = np.maximum.accumulate(np.concatenate((np.zeros((RESAMPLES, 1)), equity), axis=1), axis=1)
+    before = np.maximum.accumulate(
+        np.concatenate((np.zeros((RESAMPLES, 1)), equity), axis=1), axis=1
+    )
     deepest = np.maximum(before[:, 1:] - equity, days.drawdown[draws]).max(axis=1)
     return Bands(
         pnl=_middle(equity[:, -1]),

@@ -1,4 +1,6 @@
-"""The e-values of every test of a run, from the decisions' records and, for what no record closed, from the blocks."""
+"""The e-values of every test of a run, from the decisions' records and, for what no record closed,
+from the blocks.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -36,7 +38,7 @@ class Test:
     path: EvidencePath
 
 
-def tests(record: RunRecord) -> list[Test]:
+def begun_tests(record: RunRecord) -> list[Test]:
     """Every test that a record says began, in order."""
     return [
         _test(record, decision.record, record.decisions[i + 1 :])
@@ -86,7 +88,9 @@ def e_values(case: Case) -> npt.NDArray[np.float64]:
 
 
 def paired_blocks(record: RunRecord, begun: Record, until_ns: int) -> list[PairedBlock]:
-    """The blocks whole for the test and the champion's twin that closed before `until_ns`, as EVOP pairs them."""
+    """The blocks whole for the test and the champion's twin that closed before `until_ns`, as EVOP
+    pairs them.
+    """
     challenger, champion, case = begun.challenger, begun.champion, begun.case
     assert challenger is not None and champion is not None
     pair = slots.Pair(

@@ -26,12 +26,17 @@ def head(text: str, kind: str = "") -> str:
 
 
 def table(caption: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> str:
-    """A table of `columns` (title, class) and rows of ready cells; it scrolls sideways on a narrow screen."""
-    titles = "".join(f'<th scope="col" class="{kind}">{escape(name)}</th>' for name, kind in columns)
+    """A table of `columns` (title, class) and rows of ready cells; it scrolls sideways on a narrow
+    screen.
+    """
+    titles = "".join(
+        f'<th scope="col" class="{kind}">{escape(name)}</th>' for name, kind in columns
+    )
     body = "\n".join(f"<tr>{''.join(row)}</tr>" for row in rows)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption><thead><tr>{titles}</tr></thead>\n<tbody>{body}</tbody></table></div>"
+        f"<caption>{escape(caption)}</caption><thead><tr>{titles}</tr></thead>\n"
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 

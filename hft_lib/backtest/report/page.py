@@ -1,4 +1,4 @@
-"""The report as one HTML file: works offline, in light and dark, on a phone, by keyboard, on paper."""
+"""The report as one HTML file: offline, in light and dark, on a phone, by keyboard, on paper."""
 
 import os
 from datetime import UTC, datetime
@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from hft_lib.backtest.record import CAPITAL, RunRecord
-from hft_lib.backtest.report import assumptions, figures, roles, tables, verdict
-from hft_lib.backtest.report.evidence import tests
+from hft_lib.backtest.report import assumptions, figures, models, roles, tables, verdict
+from hft_lib.backtest.report.evidence import begun_tests
 from hft_lib.backtest.report.markup import prose
 from hft_lib.plots.words import duration, minute
 
@@ -25,7 +25,9 @@ SECTIONS = (
 
 
 def write_report(record: RunRecord, path: Path | str, now: datetime) -> None:
-    """Write the report of `record` to `path` at once: a reader sees the old file or the whole new one."""
+    """Write the report of `record` to `path` at once: a reader sees the old file or the whole new
+    one.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
@@ -37,7 +39,9 @@ def write_report(record: RunRecord, path: Path | str, now: datetime) -> None:
 
 
 def render(record: RunRecord, now: datetime) -> str:
-    """The whole report as HTML; `now` (aware) is printed as the time of writing and enters nothing else."""
+    """The whole report as HTML; `now` (aware) is printed as the time of writing and enters nothing
+    else.
+    """
     bodies = _bodies(record)
     sections = "\n".join(
         f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>\n{bodies[name]}</section>'
@@ -83,11 +87,10 @@ def _header(record: RunRecord, now: datetime) -> str:
 
 def _bodies(record: RunRecord) -> dict[str, str]:
     """The content of each section by its name."""
-    held, made = roles.tenures(record), tests(record)
+    held, made = roles.tenures(record), begun_tests(record)
     paid, known = roles.costs(record, held), figures.known_marks(record)
-    models = [
-        draw(record, held, known)
-        for draw in (figures.hedge, figures.volatility, figures.run_length)
+    drawn = [
+        draw(record, held, known) for draw in (models.hedge, models.volatility, models.run_length)
     ]
     capital = next(row for row in paid if row.role == CAPITAL)
     return {
@@ -97,7 +100,7 @@ def _bodies(record: RunRecord) -> dict[str, str]:
         "money": figures.equity(record, held),
         "evidence-section": figures.evidence_paths(record, made) + tables.decisions(record),
         "trades": figures.spread(record, held, known),
-        "models": "".join(models) + tables.parameters(record, held),
+        "models": "".join(drawn) + tables.parameters(record, held),
         "costs": tables.costs(record, paid) + assumptions.assumptions(record, capital),
         "quality": tables.rejects(record),
         "reproduce": tables.reproduce(record),

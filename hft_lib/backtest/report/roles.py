@@ -1,4 +1,6 @@
-"""Who was what, and when: the slots' tenures over a run, their names, their curves and what they paid."""
+"""Who was what, and when: the slots' tenures over a run, their names, their curves and what they
+paid.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,7 +38,9 @@ class Tenure:
 
 @dataclass(frozen=True)
 class Costs:
-    """What an account earned and paid, quote currency. `open_day` is funding and borrowing since the last block."""
+    """What an account earned and paid, quote currency. `open_day` is funding and borrowing since
+    the last block.
+    """
 
     name: str
     role: str
@@ -94,7 +98,9 @@ def tenures(record: RunRecord) -> list[Tenure]:
     return sorted(done, key=lambda tenure: (tenure.start_ns, tenure.slot))
 
 
-def _in_order(record: RunRecord) -> list[tuple[int, SlotAssigned | Promoted | RolledBack | Decision]]:
+def _in_order(
+    record: RunRecord,
+) -> list[tuple[int, SlotAssigned | Promoted | RolledBack | Decision]]:
     control = [(fact.effective_ns, 0, fact) for fact in (*record.assigned, *record.moves)]
     decided = [(each.time_ns, 1, each) for each in record.decisions if each.record is not None]
     ordered = sorted([*control, *decided], key=lambda item: item[:2])
@@ -102,7 +108,7 @@ def _in_order(record: RunRecord) -> list[tuple[int, SlotAssigned | Promoted | Ro
 
 
 def _decided_role(decision: Decision) -> tuple[int, str | None]:
-    """Slot and new role (None: none) of a decision's challenger; slot -1 where it changes no role."""
+    """Slot and new role of a decision's challenger; slot -1 where it changes none."""
     assert decision.record is not None
     challenger = decision.record.challenger
     if challenger is None or decision.kind not in ("test", "drop", "expire"):
@@ -128,7 +134,9 @@ def set_name(record: RunRecord, sha256: str, slot: int, generation: int) -> str:
     return record.names.get(sha256, f"explorer {slot}.{generation}")
 
 
-def differences(base: Parameters, other: Parameters) -> list[tuple[str, float | None, float | None]]:
+def differences(
+    base: Parameters, other: Parameters
+) -> list[tuple[str, float | None, float | None]]:
     """(dotted name, value in `base`, in `other`) of every parameter in which they differ."""
     return [
         (name, one, two)
@@ -184,7 +192,7 @@ def curve_name(tenure: Tenure) -> str:
 
 
 def moments(record: RunRecord) -> list[Moment]:
-    """Promotions, rollbacks and halts, in a word; the first pointer is the start and no promotion."""
+    """Promotions, rollbacks and halts, in a word; the first pointer is no promotion."""
     made = [
         Moment(move.effective_ns, "promoted" if isinstance(move, Promoted) else "rolled back")
         for move in record.moves[1:]
@@ -213,7 +221,7 @@ def levels(held: list[Tenure]) -> list[Levels]:
 
 
 def costs(record: RunRecord, held: list[Tenure]) -> list[Costs]:
-    """Costs of capital, of each set that was champion or under test, and of the explorers together."""
+    """Costs of capital, of each champion and set under test, and of all explorers together."""
     rows = [_capital_costs(record)]
     lives: dict[tuple[int, int], list[Tenure]] = {}
     for tenure in held:
@@ -284,7 +292,7 @@ def _costs(
 def _financing(record: RunRecord, fills: list[Fill], until_ns: int, net: float) -> float:
     """Funding and borrowing that the fills and marks imply: what is missing from cash and position.
 
-        net = sum(-side quantity price - fee) + position at the mids - funding - borrow
+    net = sum(-side quantity price - fee) + position at the mids - funding - borrow
     """
     if not record.marks.time_ns.size:
         return 0.0

@@ -1,7 +1,8 @@
-"""A matplotlib figure as inline SVG in the reader's theme, with the numbers that pointing at it gives.
+"""A matplotlib figure as inline SVG in the reader's theme, with the numbers that pointing at it
+gives.
 
-A figure is drawn twice, for a wide page and for a phone; the style sheet shows the one that fits. Text stays text,
-and the same figure gives the same bytes.
+A figure is drawn twice, for a wide page and for a phone; the style sheet shows the one that fits.
+Text stays text, and the same figure gives the same bytes.
 """
 
 import io
@@ -26,7 +27,9 @@ Draw = Callable[[Layout], Any]
 
 
 def figure(name: str, draw: Draw, caption: str) -> str:
-    """HTML of the figure that `draw` makes for a layout: title, both drawings, time cursor, and `caption` (HTML)."""
+    """HTML of the figure that `draw` makes for a layout: title, both drawings, time cursor, and
+    `caption` (HTML).
+    """
     caption = re.sub(r"(?<=\d) (?=%|bp\b)", "\N{NO-BREAK SPACE}", caption)
     drawings, payload, title = [], "", ""
     for kind, layout in LAYOUTS:
@@ -41,7 +44,8 @@ def figure(name: str, draw: Draw, caption: str) -> str:
 <h3>{escape(title)}</h3>
 <div class="plot">{"".join(drawings)}
 <div class="cursor" role="slider" tabindex="0" aria-label="Time cursor of: {escape(title)}"
- aria-valuemin="0" aria-valuemax="0" aria-valuenow="0" aria-valuetext="arrow keys read the values"></div>
+ aria-valuemin="0" aria-valuemax="0" aria-valuenow="0"
+ aria-valuetext="arrow keys read the values"></div>
 <div class="reading" hidden></div></div>
 <script type="application/json" class="numbers">{payload}</script>
 <figcaption>{caption}</figcaption>
@@ -95,7 +99,9 @@ def _compact(svg: str) -> str:
 
 
 def _boxes(drawn: Any, width: int, height: int) -> list[list[float]]:
-    """Of each panel: left, top, width, height in the drawing, then its limits, time in ms, and 1 for a log axis."""
+    """Of each panel: left, top, width, height in the drawing, then its limits, time in ms, and 1
+    for a log axis.
+    """
     boxes = []
     for axis in drawn.axes:
         place = axis.get_position()

@@ -1,4 +1,6 @@
-"""The report's tables: costs, decisions, parameters, what was rejected, and how to make the run again."""
+"""The report's tables: costs, decisions, parameters, what was rejected, and how to make the run
+again.
+"""
 
 import json
 from html import escape
@@ -32,16 +34,20 @@ def costs(record: RunRecord, rows: list[Costs]) -> str:
             + [cell(f"{row.fills:,}", "number")]
         )
     notes = (
-        f"<p>Costs are negative, what was received is positive. Spread and slippage are measured from the mid at the decision to "
-        f"the fill. {_funding_note(record, open_day)}</p>"
+        f"<p>Costs are negative, what was received is positive. Spread and slippage are "
+        f"measured from the mid at the decision to the fill. {_funding_note(record, open_day)}</p>"
     )
     return table(f"Costs by account, {currency}", columns, body) + notes
 
 
 def _funding_note(record: RunRecord, open_day: bool) -> str:
     if open_day:
-        return "Funding and borrowing since the last UTC midnight follow from fills and marks and are not told apart."
-    return f"Funding and borrowing are those of {count(len(record.blocks), 'closed block')}; after them none fell due."
+        return (
+            "Funding and borrowing since the last UTC midnight follow from fills and marks "
+            "and are not told apart."
+        )
+    blocks = count(len(record.blocks), "closed block")
+    return f"Funding and borrowing are those of {blocks}; after them none fell due."
 
 
 def _account_name(row: Costs) -> str:
@@ -73,7 +79,12 @@ def _decision(record: RunRecord, each: Decision) -> list[str]:
     start = [cell(minute(each.time_ns), "word"), head(each.kind, "word")]
     found = each.record
     if found is None:
-        return [*start, *(cell("") for _ in range(4)), cell("a record of another version"), cell("")]
+        return [
+            *start,
+            *(cell("") for _ in range(4)),
+            cell("a record of another version"),
+            cell(""),
+        ]
     judged = found.verdict.evidence is not None
     challenger = found.challenger
     name = record.names.get(challenger.parameters_sha256, "") if challenger else ""
@@ -104,7 +115,8 @@ def parameters(record: RunRecord, held: list[Tenure]) -> str:
         return "<p>No parameter set was named.</p>"
     shown = dict(list(sets.items())[:SETS_MAX])
     columns = [("parameter", "word"), *((name, "number") for name in shown)]
-    apart, alike = [], []
+    apart: list[list[str]] = []
+    alike: list[list[str]] = []
     for values in zip(*(leaves(params) for params in shown.values()), strict=True):
         base = values[0][1]
         row = [head(values[0][0], "word"), *(_parameter(v, base) for _, v in values)]
@@ -150,7 +162,7 @@ def rejects(record: RunRecord) -> str:
     inputs = sum(each.count for each in record.rejects if each.stage == "ingestion")
     words = (
         f"Of {record.tape.rows:,} rows of the tape the feed's side refused or flagged {inputs:,}; "
-        f"{count(total - inputs, 'order or intent', 'orders and intents')} met a refusal further on."
+        f"{count(total - inputs, 'order or intent', 'orders and intents')} met a refusal later."
     )
     return f"<p>{words}</p>" + table("What was rejected", columns, rows)
 
@@ -192,5 +204,7 @@ def _in_sample(record: RunRecord) -> str:
     if fit is None:
         return "unknown: no fitting window was given"
     if fit[0] <= record.end_ns and record.start_ns <= fit[1]:
-        return "<strong>yes: the run overlaps the window that its parameters were fitted on</strong>"
+        return (
+            "<strong>yes: the run overlaps the window that its parameters were fitted on</strong>"
+        )
     return f"no: the run begins after {day(fit[1])}" if fit[1] < record.start_ns else "no"

@@ -1,4 +1,6 @@
-"""The first thing that is read: one sentence with its evidence, then three numbers, each with its band."""
+"""The first thing that is read: one sentence with its evidence, then three numbers, each with its
+band.
+"""
 
 from dataclasses import dataclass
 
@@ -12,7 +14,6 @@ from hft_lib.events import Promoted, RolledBack
 from hft_lib.evop.policy import Policy
 from hft_lib.plots import drawdown
 from hft_lib.plots.words import count, day, money, number, percent
-
 
 _ENDINGS = {
     "promote": "ended in its promotion",
@@ -84,8 +85,9 @@ def _tested(test: Test) -> str:
             f"the test of challenger `{path.name}` continues, {blocks} whole {_plural(blocks)} "
             f"of at least {least}, e = {e}, threshold {number(path.threshold)}."
         )
+    ending = f"{_ENDINGS[test.ended.kind]} on {day(path.outcome_ns)}"
     return (
-        f"the test of challenger `{path.name}` {_ENDINGS[test.ended.kind]} on {day(path.outcome_ns)} "
+        f"the test of challenger `{path.name}` {ending} "
         f"after {count(blocks, 'whole block')}, e = {e}, threshold {number(path.threshold)}."
     )
 
@@ -97,7 +99,9 @@ def whole_blocks(record: RunRecord) -> int:
 
 
 def blocks_min(record: RunRecord) -> int:
-    """Active blocks that a promotion needs, by the policy that the run recorded, else the default one."""
+    """Active blocks that a promotion needs, by the policy that the run recorded, else the default
+    one.
+    """
     cases = (decision.record.case for decision in record.decisions if decision.record)
     return next((case.policy.blocks_min for case in cases), Policy().blocks_min)
 
@@ -110,7 +114,11 @@ def three_numbers(record: RunRecord, capital: Costs) -> list[Figure]:
     days = capital_days(record)
     found = bands(days, record.seed)
     why = _no_band(days.change.size)
-    return [_pnl(record, capital, found, why), _worst(record, found, why), _share(capital, found, why)]
+    return [
+        _pnl(record, capital, found, why),
+        _worst(record, found, why),
+        _share(capital, found, why),
+    ]
 
 
 def _no_band(days: int) -> str:

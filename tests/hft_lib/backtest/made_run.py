@@ -1,7 +1,8 @@
-"""A small market and a small exchange that make the facts of a run: real models, the real EVOP, every fact whole.
+"""A small market and a small exchange that make the facts of a run: real models, the real EVOP,
+every fact whole.
 
-The pair is made so that its truth is known: the challenger `patient` receives `bonus_quote` of funding a day more
-than the champion, and nothing else sets their luck apart.
+The pair is made so that its truth is known: the challenger `patient` receives `bonus_quote` of
+funding a day more than the champion, and nothing else sets their luck apart.
 """
 
 from dataclasses import dataclass, field
@@ -57,7 +58,9 @@ CHAMPION = Parameters(
         hedge_prior_mean=1.0,
         hedge_prior_var=1e-3,
     ),
-    garch=GarchParameters(mean=0.0, omega=2e-7, alpha=0.08, beta=0.88, variance_prior=5e-6, dof=6.0),
+    garch=GarchParameters(
+        mean=0.0, omega=2e-7, alpha=0.08, beta=0.88, variance_prior=5e-6, dof=6.0
+    ),
     bocd=BocdParameters(
         hazard=1 / 500, prior_mean=0.0, prior_kappa=1.0, prior_alpha=2.0, prior_beta=2.0
     ),
@@ -119,7 +122,9 @@ class Run:
         self.models(y, x)
         self.accounts = [Account(f"slot-{slot}") for slot in range(SLOTS)] + [Account("capital")]
         config = LineConfig(
-            pairs=(PairConfig(pair=PAIR, capital_quote=CAPITAL, limits=Limits(daily_loss_max=0.01)),),
+            pairs=(
+                PairConfig(pair=PAIR, capital_quote=CAPITAL, limits=Limits(daily_loss_max=0.01)),
+            ),
             grid_ms=CHAMPION.grid_ms,
             challengers_max=SLOTS - 2,
         )
@@ -182,7 +187,9 @@ class Run:
             account.deepest = max(account.deepest, account.peak - equity)
         self.mark(i, time_ns, mids)
 
-    def decide(self, i: int, time_ns: int, slot: int, account: Account, mids: tuple[float, float]) -> None:
+    def decide(
+        self, i: int, time_ns: int, slot: int, account: Account, mids: tuple[float, float]
+    ) -> None:
         """The strategy's rule in four lines."""
         assert account.parameters is not None
         rule, z = account.parameters.strategy, float(self.spread[i] / self.spread_sd[i])
@@ -203,7 +210,13 @@ class Run:
             self.trade(i, time_ns, capital, self.pointer, capital.direction, mids)
 
     def trade(
-        self, i: int, time_ns: int, account: Account, slot: int, direction: int, mids: tuple[float, float]
+        self,
+        i: int,
+        time_ns: int,
+        account: Account,
+        slot: int,
+        direction: int,
+        mids: tuple[float, float],
     ) -> None:
         """Orders and fills of both legs to the wanted position."""
         hedge = float(self.hedge["hedge_ratio"][i])
@@ -355,7 +368,13 @@ class Run:
                     self.accounts[-1].whole_ns = fact.effective_ns
                     self.facts.append(
                         HandedOver(
-                            fact.effective_ns, PAIR, fact.slot, fact.generation, fact.time_ns, 1.5, False
+                            fact.effective_ns,
+                            PAIR,
+                            fact.slot,
+                            fact.generation,
+                            fact.time_ns,
+                            1.5,
+                            False,
                         )
                     )
             self.facts.append(fact)
@@ -365,9 +384,13 @@ def rejections() -> list[Event]:
     """What a feed's flaws and a refused entry leave."""
     symbol = PAIR.split("~")[0]
     return [
-        Rejected(START_NS + HOUR_NS, "ingestion", "CROSSED", symbol, "bid 60001.0 over ask 60000.5"),
+        Rejected(
+            START_NS + HOUR_NS, "ingestion", "CROSSED", symbol, "bid 60001.0 over ask 60000.5"
+        ),
         Rejected(START_NS + 2 * HOUR_NS, "ingestion", "DUPLICATE", symbol, "<update> 17 again", 41),
-        Rejected(START_NS + 3 * HOUR_NS, "execution", "NO_BORROW", f"{PAIR}/slot-1/x", "refused to enter"),
+        Rejected(
+            START_NS + 3 * HOUR_NS, "execution", "NO_BORROW", f"{PAIR}/slot-1/x", "refused to enter"
+        ),
         Rejected(START_NS, "ingestion", "GAP", "ETH/USDT:USDT~ETH/USDT", "of another pair"),
     ]
 
@@ -398,6 +421,8 @@ def record_of(facts: list[Event], **changes: object) -> RunRecord:
     return RunRecord.from_facts(facts, **given)  # type: ignore[arg-type]
 
 
-def facts_of(days: int, seed: int = 5, bonus_quote: float = 0.0, trades: bool = True) -> list[Event]:
+def facts_of(
+    days: int, seed: int = 5, bonus_quote: float = 0.0, trades: bool = True
+) -> list[Event]:
     """The facts of a run over `days` hourly days."""
     return Run(days, seed, bonus_quote, trades).make()

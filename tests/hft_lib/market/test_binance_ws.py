@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hft_lib.events import Depth, MarketEvent, Quote, Trade
+from hft_lib.events import Depth, Funding, Mark, MarketEvent, Quote, Trade
 from hft_lib.market import binance_ws
 from hft_lib.market.binance_ws import websocket_source
 from hft_lib.market.flaws import counts
@@ -114,7 +114,6 @@ def test_broken_lines_are_counted_by_run_and_the_rest_is_read(tmp_path: Path) ->
         SPOT_TRADE,
         f"{T0} {{}}",
         {**SPOT_QUOTE, "b": "x"},
-        {"e": "kline", "s": "BTCUSDT"},
         {"e": "trade", "s": "WHAT", "p": "1", "q": "1", "M": True},
         "99999999999999999999 {}",
         snapshot(1) | {"bids": [["x", "1"]]},
@@ -124,8 +123,28 @@ def test_broken_lines_are_counted_by_run_and_the_rest_is_read(tmp_path: Path) ->
     events = list(source.events())
     assert [type(event) for event in events] == [Quote, Trade, Trade]
     runs = [(run.reason, run.count) for run in source.flaws.runs()]
-    assert runs == [("BROKEN_LINE", 2), ("BROKEN_LINE", 6)]
+    assert runs == [("BROKEN_LINE", 2), ("BROKEN_LINE", 4), ("UNREAD_MESSAGE", 1)]
     assert source.flaws.runs()[0].detail.startswith("line 2:")
+
+
+def test_a_message_that_is_not_read_is_counted(tmp_path: Path) -> None:
+    events, flaws = read(recording(tmp_path / "a", SPOT_QUOTE, {"e": "kline", "s": "BTCUSDT"}))
+    assert len(events) == 1
+    assert flaws == {"UNREAD_MESSAGE": 1}
+
+
+def test_funding_falls_due_when_the_announced_time_moves_on(tmp_path: Path) -> None:
+    def mark(rate: str, due_ms: int) -> dict[str, object]:
+        message = {"e": "markPriceUpdate", "E": 1001, "s": "BTCUSDT", "p": "100.5"}
+        return {**message, "r": rate, "T": due_ms}
+
+    path = recording(tmp_path / "a", mark("0.0001", 500), mark("0.0002", 500), mark("0.0003", 900))
+    events, flaws = read(path)
+    symbol = "BTC/USDT:USDT"
+    marks = [Mark(T0 + number * MS, 1001 * MS, symbol, 100.5) for number in range(3)]
+    funding = Funding(T0 + 2 * MS, 500 * MS, symbol, 0.0002)
+    assert events == [marks[0], marks[1], funding, marks[2]]
+    assert flaws == {}
 
 
 def test_time_never_goes_back(tmp_path: Path) -> None:

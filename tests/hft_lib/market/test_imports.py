@@ -3,6 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from hft_lib.events import Depth, Instrument, Quote, TimePassed
 from hft_lib.market import cleaning
 from hft_lib.market.bars import bar_source
@@ -50,3 +53,19 @@ def test_bars_of_different_steps_make_one_tape_in_either_order(
     first = list(tape.events(end_ns=tape.start_ns + 1))
     assert [type(event) for event in first] == [Instrument, Instrument, Quote]
     assert tape.manifest.source == {"format": "x"}
+
+
+def test_equal_times_of_one_symbol_come_in_the_same_order_from_either_order_of_files(
+    tmp_path: Path,
+) -> None:
+    files = []
+    for number in range(3):
+        times = [1_700_000_040_000 + n * 60_000 for n in range(3)]
+        prices = {name: [10.0 + number] * 3 for name in ("open", "high", "low", "close")}
+        files.append(tmp_path / f"{number}.parquet")
+        pq.write_table(pa.table({"ts": times, **prices, "volume": [1.0] * 3}), files[-1])
+    tapes = []
+    for name, order in (("a", files), ("b", files[::-1])):
+        sources = [bar_source(file, "X/USDT") for file in order]
+        tapes.append(import_sources(sources, tmp_path / name, {})[0])
+    assert list(tapes[0].events()) == list(tapes[1].events())

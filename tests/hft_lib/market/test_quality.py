@@ -69,6 +69,7 @@ def row(number: float, *values: float | None) -> Row:
 
 
 FLAWED: dict[str, tuple[list[Row], dict[str, int]]] = {
+    "one missing": (bars()[:10] + bars()[11:], {"GAP": 1}),
     "gap": (bars()[:10] + bars()[13:], {"GAP": 3}),
     "duplicate": (bars()[:10] + bars()[9:], {"DUPLICATE": 1}),
     "disorder": (bars()[:10] + [bars()[11], bars()[10]] + bars()[12:], {"DISORDER": 1}),

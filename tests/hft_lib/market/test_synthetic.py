@@ -68,7 +68,7 @@ def test_the_relation_breaks_once_and_late(month: tuple[list, Truth]) -> None:
     assert len(jumps) == 1
     assert truth.time_ns[jumps[0] + 1] == truth.break_ns
     assert (truth.break_ns - MONTH.start_ns) / (MONTH.days * DAY_NS) == pytest.approx(
-        0.85, abs=0.01
+        MONTH.break_at_fraction, abs=0.01
     )
 
 
