@@ -165,7 +165,7 @@ class RunRecord:
             found.add(fact, pair)
         return cls(
             pair=pair,
-            names={parameter_sha256(each): name for name, each in params.items()},
+            names=_first_names(params),
             params=dict(params),
             tape=tape,
             fit_window=fit_window,
@@ -206,6 +206,14 @@ class RunRecord:
 
 
 # --- collecting ---
+
+
+def _first_names(params: Mapping[str, Parameters]) -> dict[str, str]:
+    """The name of each set by its hash; of equal sets the first one's."""
+    names: dict[str, str] = {}
+    for name, each in params.items():
+        names.setdefault(parameter_sha256(each), name)
+    return names
 
 
 class _Collected:

@@ -29,5 +29,6 @@ def near_lots(position, lots_per_unit):
 
 @kernel
 def whole_lots(quantity, lots_per_unit):
-    """`quantity` (0 or more) cut to whole lots; half a billionth of a lot is forgiven as rounding."""
-    return np.floor(quantity * lots_per_unit + 5e-10) / lots_per_unit
+    """`quantity` (0 or more) cut to whole lots; half a billionth of a lot, and two last bits, are forgiven as rounding."""
+    lots = quantity * lots_per_unit
+    return np.floor(lots + (5e-10 + 4.5e-16 * lots)) / lots_per_unit

@@ -34,6 +34,7 @@ _SCORINGS = 12  # iterations of scoring before the Hessian takes turns
 _TRIALS_MAX = 40
 _GAIN_MIN = 1e-13  # nats that the next step promises, below which the search is at its end
 _GAIN_MIN_FLAT = 1e-7  # the same where alpha is 0 and leaves omega and beta all but collinear
+_GAIN_NEAR = 1e-2  # and where the Hessian, which costs five scores, is worth it
 _GAIN_ENDED = 1e-5  # a search that promises more has not come to its end
 _ROUNDING = 1e-9  # nats
 _LOG_TWO_PI = 1.8378770664093453
@@ -72,72 +73,85 @@ def score(
     gradient: Vector,
     information: Matrix,
 ) -> float:
-    """Log likelihood at `theta`; its gradient (5,) and an information matrix (5, 5) in place.
+    """Log likelihood at `theta`; its gradient (5,) and information (5, 5), lower half, in place.
+
+    On numbers rather than small arrays, which is four times as fast: the searches live here.
 
     `presample` is (v, k, m): the variance before the sample is v + k (m - mean)^2.
     """
-    gradient[:] = 0.0
-    information[:] = 0.0
-    mean, omega, alpha, beta = theta[MEAN], theta[OMEGA], theta[ALPHA], theta[BETA]
-    dof = 1.0 / theta[INVERSE_DOF]
+    omega, alpha, beta = theta[OMEGA], theta[ALPHA], theta[BETA]
+    mean, dof = theta[MEAN], 1.0 / theta[INVERSE_DOF]
     apart = presample[2] - mean
     before = presample[0] + presample[1] * apart * apart
-    dh, g = np.empty(4), np.zeros(5)
-    h = omega + (alpha + beta) * before
-    dh[0], dh[1], dh[2], dh[3] = -2.0 * (alpha + beta) * presample[1] * apart, 1.0, before, before
+    h, gap = omega + (alpha + beta) * before, np.empty(4)
+    h0, h1, h2, h3 = -2.0 * (alpha + beta) * presample[1] * apart, 1.0, before, before
     constant = -0.5 * _LOG_TWO_PI if normal else t_log_scale(dof)
     slope = 0.0 if normal else _log_scale_slope(dof)
-    curvature_h = 0.5 if normal else 0.5 * dof / (dof + 3.0)
-    curvature_e = 1.0 if normal else dof * (dof + 1.0) / ((dof - 2.0) * (dof + 3.0))
+    by_h_unit = 0.5 if normal else 0.5 * dof / (dof + 3.0)
+    by_e_unit = 1.0 if normal else dof * (dof + 1.0) / ((dof - 2.0) * (dof + 3.0))
     total, product = 0.0, 1.0
+    g0, g1, g2, g3, g4 = 0.0, 0.0, 0.0, 0.0, 0.0
+    i00, i10, i11, i20, i21, i22, i30, i31 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    i32, i33, i40, i41, i42, i43, i44 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for t in range(innovations.shape[0]):
         if steps[t] > 1:
-            h = _fill_gap(h, dh, omega, alpha + beta, steps[t] - 1)
+            gap[0], gap[1], gap[2], gap[3] = h0, h1, h2, h3
+            h = _fill_gap(h, gap, omega, alpha + beta, steps[t] - 1)
+            h0, h1, h2, h3 = gap[0], gap[1], gap[2], gap[3]
         e = innovations[t] - mean
         inverse = 1.0 / h
-        ratio = e * e * inverse
-        weight = 1.0
+        square = e * e
+        ratio = square * inverse
+        product *= h  # one logarithm for many observations
+        if not 1e-100 < product < 1e100:
+            total -= 0.5 * log(product)
+            product = 1.0
+        weight, by_dof = 1.0, 0.0
         if normal:
             total -= 0.5 * ratio
-            product *= h
-            if not 1e-100 < product < 1e100:
-                total -= 0.5 * log(product)
-                product = 1.0
         else:
             tail = log(1.0 + ratio / (dof - 2.0))
             weight = (dof + 1.0) / (dof - 2.0 + ratio)
-            total -= 0.5 * (log(h) + (dof + 1.0) * tail)
-            by_dof = slope - 0.5 * tail + 0.5 * weight * ratio / (dof - 2.0)
-            g[4] = -dof * dof * by_dof
+            total -= 0.5 * (dof + 1.0) * tail
+            by_dof = -dof * dof * (slope - 0.5 * tail + 0.5 * weight * ratio / (dof - 2.0))
         by_h = 0.5 * (weight * ratio - 1.0) * inverse
-        for j in range(4):
-            g[j] = by_h * dh[j]
-        g[0] += weight * e * inverse
-        _accumulate(gradient, information, g, dh, curvature_h * inverse * inverse, normal)
-        information[0, 0] += curvature_e * inverse
-        for j in range(4):
-            dh[j] *= beta
-        dh[0] -= 2.0 * alpha * e
-        dh[1] += 1.0
-        dh[2] += e * e
-        dh[3] += h
-        h = (omega + alpha * (e * e)) + beta * h
+        by_e = weight * e * inverse
+        g0 += by_h * h0 + by_e
+        g1 += by_h * h1
+        g2 += by_h * h2
+        g3 += by_h * h3
+        unit = by_h_unit * (inverse * inverse)
+        u0, u1, u2, u3 = unit * h0, unit * h1, unit * h2, unit * h3
+        i00 += u0 * h0 + by_e_unit * inverse
+        i10 += u1 * h0
+        i11 += u1 * h1
+        i20 += u2 * h0
+        i21 += u2 * h1
+        i22 += u2 * h2
+        i30 += u3 * h0
+        i31 += u3 * h1
+        i32 += u3 * h2
+        i33 += u3 * h3
+        if not normal:
+            g4 += by_dof
+            i40 += by_dof * (by_h * h0 + by_e)
+            i41 += by_dof * by_h * h1
+            i42 += by_dof * by_h * h2
+            i43 += by_dof * by_h * h3
+            i44 += by_dof * by_dof
+        h0 = beta * h0 - 2.0 * alpha * e
+        h1 = beta * h1 + 1.0
+        h2 = beta * h2 + square
+        h3 = beta * h3 + h
+        h = (omega + alpha * square) + beta * h
+    gradient[0], gradient[1], gradient[2], gradient[3], gradient[4] = g0, g1, g2, g3, g4
+    information[0, 0] = i00
+    information[1, 0], information[1, 1] = i10, i11
+    information[2, 0], information[2, 1], information[2, 2] = i20, i21, i22
+    information[3, 0], information[3, 1], information[3, 2], information[3, 3] = i30, i31, i32, i33
+    information[4, 0], information[4, 1], information[4, 2], information[4, 3] = i40, i41, i42, i43
+    information[4, 4] = i44
     return total - 0.5 * log(product) + innovations.shape[0] * constant
-
-
-@kernel
-def _accumulate(
-    gradient: Vector, information: Matrix, g: Vector, dh: Vector, curvature: float, normal: bool
-) -> None:
-    for j in range(4):
-        gradient[j] += g[j]
-        scaled = curvature * dh[j]
-        for k in range(j + 1):
-            information[j, k] += scaled * dh[k]
-    if not normal:
-        gradient[4] += g[4]
-        for k in range(5):
-            information[4, k] += g[4] * g[k]
 
 
 @kernel
@@ -271,9 +285,11 @@ def climb(
     free, step, trial = np.empty(5), np.empty(5), np.empty(5)
     bounded(theta, normal)
     value = score(theta, innovations, steps, presample, normal, gradient, information)
-    damping, promised, found = 1e-3, np.inf, value
+    damping, promised, found, failed = 1e-3, np.inf, value, False
     for iteration in range(_ITERATIONS_MAX):
-        if iteration >= _SCORINGS and iteration % 4 != 0:  # scoring is slow near a flat maximum
+        near = promised < _GAIN_NEAR or iteration >= _SCORINGS
+        by_hessian = near and not failed and iteration % 4 != 0
+        if by_hessian:  # scoring is slow near a flat maximum
             _curvature(theta, gradient, innovations, steps, presample, normal, information)
         _is_free(theta, gradient, normal, free)
         if _reduce_to_cap(theta, gradient, information):
@@ -298,6 +314,10 @@ def climb(
             information[:] = trial_information
             value = found
             damping = damping * 0.1 if damping > 1e-9 else 0.0
-        if promised < gain_min or not accepted:
+        failed = by_hessian and not accepted
+        if failed:  # no maximum's curvature here: score again
+            score(theta, innovations, steps, presample, normal, gradient, information)
+            damping = 1e-3
+        elif promised < gain_min or not accepted:
             break
     return value, promised < _GAIN_ENDED

@@ -18,6 +18,7 @@ REGULAR_CADENCE_NS = 1_000_000_000  # at or above it quotes come on a grid: one 
 REGULAR_GAP_CADENCES = 1.5
 IRREGULAR_GAP_CADENCES = 10.0
 CADENCE_NS_DEFAULT = 1_000_000_000
+SHORTS = ("none", "borrow", "perp")
 
 
 class Flaw(msgspec.Struct, frozen=True, gc=False):
@@ -187,18 +188,28 @@ def _inspect_depth(state: SymbolState, depth: Depth) -> tuple[Flaw, ...]:
 
 
 def _inspect_instrument(state: SymbolState, instrument: Instrument) -> tuple[Flaw, ...]:
-    if not (instrument.cadence_ns > 0 and instrument.quantity_step > 0.0):
-        return (
-            Flaw(
-                "INSTRUMENT",
-                f"cadence_ns {instrument.cadence_ns}, quantity_step {instrument.quantity_step}",
-            ),
-        )
+    wrong = _wrong_terms(instrument)
+    if wrong:
+        return (Flaw("INSTRUMENT", wrong),)
     state.cadence_ns = instrument.cadence_ns
     regular = instrument.cadence_ns >= REGULAR_CADENCE_NS
     cadences = REGULAR_GAP_CADENCES if regular else IRREGULAR_GAP_CADENCES
     state.gap_ns = int(instrument.cadence_ns * cadences)
     return CLEAN
+
+
+def _wrong_terms(instrument: Instrument) -> str:
+    """The first of the terms that nothing can be traded on, empty where all can."""
+    if not instrument.cadence_ns > 0:
+        return f"cadence_ns {instrument.cadence_ns}"
+    if not 0.0 < instrument.quantity_step < math.inf:
+        return f"quantity_step {instrument.quantity_step}"
+    if instrument.short not in SHORTS:
+        return f"short {instrument.short}"
+    for name in ("taker_fee_rate", "maker_fee_rate", "borrow_rate_annual", "notional_min_quote"):
+        if not math.isfinite(getattr(instrument, name)):
+            return f"{name} {getattr(instrument, name)}"
+    return ""
 
 
 def _refuse_unless(holds: bool, reason: str, detail: str) -> tuple[Flaw, ...]:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hft_lib.plots.theme import INK, MUTED, SHADE_ALPHA, Layout, Times, Vector
+from hft_lib.plots.theme import INK, MUTED, PX_PER_INCH, SHADE_ALPHA, Layout, Times, Vector
 from hft_lib.plots.words import minute
 
 NS_PER_DAY = 86_400e9
+WORD_PX, LETTER_PX = 8.0, 7.0  # room that a word needs
 GAP_STEPS = 5.0  # a silence of so many usual steps breaks a line
 
 Indices = npt.NDArray[np.intp]
@@ -116,7 +117,7 @@ def set_time_axis(layout: Layout, axes: Sequence[Any], start_ns: int, end_ns: in
 
     low, high = dates(np.array([start_ns, max(end_ns, start_ns + 1_000_000_000)]))
     for axis in axes:
-        locator = AutoDateLocator(tz=UTC, minticks=2, maxticks=5 if layout.narrow else 9)
+        locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=7 if layout.narrow else 9)
         axis.set_xlim(low, high)
         axis.xaxis.set_major_locator(locator)
         axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC, show_offset=False))
@@ -130,13 +131,14 @@ def shade(axes: Sequence[Any], shades: Sequence[Shade]) -> None:
     """
     low, high = axes[0].get_xlim()
     upright: set[str] = set()
+    width_px = axes[0].get_position().width * axes[0].figure.get_figwidth() * PX_PER_INCH
     for item in shades:
         start, end = np.clip(dates(np.array([item.start_ns, item.end_ns])), low, high)
         if end <= start:
             continue
         for axis in axes:
             axis.axvspan(start, end, color=MUTED, alpha=SHADE_ALPHA, linewidth=0, zorder=0.5)
-        if (end - start) / (high - low) > 0.02 + 0.011 * len(item.word):
+        if (end - start) / (high - low) * width_px > WORD_PX + LETTER_PX * len(item.word):
             _word(axes[0], 0.5 * (start + end), item.word, "center")
         elif item.word not in upright:
             upright.add(item.word)

@@ -95,7 +95,7 @@ def judge(legs, account, limits, i, side, quantity, reduce_only, stale, halted):
     if not 0.0 < quantity < np.inf:
         return NOT_FINITE if not quantity == 0.0 else LOT
     lots = quantity * leg.lots_per_unit
-    if not abs(lots - np.rint(lots)) <= 1e-6 * max(1.0, lots):
+    if not (lots > 0.5 and abs(lots - np.rint(lots)) <= 1e-6 * max(1.0, lots)):
         return LOT
     held = account.position[i]
     if reduce_only:

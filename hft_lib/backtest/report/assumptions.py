@@ -3,7 +3,7 @@
 from hft_lib.backtest.record import RunRecord
 from hft_lib.backtest.report.markup import cell, head, table
 from hft_lib.backtest.report.roles import Costs
-from hft_lib.plots.words import count, number, percent
+from hft_lib.plots.words import count, money, number, percent
 
 FLATTERS, BURDENS, EITHER = "flatters", "burdens", "either way"
 
@@ -130,8 +130,18 @@ def _shorting(record: RunRecord, capital: Costs) -> list[Row]:
                 "coins run out and rates rise when everyone wants to short",
             )
         ]
+    if capital.borrow > 0.0:
+        paid = money(capital.borrow, record.currency)
+        return [
+            (
+                "borrowing at the instrument's rate",
+                f"spot is borrowed without limit; capital paid {paid} for it",
+                FLATTERS,
+                "coins run out and rates rise when everyone wants to short",
+            )
+        ]
     if refused:
         here = f"spot is not sold short; {count(refused, 'entry', 'entries')} refused for it"
     else:
-        here = "only what the instruments allow to be sold short is"
+        here = "spot is sold short only where its instrument allows it"
     return [("no borrowing assumed", here, BURDENS, "a margin account could take the other side")]

@@ -159,7 +159,8 @@ def _spread_words(record: RunRecord, z: Vector, held: list[Tenure], trades: Trad
     listed = ", ".join(f"{amount:,} to {purpose}" for purpose, amount in purposes.items())
     return (
         f"{words}Capital sent {count(sum(purposes.values()), 'order')} on leg Y ({listed}). "
-        "Marks are its fills of leg Y, larger for more value; leg X trades against them."
+        "Marks are its fills of leg Y at the z that decided them, larger for more "
+        "value; leg X trades against them."
     )
 
 

@@ -123,7 +123,7 @@ def forecasts(
 def _coverage_words(forecast: Vector, outcome: Vector, horizon_s: float) -> str:
     inside = float(np.mean(np.abs(outcome) <= BAND_SDS * forecast))
     off = (inside - 0.95) / np.sqrt(0.95 * 0.05 / outcome.size)
-    judged = "as they should" if abs(off) <= SE_MAX else _too(off)
+    judged = "no more than chance apart" if abs(off) <= SE_MAX else _too(off)
     realised, said = np.sqrt(np.mean(outcome * outcome)), np.sqrt(np.mean(forecast * forecast))
     return (
         f"{percent(inside)} of {outcome.size:,} outcomes fell within ±{BAND_SDS} standard "

@@ -72,6 +72,12 @@ def render(record: RunRecord, now: datetime) -> str:
 """
 
 
+def verdict_text(record: RunRecord) -> str:
+    """The verdict of the report as plain text, for a terminal."""
+    held, made = roles.tenures(record), begun_tests(record)
+    return verdict.sentence(record, held, made).replace("`", "")
+
+
 def _asset(name: str) -> str:
     return files("hft_lib.backtest.report").joinpath(name).read_text(encoding="utf-8")
 

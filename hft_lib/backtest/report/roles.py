@@ -269,7 +269,7 @@ def _costs(
         and generation in (None, fill.generation)
     ]
     funding = borrow = 0.0
-    for block in record.blocks:
+    for block in (block for block in record.blocks if block.end_ns <= until_ns):
         for held in block.accounts:
             if held.account == account and generation in (None, held.generation):
                 funding += held.funding_quote

@@ -46,6 +46,8 @@ def _funding_note(record: RunRecord, open_day: bool) -> str:
             "Funding and borrowing since the last UTC midnight follow from fills and marks "
             "and are not told apart."
         )
+    if not record.blocks:
+        return "No block closed; by fills and marks no funding and no borrowing fell due."
     blocks = count(len(record.blocks), "closed block")
     return f"Funding and borrowing are those of {blocks}; after them none fell due."
 
@@ -90,14 +92,16 @@ def _decision(record: RunRecord, each: Decision) -> list[str]:
     name = record.names.get(challenger.parameters_sha256, "") if challenger else ""
     if challenger and not name:
         name = f"explorer {challenger.slot}.{challenger.generation}"
-    operator = f" (operator {found.operator}: {found.reason_given})" if found.operator else ""
+    more = f" (operator {found.operator}: {found.reason_given})" if found.operator else ""
+    if found.handover_cost_quote is not None:
+        more += f", at a cost of {money(found.handover_cost_quote, record.currency)}"
     return [
         *start,
         cell(name, "word"),
         cell(str(len(found.case.blocks)) if judged else "", "number"),
         cell(number(found.verdict.e, 3) if judged else "", "number"),
         cell(number(found.case.threshold) if judged or each.kind == "test" else "", "number"),
-        cell(found.reason + operator, "text"),
+        cell(found.reason + more, "text"),
         cell(", ".join(name.replace("_", " ") for name in found.verdict.failing)),
     ]
 

@@ -138,7 +138,10 @@ def _pnl(record: RunRecord, capital: Costs, found: Bands | None, why: str) -> Fi
 
 def _worst(record: RunRecord, found: Bands | None, why: str) -> Figure:
     equity = record.marks.capital_quote
-    deepest = -float(np.min(drawdown(equity), initial=0.0)) if equity.size else 0.0
+    at_marks = -float(np.min(drawdown(equity), initial=0.0)) if equity.size else 0.0
+    accounts = [account for block in record.blocks for account in block.accounts]
+    within_days = [each.drawdown_quote for each in accounts if each.account == CAPITAL]
+    deepest = max(at_marks, *within_days, 0.0)
     band = _money_band(found.drawdown, record.currency) if found else why
     share = f"{percent(deepest / record.capital_quote)} of the capital share; "
     value = money(deepest, record.currency)

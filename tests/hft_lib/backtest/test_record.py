@@ -47,6 +47,11 @@ def test_sets_are_named_by_their_hash(record):
     assert record.names[parameter_sha256(CHAMPION)] == "champion"
 
 
+def test_of_equal_sets_the_first_name_counts():
+    record = record_of([], params={"champion": CHAMPION, "lucky": CHAMPION})
+    assert list(record.names.values()) == ["champion"]
+
+
 def test_the_currency_is_the_quote_of_the_first_leg(record):
     assert record.currency == "USDT"
 

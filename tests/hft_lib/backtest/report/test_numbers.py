@@ -74,6 +74,17 @@ def test_funding_of_the_unfinished_day_follows_from_fills_and_marks(promoted):
     assert capital.open_day == pytest.approx(-7 * 60.0 / 24.0)
 
 
+def test_costs_of_an_ended_test_stop_with_it():
+    record = record_of(facts_of(120, bonus_quote=2.0))
+    (ended,) = begun_tests(record)
+    assert ended.path.outcome == "expired"
+    row = next(row for row in costs(record, tenures(record)) if row.name == "patient")
+    blocks = [block for block in record.blocks if block.end_ns < ended.path.outcome_ns]
+    paid = [a.funding_quote for block in blocks for a in block.accounts if a.account == "slot-1"]
+    assert row.funding == pytest.approx(sum(paid))
+    assert row.open_day == pytest.approx(-24 * 2.0 / 24.0), "the day that the last block closed"
+
+
 def test_gross_is_what_the_mids_alone_would_have_given(promoted):
     capital, gross = costs(promoted, tenures(promoted))[0], 0.0
     last = {"y": promoted.marks.y_mid[-1], "x": promoted.marks.x_mid[-1]}

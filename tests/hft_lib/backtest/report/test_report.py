@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hft_lib.backtest.record import RunRecord
-from hft_lib.backtest.report import render, write_report
+from hft_lib.backtest.report import render, verdict_text, write_report
 from hft_lib.backtest.report.page import SECTIONS
 from hft_lib.events import Event, Halted
 from tests.hft_lib.backtest.made_run import DAY_NS, PAIR, START_NS, facts_of, record_of, rejections
@@ -107,6 +107,17 @@ def test_the_verdict_is_the_promotion_that_the_facts_hold(page, promoted):
         f"Challenger <code>patient</code>, entry z 1.6, took capital on 25 January 2025 after "
         f"{blocks} blocks: e = {e:.0f}, threshold 120."
     )
+
+
+def test_the_worst_drawdown_is_no_less_than_any_days_own(page, promoted):
+    accounts = [a for block in promoted.blocks for a in block.accounts if a.account == "capital"]
+    deepest = max(account.drawdown_quote for account in accounts)
+    (said,) = re.findall(r"<dt>Worst drawdown</dt><dd[^>]*>([\d.,]+)", page)
+    assert float(said.replace(",", "")) >= round(deepest, 1)
+
+
+def test_the_terminal_says_the_verdict_of_the_page(page, promoted):
+    assert verdict_text(promoted) in text_of(page).replace(" ,", ",")
 
 
 def test_all_colours_of_the_page_follow_the_reader(page):

@@ -1,0 +1,161 @@
+"""What is wrong with a market event: each reason has its case."""
+
+import math
+
+import msgspec
+import pytest
+
+from hft_lib.events import Depth, Funding, Instrument, Mark, MarketEvent, Trade
+from hft_lib.market.cleaning import CLEAN, CLOCK_JUMP_NS_MAX, SymbolState, inspect, refused
+from tests.builders import HOUR_NS, S_NS, START_NS, Y, instrument, quote
+
+NOW_NS = START_NS + S_NS
+
+
+def known() -> SymbolState:
+    """A symbol with its terms, a top at 100 and a trade."""
+    state = SymbolState(Y)
+    for event in (instrument(Y), quote(Y, START_NS, 100.0), trade(41, START_NS)):
+        assert inspect(state, event) == CLEAN
+    return state
+
+
+def trade(trade_id: int, time_ns: int = NOW_NS, **changes: float) -> Trade:
+    made = Trade(time_ns, time_ns - 3_000_000, Y, 100.0, 1.0, "buy", trade_id)
+    return msgspec.structs.replace(made, **changes)
+
+
+def depth(last_id: int, previous_id: int, **changes) -> Depth:
+    levels = ((99.0, 1.0),)
+    made = Depth(NOW_NS, NOW_NS, Y, False, last_id, last_id, previous_id, levels, ())
+    return msgspec.structs.replace(made, **changes)
+
+
+def judged(event: MarketEvent, state: SymbolState | None = None) -> list[tuple[str, bool]]:
+    return [(flaw.reason, flaw.refuses) for flaw in inspect(state or known(), event)]
+
+
+REFUSED: list[tuple[str, str, MarketEvent]] = [
+    ("NAN", "bid", quote(Y, NOW_NS, 100.0, bid=math.nan)),
+    ("NAN", "ask", quote(Y, NOW_NS, 100.0, ask=math.inf)),
+    ("NAN", "size", quote(Y, NOW_NS, 100.0, size=math.nan)),
+    ("PRICE", "bid 0", quote(Y, NOW_NS, 100.0, bid=0.0)),
+    ("PRICE", "negative", quote(Y, NOW_NS, -100.0)),
+    ("PRICE", "size", quote(Y, NOW_NS, 100.0, size=-1.0)),
+    ("CROSSED", "bid over ask", quote(Y, NOW_NS, 100.0, bid=100.02)),
+    ("DUPLICATE", "again", quote(Y, NOW_NS, 100.0, exchange_time_ns=START_NS - 3_000_000, size=1e3)),
+    ("DISORDER", "older", quote(Y, NOW_NS, 100.0, exchange_time_ns=START_NS - 4_000_000)),
+    ("CLOCK_JUMP", "back", quote(Y, NOW_NS, 100.0, exchange_time_ns=NOW_NS + 6 * S_NS)),
+    ("NAN", "trade", trade(42, price=math.nan)),
+    ("PRICE", "trade", trade(42, size=0.0)),
+    ("DUPLICATE", "trade", trade(41)),
+    ("DISORDER", "trade", trade(40)),
+    ("CLOCK_JUMP", "trade", trade(42, exchange_time_ns=NOW_NS - 60 * S_NS)),
+    ("PRICE", "level", depth(9, 8, bids=((0.0, 1.0),))),
+    ("NAN", "funding", Funding(NOW_NS, NOW_NS, Y, math.nan)),
+    ("PRICE", "mark", Mark(NOW_NS, NOW_NS, Y, 0.0)),
+    ("PRICE", "mark nan", Mark(NOW_NS, NOW_NS, Y, math.nan)),
+    *(
+        ("INSTRUMENT", name, instrument(Y, NOW_NS, **{name: value}))
+        for name, value in (
+            ("cadence_ns", 0),
+            ("quantity_step", 0.0),
+            ("quantity_step", math.inf),
+            ("quantity_step", math.nan),
+            ("taker_fee_rate", math.nan),
+            ("maker_fee_rate", math.inf),
+            ("borrow_rate_annual", math.nan),
+            ("notional_min_quote", math.nan),
+            ("short", "maybe"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("reason, what, event", REFUSED, ids=[f"{r}-{w}" for r, w, _ in REFUSED])
+def test_each_reason_has_its_case(reason: str, what: str, event: MarketEvent):
+    state = known()
+    before = msgspec.structs.replace(state, clock_offset_ns=0)
+    assert judged(event, state) == [(reason, True)]
+    assert msgspec.structs.replace(state, clock_offset_ns=0) == before  # nothing of it was used
+
+
+@pytest.mark.parametrize(
+    "event, reason",
+    [
+        (quote(Y, START_NS + 2 * HOUR_NS, 100.0), "GAP"),
+        (trade(50), "GAP"),
+    ],
+)
+def test_a_gap_is_told_and_the_event_used(event: MarketEvent, reason: str):
+    state = known()
+    flaws = inspect(state, event)
+    assert [flaw.reason for flaw in flaws] == [reason] and not refused(flaws)
+    assert (state.quote_ns, state.trade_id) in ((event.time_ns, 41), (START_NS, 50))
+
+
+def test_a_quote_of_a_known_update_is_a_duplicate_and_an_older_one_disorder():
+    state = known()
+    assert judged(quote(Y, NOW_NS, 100.0, update_id=7), state) == []
+    assert judged(quote(Y, NOW_NS, 101.0, update_id=7), state) == [("DUPLICATE", True)]
+    assert judged(quote(Y, NOW_NS, 101.0, update_id=6), state) == [("DISORDER", True)]
+    assert judged(quote(Y, NOW_NS, 101.0, update_id=8), state) == []
+
+
+def test_another_top_of_the_same_exchange_time_is_news():
+    same_ns = START_NS - 3_000_000
+    assert judged(quote(Y, NOW_NS, 100.0, 999.0, exchange_time_ns=same_ns)) == []
+
+
+def test_a_locked_book_and_an_empty_side_are_quotes():
+    assert judged(quote(Y, NOW_NS, 100.0, bid=100.0, ask=100.0)) == []
+    assert judged(quote(Y, NOW_NS, 100.0, size=0.0)) == []
+
+
+def test_a_clock_that_jumped_refuses_one_event_and_is_then_believed():
+    state = known()
+    shift_ns = CLOCK_JUMP_NS_MAX + S_NS
+
+    def shifted(at_s: int) -> MarketEvent:
+        time_ns = START_NS + at_s * S_NS
+        return quote(Y, time_ns, 100.0 + at_s, exchange_time_ns=time_ns + shift_ns)
+
+    assert judged(shifted(1), state) == [("CLOCK_JUMP", True)]
+    assert judged(shifted(2), state) == []
+    assert state.quote_ns == START_NS + 2 * S_NS
+
+
+def test_a_clock_within_its_bounds_is_no_jump():
+    state = known()
+    assert judged(quote(Y, NOW_NS, 100.0, exchange_time_ns=NOW_NS + 4 * S_NS), state) == []
+
+
+def test_without_the_exchanges_clock_nothing_is_late_nor_a_jump():
+    assert judged(quote(Y, NOW_NS, 100.0, exchange_time_ns=0)) == []
+
+
+def test_depth_is_judged_by_its_sequence():
+    state = known()
+    assert judged(depth(10, 0, snapshot=True), state) == []
+    assert judged(depth(12, 10), state) == []
+    assert judged(depth(12, 10), state) == [("DUPLICATE", True)]
+    assert judged(depth(11, 10), state) == [("DISORDER", True)]
+    assert judged(depth(20, 15), state) == [("GAP", False)]
+
+
+@pytest.mark.parametrize(
+    "cadence_ns, silence_ns, gap",
+    [
+        (HOUR_NS, HOUR_NS + HOUR_NS // 3, False),
+        (HOUR_NS, HOUR_NS + 2 * HOUR_NS // 3, True),  # on a grid one missing is a gap
+        (S_NS // 10, 9 * S_NS // 10, False),
+        (S_NS // 10, 11 * S_NS // 10, True),
+    ],
+)
+def test_what_a_gap_is_depends_on_the_cadence(cadence_ns: int, silence_ns: int, gap: bool):
+    state = SymbolState(Y)
+    terms: Instrument = instrument(Y, cadence_ns=cadence_ns)
+    inspect(state, terms)
+    inspect(state, quote(Y, START_NS, 100.0))
+    found = judged(quote(Y, START_NS + silence_ns, 100.0), state)
+    assert found == ([("GAP", False)] if gap else [])

@@ -1,0 +1,125 @@
+"""The desk's kernels by hand: what falls due in order, marks, blocks, funding, the operator's unlock."""
+
+import numpy as np
+import pytest
+
+from hft_lib.exchange import account as books
+from hft_lib.stages import desk
+from hft_lib.stages.legs import FILLED, Outcome
+
+S = 1_000_000_000
+
+
+class Table:
+    """Two slots and capital, tops at 100 and 50, no latency but what an order says."""
+
+    def __init__(self) -> None:
+        self.desk = np.zeros(1, desk.Desk)
+        self.legs = np.zeros(2, books.Leg)
+        for leg, price in zip(self.legs, (100.0, 50.0)):
+            leg["bid"], leg["ask"], leg["lots_per_unit"] = price - 1.0, price + 1.0, 10.0
+            leg["bid_size"] = leg["ask_size"] = 5.0
+            leg["taker_fee_rate"], leg["short"] = 0.001, books.SHORT_PERP
+        self.accounts = np.zeros(3, books.Account)
+        self.accounts["live"] = 1
+        self.orders = np.zeros((3, 2), books.Order)
+        self.out = np.zeros(24, Outcome)
+
+    def send(self, a: int, i: int, arrives_s: int, quantity: float = 2.0) -> None:
+        order = self.orders[a, i]
+        order["state"], order["side"], order["quantity"] = books.SENT, 1.0, quantity
+        order["mid"] = (100.0, 50.0)[i]
+        order["arrives_ns"], order["answered_ns"] = arrives_s * S, (arrives_s + 2) * S
+
+    def settle(self, until_s: float) -> list[tuple[int, int, int]]:
+        until_ns = int(until_s * S)
+        count = desk.settle(
+            self.desk, self.legs, self.accounts, self.orders, until_ns, self.out
+        )
+        rows = self.out[:count]
+        assert all(row["kind"] == FILLED for row in rows)
+        return [(int(row["time_ns"]) // S, int(row["account"]), int(row["leg"])) for row in rows]
+
+
+def test_answers_come_in_order_of_time_then_account_then_leg():
+    table = Table()
+    table.send(2, 0, 1)
+    table.send(0, 1, 3)
+    table.send(0, 0, 3)
+    table.send(1, 1, 2)
+    assert table.settle(100.0) == [(3, 2, 0), (4, 1, 1), (5, 0, 0), (5, 0, 1)]
+    assert not table.orders["state"].any()
+    assert table.desk[0]["next_due_ns"] == desk.NEVER_NS
+
+
+def test_nothing_happens_before_it_is_due_and_the_next_is_known():
+    table = Table()
+    table.send(0, 0, 1)
+    assert table.settle(0.5) == []
+    assert table.desk[0]["next_due_ns"] == 1 * S
+    assert table.settle(1.0) == []
+    assert table.orders[0, 0]["state"] == books.EXECUTED
+    assert table.desk[0]["next_due_ns"] == 3 * S
+    assert table.settle(3.0) == [(3, 0, 0)]
+
+
+def test_the_top_is_taken_at_arrival_not_at_the_answer():
+    table = Table()
+    table.send(0, 0, 1)
+    table.settle(2.0)
+    table.legs[0]["ask"] = 200.0
+    table.settle(3.0)
+    assert table.out[0]["price"] == 101.0
+    assert float(table.accounts[0]["cash"]) == pytest.approx(-202.0 * 1.001)
+    assert float(table.out[0]["slippage"]) == pytest.approx(2.0)
+
+
+def test_an_order_that_got_nothing_says_nothing():
+    table = Table()
+    table.legs[0]["ask_size"] = 0.0
+    table.send(0, 0, 1)
+    assert table.settle(9.0) == []
+    assert table.orders[0, 0]["state"] == books.NONE
+
+
+def test_funding_is_paid_by_every_account_that_holds_and_no_other():
+    table = Table()
+    table.accounts["position"][0] = (2.0, 0.0)
+    table.accounts["position"][2] = (-1.0, 7.0)
+    desk.settle_funding(table.legs, table.accounts, 0, 0.01)
+    assert table.accounts["funding"].tolist() == pytest.approx([2.0, 0.0, -1.0])
+
+
+def test_marks_leave_accounts_that_are_not_live_alone():
+    table = Table()
+    table.accounts["position"][:] = (1.0, 0.0)
+    table.accounts[1]["live"] = 0
+    desk.mark_all(table.legs, table.accounts, 5 * S)
+    assert table.accounts["equity"].tolist() == [100.0, 0.0, 100.0]
+    assert table.accounts["accrued_at_ns"].tolist() == [5 * S, 0, 5 * S]
+
+
+def test_a_new_block_ends_a_daily_lock_and_no_other():
+    table = Table()
+    table.accounts["locked"] = (1, 2, 1)
+    desk.open_blocks(table.accounts)
+    assert table.accounts["locked"].tolist() == [0, 2, 0]
+
+
+def test_the_operator_unlocks_capital_alone():
+    table = Table()
+    table.accounts["locked"], table.accounts["equity_peak"] = 2, 9.0
+    desk.unlock(table.accounts)
+    assert table.accounts["locked"].tolist() == [2, 2, 0]
+    assert table.accounts["equity_peak"].tolist() == [9.0, 9.0, 0.0]
+
+
+def test_a_round_trip_costs_fees_and_spreads_of_both_legs():
+    table = Table()
+    # y: 0.1 % and half a spread of 1 %; x the same with 2 %, of half the value
+    assert desk.round_trip_cost(table.legs, -0.5) == pytest.approx(2.0 * (0.011 + 0.5 * 0.021))
+
+
+@pytest.mark.parametrize("code, word", [(desk.HANDOVER, "hand-over"), (desk.LOSS, "loss")])
+def test_purposes_have_their_words(code: int, word: str):
+    assert desk.PURPOSES[code] == word
