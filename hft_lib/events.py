@@ -369,7 +369,8 @@ class Marked(Fact):
     """A pair at a grid point: mids, the followed slot's forecasts, the equity of every account marked to the mids.
 
     `equities_quote` has a value a slot and, last, capital's. `spread` is in log units; `capital_slot` -1 before the
-    first promotion leaves the forecasts 0.
+    first promotion leaves the forecasts 0. `drawdown_max_quote` is capital's largest so far, over
+    every complete moment and not only those of the grid.
     """
 
     time_ns: int
@@ -388,6 +389,7 @@ class Marked(Fact):
     alarm: bool
     warm: bool
     equities_quote: tuple[float, ...]
+    drawdown_max_quote: float = 0.0
 
 
 class HandedOver(Fact):

@@ -291,9 +291,9 @@ def climb(
         by_hessian = near and not failed and iteration % 4 != 0
         if by_hessian:  # scoring is slow near a flat maximum
             _curvature(theta, gradient, innovations, steps, presample, normal, information)
+        capped = _reduce_to_cap(theta, gradient, information)
         _is_free(theta, gradient, normal, free)
-        if _reduce_to_cap(theta, gradient, information):
-            free[BETA] = 0.0
+        free[BETA] = 0.0 if capped else free[BETA]
         gain_min = _GAIN_MIN if free[ALPHA] > 0.0 else _GAIN_MIN_FLAT
         accepted = False
         for _ in range(_TRIALS_MAX):

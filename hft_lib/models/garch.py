@@ -197,19 +197,24 @@ def log_likelihood(
 @kernel
 def _log_likelihood(params: Rows, innovations: Vector, steps: Counts) -> float:
     p = params[0]
-    h, total = p.variance_prior, 0.0
+    h, total, product = p.variance_prior, 0.0, 1.0
     normal = p.dof == np.inf
     for t in range(innovations.shape[0]):
         if steps[t] > 1:
             h = drift(h, p.omega, p.alpha + p.beta, steps[t] - 1)
         e = deviation(innovations[t], p.mean)
         square = e * e
-        total += log(h) + (
-            square / h if normal else (p.dof + 1.0) * log(1.0 + square / (h * (p.dof - 2.0)))
-        )
+        product *= h  # one logarithm for many observations
+        if not 1e-100 < product < 1e100:
+            total += log(product)
+            product = 1.0
+        if normal:
+            total += square / h
+        else:
+            total += (p.dof + 1.0) * log(1.0 + square / (h * (p.dof - 2.0)))
         h = (p.omega + p.alpha * square) + p.beta * h
     constant = _LOG_TWO_PI if normal else -2.0 * t_log_scale(p.dof)
-    return -0.5 * (innovations.shape[0] * constant + total)
+    return -0.5 * (innovations.shape[0] * constant + (total + log(product)))
 
 
 @kernel

@@ -179,6 +179,7 @@ def marked(pair: PairDesk, tick: PairTick) -> Marked:
         alarm=bool(risk["alarm"]),
         warm=tick.time_ns >= int(account["warm_at_ns"]),
         equities_quote=equities,
+        drawdown_max_quote=float(pair.accounts[len(pair.accounts) - 1]["drawdown_max"]),
     )
 
 

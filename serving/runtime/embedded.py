@@ -75,6 +75,10 @@ class EmbeddedLine:
         Raises Diverged where a fact that leaves the line is not the one that the journal holds.
         """
         frames = self._restore()
+        if frames > self.journal.frames:
+            raise Diverged(
+                f"the snapshot is of frame {frames}, {self.journal.path} ends at {self.journal.frames}"
+            )
         made: deque[tuple[str, Event]] = deque()
         self._bus.keep = lambda log, fact: made.append((log, fact))
         for index, (log, fact) in enumerate(read(self.journal.path), start=1):

@@ -1,7 +1,7 @@
 """The log of a line in one process: a file of frames, each chained to the one before it.
 
-A frame is its length, a checksum over its content and the checksum of the frame before it, and the content: the name
-of a log and a fact. The first frame is the header of the run. What the edges bring and what leaves the line is
+A frame is its length, a checksum of that, a checksum over its content and the frame before it, and the content: the
+name of a log and a fact. A length that was changed must not pass for the end of the file, hence its own checksum. The first frame is the header of the run. What the edges bring and what leaves the line is
 written; what the stages say to one another is recomputed from it. A half-written frame at the end, as a crash or a
 full disk leaves it, ends the reading and is cut off when the journal is opened again.
 """
@@ -19,7 +19,8 @@ import msgspec
 from hft_lib.events import SCHEMA_VERSION, Event
 from hft_lib.line import LineConfig
 
-_FRAME = struct.Struct("<II")
+_FRAME = struct.Struct("<III")
+_LENGTH = struct.Struct("<I")
 _MAGIC = b"HFTJ1\n"
 _ENCODER = msgspec.msgpack.Encoder()
 _LOG_DECODER = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw])
@@ -65,6 +66,8 @@ class Journal:
         journal.frames, journal._chain, end = 0, 0, len(_MAGIC)
         for content, chain, end in _frames(path):
             journal.frames, journal._chain = journal.frames + 1, chain
+        if not journal.frames:
+            raise JournalError(f"journal {path}: no header")
         os.truncate(path, end)
         journal._file = path.open("ab")
         return journal
@@ -74,8 +77,9 @@ class Journal:
         self._append(_ENCODER.encode((log, fact)))
 
     def _append(self, content: bytes) -> None:
+        length_check = _length_check(len(content), self._chain)
         self._chain = zlib.crc32(content, self._chain)
-        self._file.write(_FRAME.pack(len(content), self._chain))
+        self._file.write(_FRAME.pack(len(content), length_check, self._chain))
         self._file.write(content)
         self.frames += 1
 
@@ -105,6 +109,11 @@ class Journal:
             self.close()
 
 
+def _length_check(length: int, chain: int) -> int:
+    """Checksum of a frame's length and of the frames before it."""
+    return zlib.crc32(_LENGTH.pack(length), chain)
+
+
 def _frames(path: Path) -> Iterator[tuple[bytes, int, int]]:
     """(content, chain, end offset) of each whole frame; raises JournalError for a file that is not a journal."""
     chain = 0
@@ -119,7 +128,9 @@ def _frames(path: Path) -> Iterator[tuple[bytes, int, int]]:
             head = file.read(_FRAME.size)
             if len(head) < _FRAME.size:
                 return
-            length, expected = _FRAME.unpack(head)
+            length, length_check, expected = _FRAME.unpack(head)
+            if length_check != _length_check(length, chain):
+                raise JournalError(f"journal {path}: broken length before byte {file.tell()}")
             content = file.read(length)
             if len(content) < length:
                 return
