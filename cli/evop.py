@@ -98,7 +98,7 @@ def _line(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _who(slot: dict[str, Any] | None) -> dict[str, Any] | None:
-    names = ("slot", "generation", "model_version", "parameters_sha256")
+    names = ("slot", "generation", "alias", "model_version", "parameters_sha256")
     return {name: slot[name] for name in names} if slot else None
 
 
@@ -148,12 +148,18 @@ def _print_status(document: dict[str, Any]) -> None:
 
 
 def _print_history(document: dict[str, Any]) -> None:
-    table = Table("N", "time", "pair", "decision", "challenger", "e", "reason")
-    for line in document["decisions"]:
-        e = f"{line['e']:.3g}" if line["e"] is not None else ""
-        who, day = _name(line["challenger"]), line["time"][:16]
-        table.add_row(str(line["number"]), day, line["pair"], line["kind"], who, e, line["reason"])
-    text().print(table)
+    for pair in dict.fromkeys(line["pair"] for line in document["decisions"]):
+        table = Table("N", "time, UTC", "decision", "challenger", "e", "reason", title=pair)
+        for line in document["decisions"]:
+            if line["pair"] == pair:
+                table.add_row(*_history_row(line))
+        text().print(table)
+
+
+def _history_row(line: dict[str, Any]) -> tuple[str, ...]:
+    e = f"{line['e']:.3g}" if line["e"] is not None else ""
+    when, who = line["time"][:16].replace("T", " "), _name(line["challenger"])
+    return str(line["number"]), when, line["kind"], who, e, line["reason"]
 
 
 def _print_explanation(document: dict[str, Any]) -> None:
@@ -181,5 +187,6 @@ def _print_explanation(document: dict[str, Any]) -> None:
 def _name(slot: dict[str, Any] | None) -> str:
     if slot is None:
         return "-"
-    version = slot["model_version"] or slot["parameters_sha256"][:8]
-    return f"slot {slot['slot']} ({version})"
+    name = slot["alias"] or f"designed {slot['parameters_sha256'][:8]}"
+    version = f", v{slot['model_version']}" if slot["model_version"] else ""
+    return f"{name} (slot {slot['slot']}{version})"

@@ -57,11 +57,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A slot as it stood: its set, natural and coded, and where the set came from."""
+    """A slot as it stood: its set, natural and coded, and where the set came from.
+
+    `alias` is the set's name in the registry, empty for a set that the design made.
+    """
 
     slot: int
     generation: int
     role: str
+    alias: str
     parameters: Parameters
     parameters_sha256: str
     coded: tuple[float, ...]

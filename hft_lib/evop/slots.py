@@ -225,6 +225,7 @@ def slot_record(slot: Slot | None) -> SlotRecord | None:
         slot=slot.slot,
         generation=slot.generation,
         role=slot.role,
+        alias=slot.alias,
         parameters=slot.parameters,
         parameters_sha256=slot.parameters_sha256,
         coded=tuple(slot.step),

@@ -154,9 +154,8 @@ def _run(params: Rows, states: Rows, innovations: Vector, steps: Counts, track: 
         track[t].variance = h
         h = (p.omega + p.alpha * (e * e)) + p.beta * h
         seen += steps[t]
-    for t in range(
-        size
-    ):  # apart, because square roots and divisions are independent from step to step
+    # Apart, because square roots and divisions are independent from step to step.
+    for t in range(size):
         track[t].standardised = deviation(innovations[t], p.mean) / math.sqrt(track[t].variance)
     state.variance, state.standardised, state.steps = h, track[size - 1].standardised, seen
 

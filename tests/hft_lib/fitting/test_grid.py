@@ -62,6 +62,8 @@ def line_steps(times: list[int], grid_ms: int) -> list[int]:
 def test_the_moments_that_step_are_those_of_the_line() -> None:
     rng = np.random.default_rng(0)
     times = 1_700_000_000_000_000_000 + np.cumsum(rng.integers(1, 900_000_000, 400))
+    points = times[::9] // 500_000_000 * 500_000_000
+    times = np.unique(np.concatenate([times, points - 1, points, points + 1]))
     indices, steps = grid_moments(times, 500)
     expected = np.array(line_steps(times.tolist(), 500))
     assert indices.tolist() == np.flatnonzero(expected).tolist()

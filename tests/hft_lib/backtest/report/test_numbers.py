@@ -13,7 +13,7 @@ from hft_lib.backtest.report.bands import (
     cost_share,
     draw_days,
 )
-from hft_lib.backtest.report.evidence import begun_tests
+from hft_lib.backtest.report.evidence import begun_tests, paired_blocks
 from hft_lib.backtest.report.roles import costs, described, tenures
 from hft_lib.models import bocd
 from tests.hft_lib.backtest.made_run import CHAMPION, DAY_NS, PATIENT, START_NS, facts_of, record_of
@@ -152,6 +152,15 @@ def test_an_open_test_has_the_e_that_evop_itself_would_record(promoted, running)
     assert len(still.blocks) >= 10
     assert closed.path.e[: still.path.e.size].tolist() == still.path.e.tolist()
     assert closed.path.end_ns[: still.path.e.size].tolist() == still.path.end_ns.tolist()
+
+
+def test_blocks_from_before_a_test_are_not_its_evidence(running):
+    (still,) = begun_tests(running)
+    later_ns = still.blocks[3].end_ns
+    case = msgspec.structs.replace(still.begun.case, time_ns=later_ns)
+    begun = msgspec.structs.replace(still.begun, case=case)
+    blocks = paired_blocks(running, begun, running.end_ns)
+    assert blocks == list(still.blocks[4:])
 
 
 def test_the_last_e_is_the_one_of_the_decision(promoted):

@@ -2,10 +2,12 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hft_lib.backtest.record import RunRecord
@@ -109,11 +111,12 @@ def test_the_verdict_is_the_promotion_that_the_facts_hold(page, promoted):
     )
 
 
-def test_the_worst_drawdown_is_no_less_than_any_days_own(page, promoted):
-    accounts = [a for block in promoted.blocks for a in block.accounts if a.account == "capital"]
-    deepest = max(account.drawdown_quote for account in accounts)
-    (said,) = re.findall(r"<dt>Worst drawdown</dt><dd[^>]*>([\d.,]+)", page)
-    assert float(said.replace(",", "")) >= round(deepest, 1)
+def test_a_drawdown_between_two_grid_points_counts(promoted):
+    block = promoted.blocks[5]
+    deep = tuple(msgspec.structs.replace(a, drawdown_quote=777.7) for a in block.accounts)
+    blocks = (msgspec.structs.replace(block, accounts=deep), *promoted.blocks)
+    page = render(replace(promoted, blocks=blocks), NOW)
+    assert re.search(r"<dt>Worst drawdown</dt><dd[^>]*>777.7\s", page)
 
 
 def test_the_terminal_says_the_verdict_of_the_page(page, promoted):
