@@ -73,7 +73,7 @@ def panels(layout: Layout, title: str, boxes: Sequence[Panel]) -> tuple[Any, lis
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    left, right, bottom = (64, 8, 46) if layout.narrow else (72, 14, 46)
+    left, right, bottom = (64, 20, 46) if layout.narrow else (72, 24, 46)
     strips = [PANEL_GAP_PX + LEGEND_ROW_PX * legend_rows(layout, box.entries) for box in boxes]
     head = TITLE_PX if layout.titled else 0
     height = head + sum(strips) + sum(box.height_px for box in boxes) + bottom

@@ -34,7 +34,9 @@ class Feed(Protocol):
 class Sink(Protocol):
     """An edge that only reads: the logs it reads, and what it does with a fact of them."""
 
-    logs: tuple[str, ...]
+    @property
+    def logs(self) -> tuple[str, ...]:
+        """The logs that it reads."""
 
     def take(self, log: str, fact: Event) -> None:
         """Use one fact."""

@@ -3,14 +3,16 @@
 import hashlib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event, Fill
 from hft_lib.stage import snapshot
-from serving.runtime import embedded, journal
-from serving.runtime.embedded import Diverged, EmbeddedLine
+from serving.runtime import embedded
+from serving.runtime.embedded import Diverged, EmbeddedLine, LineSnapshot
 from serving.runtime.journal import Journal, encode_fact, read, read_records
+from serving.services import INBOXES
 from tests.builders import Posts, story, story_config, told
 from tests.serving.runtime.test_journal import frame_ends, header
 
@@ -58,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def taken(path: Path) -> int:
     """How many facts of the edges a journal holds."""
-    return sum(log in embedded.INBOXES for log, _ in read(path))
+    return sum(log in INBOXES for log, _ in read(path))
 
 
 def crashed(run: Run, folder: Path, size: int, with_snapshot: bool) -> tuple[Path, Path]:
@@ -168,7 +170,7 @@ def test_a_journal_that_says_something_else_is_refused(run: Run, tmp_path: Path)
     with Journal(path, header()) as written:
         for log, fact in facts:
             if isinstance(fact, Fill):
-                fact = journal.msgspec.structs.replace(fact, quantity=fact.quantity + 0.01)
+                fact = msgspec.structs.replace(fact, quantity=fact.quantity + 0.01)
             written.append(log, fact)
     line = EmbeddedLine(story_config(), Journal.reopen(path), snapshots)
     with pytest.raises(Diverged, match="not what the line makes of it"):
@@ -183,17 +185,18 @@ def test_a_snapshot_ahead_of_its_journal_is_refused(run: Run, tmp_path: Path):
         line.recover()
 
 
-def test_a_snapshot_is_written_when_it_is_due(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
-):
+def test_a_snapshot_is_written_when_it_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(embedded, "SNAPSHOT_EVERY", 64)
     with Journal(tmp_path / "journal", header()) as written:
         line = EmbeddedLine(story_config(), written, tmp_path / "snapshots")
         post(line, POSTS[:50])
         assert not (tmp_path / "snapshots").exists()
         post(line, POSTS[50:200])
-        assert (tmp_path / "snapshots").exists()
-    assert line.fed == 128 + line.fed % 64
+    content = (tmp_path / "snapshots").read_bytes()
+    saved = msgspec.msgpack.decode(content, type=LineSnapshot)
+    assert (line.fed, saved.fed) == (194, 192)
+    assert 1 + 192 < saved.frames < written.frames
+    assert {stage.stage for stage in saved.stages} == INBOXES
 
 
 def test_a_sink_hears_what_leaves_the_line(tmp_path: Path):

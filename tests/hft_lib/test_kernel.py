@@ -1,0 +1,138 @@
+"""The cache of compiled functions: an edit anywhere below a loop compiles the loop again."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hft_lib import kernel
+from hft_lib.kernel import CACHE_DIR, sources_sha256
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "hft_lib"
+SCRIPT = """
+import numpy as np
+from hft_lib.exchange.account import Account, Leg
+from hft_lib.stages.legs import aim
+legs, account = np.zeros(2, Leg), np.zeros(1, Account)
+legs["lots_per_unit"], account["wanted"] = 10.0, (1.27, -2.55)
+aim(account[0], legs, 1.0)
+import sys
+sys.stdout.write(repr(account[0]["goal"].tolist()) + chr(10) + repr(len(aim.stats.cache_hits)))
+"""
+
+
+def run(folder: Path) -> list[str]:
+    """The result of a loop and how often it came from the cache, by a process of its own."""
+    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_an_edit_of_a_leaf_changes_the_loop_that_calls_it(tmp_path: Path):
+    shutil.copytree(LIBRARY, tmp_path / "hft_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    assert run(tmp_path) == ["[1.2, -2.5]", "0"]
+    assert run(tmp_path) == ["[1.2, -2.5]", "1"]  # the cache is in use, or the rest proves nothing
+    leaf = tmp_path / "hft_lib" / "exchange" / "fills.py"
+    source = leaf.read_text(encoding="utf-8")
+    assert source.count("5e-10") == 1
+    leaf.write_text(source.replace("5e-10", "0.5"), encoding="utf-8")
+    assert run(tmp_path) == ["[1.3, -2.6]", "0"]
+
+
+def kernels_of(tree: ast.Module) -> list[ast.FunctionDef]:
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and any(getattr(d, "id", getattr(d, "attr", "")) == "kernel" for d in node.decorator_list)
+    ]
+
+
+def imported_names(tree: ast.Module) -> dict[str, str]:
+    """Each name that a module imports from the library, with the module that it comes from."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hft_lib"):
+            for alias in node.names:
+                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return found
+
+
+def sources_of_kernels() -> set[Path]:
+    """Every file with a kernel, and every file from which a kernel's body takes a name."""
+    found = set()
+    for path in sorted(LIBRARY.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = imported_names(tree)
+        for function in kernels_of(tree):
+            found.add(path)
+            # The body alone: numba does not read annotations.
+            nodes = (node for line in function.body for node in ast.walk(line))
+            used = {node.id for node in nodes if isinstance(node, ast.Name)}
+            for origin in (names[name] for name in used & set(names)):
+                for module in (origin, origin.rpartition(".")[0]):
+                    file = ROOT / (module.replace(".", "/") + ".py")
+                    if file.is_file():
+                        found.add(file)
+    return found
+
+
+def test_there_are_kernels_to_speak_of():
+    found = {path.relative_to(LIBRARY).as_posix() for path in sources_of_kernels()}
+    assert {"strategy/decision.py", "stages/desk.py", "models/kalman.py", "risk/gate.py"} <= found
+
+
+@pytest.mark.parametrize(
+    "source", sorted(sources_of_kernels()), ids=lambda p: p.relative_to(LIBRARY).as_posix()
+)
+def test_the_hash_covers_every_source_that_a_kernel_is_made_of(source: Path, tmp_path: Path):
+    copy = tmp_path / "hft_lib"
+    shutil.copytree(LIBRARY, copy, ignore=lambda folder, names: [n for n in names if _aside(n)])
+    before = sources_sha256(copy)
+    with (copy / source.relative_to(LIBRARY)).open("a", encoding="utf-8") as file:
+        file.write("# an edit\n")
+    assert sources_sha256(copy) != before
+
+
+def _aside(name: str) -> bool:
+    return name == "__pycache__" or "." in name and not name.endswith(".py")
+
+
+def test_the_row_types_are_covered_too(tmp_path: Path):
+    shutil.copy(LIBRARY / "rows.py", tmp_path / "rows.py")
+    before = sources_sha256(tmp_path)
+    (tmp_path / "rows.py").write_text("# other rows\n", encoding="utf-8")
+    assert sources_sha256(tmp_path) != before
+
+
+def test_the_hash_is_of_names_and_contents(tmp_path: Path):
+    (tmp_path / "a.py").write_text("from hft_lib.kernel import kernel\n", encoding="utf-8")
+    before = sources_sha256(tmp_path)
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert sources_sha256(tmp_path) != before
+
+
+def test_the_cache_folder_is_named_by_the_hash():
+    assert CACHE_DIR.name == f"kernels-{sources_sha256()[:16]}"
+
+
+def test_a_kernel_divides_as_numpy_does_and_is_not_fastmath():
+    @kernel.kernel
+    def ratio(a: float, b: float) -> float:
+        return a / b
+
+    assert ratio(1.0, 0.0) == float("inf")
+    assert not ratio.targetoptions.get("fastmath")  # type: ignore[attr-defined]
