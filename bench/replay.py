@@ -1,9 +1,10 @@
-"""What a tick costs: the six stages with six slots over synthetic ticks, as `hft replay` runs them, on one core.
+"""What a tick costs: the six stages with six slots over synthetic ticks, as `hft replay` runs them,
+on one core.
 
     .venv/bin/python bench/replay.py [--ticks 10000 --ticks 1000000] [--json]
 
-Each size runs in a process of its own, from a tape on disk, after the kernels are compiled; making the tape is not
-timed. The cost a tick must not grow with the length, nor the memory.
+Each size runs in a process of its own, from a tape on disk, after the kernels are compiled; making
+the tape is not timed. The cost a tick must not grow with the length, nor the memory.
 """
 
 import argparse

@@ -1,1 +1,3 @@
-"""The pure half of hft-crypto-bot: models, strategy, gate, simulated exchange, EVOP, stages. No network, clock or environment."""
+"""The pure half of hft-crypto-bot: models, strategy, gate, simulated exchange, EVOP, stages. No
+network, clock or environment.
+"""

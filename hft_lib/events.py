@@ -1,10 +1,11 @@
 """The vocabulary: every fact of the system, in the order in which a tick meets it.
 
-A fact is an immutable msgspec struct, written to a log as a MessagePack array whose first item is its name.
-`time_ns` is the receive time in nanoseconds since 1970 UTC, made monotone; `exchange_time_ns` is the exchange's
-own clock and travels beside it (0 where the exchange gave none). Prices are in the quote currency, sizes in base
-units. A `bytes` field holds the rows of one named NumPy dtype of `hft_lib.rows`, one row a slot: a fact owns its
-bytes and is never a view of a stage's state.
+A fact is an immutable msgspec struct, written to a log as a MessagePack array whose first item is
+its name. `time_ns` is the receive time in nanoseconds since 1970 UTC, made monotone;
+`exchange_time_ns` is the exchange's own clock and travels beside it (0 where the exchange gave
+none). Prices are in the quote currency, sizes in base units. A `bytes` field holds the rows of one
+named NumPy dtype of `hft_lib.rows`, one row a slot: a fact owns its bytes and is never a view of a
+stage's state.
 """
 
 from typing import TypeAlias
@@ -22,7 +23,8 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="fa
 
 
 class Instrument(Fact):
-    """What can be traded and at what cost; `short` is `none`, `borrow` (at `borrow_rate_annual`) or `perp`.
+    """What can be traded and at what cost; `short` is `none`, `borrow` (at `borrow_rate_annual`) or
+    `perp`.
 
     `cadence_ns` is the usual time between two of its quotes: staleness is counted in it.
     """
@@ -42,7 +44,9 @@ class Instrument(Fact):
 
 
 class Quote(Fact):
-    """The best bid and ask with their sizes; `update_id` is the exchange's own sequence (0 where it has none)."""
+    """The best bid and ask with their sizes; `update_id` is the exchange's own sequence (0 where it
+    has none).
+    """
 
     time_ns: int
     exchange_time_ns: int
@@ -69,7 +73,9 @@ class Trade(Fact):
 
 
 class Depth(Fact):
-    """A change of the order book, or with `snapshot` the whole of it; a size of 0 removes the level."""
+    """A change of the order book, or with `snapshot` the whole of it; a size of 0 removes the
+    level.
+    """
 
     time_ns: int
     exchange_time_ns: int
@@ -116,7 +122,9 @@ MarketEvent: TypeAlias = Instrument | Quote | Trade | Depth | Funding | Mark
 
 
 class Registered(Fact):
-    """The registry holds a parameter set for `pair`; `alias` is `champion`, or any other name for a candidate."""
+    """The registry holds a parameter set for `pair`; `alias` is `champion`, or any other name for a
+    candidate.
+    """
 
     time_ns: int
     pair: str
@@ -130,10 +138,11 @@ class Registered(Fact):
 
 
 class SlotAssigned(Fact):
-    """From `effective_ns` on, `slot` of `pair` runs `parameters` as `generation`, flat and warming for `warmup_s`.
+    """From `effective_ns` on, `slot` of `pair` runs `parameters` as `generation`, flat and warming
+    for `warmup_s`.
 
-    `copy_from` names the slot whose filter states (beliefs, not parameters) it starts from, -1 for the priors.
-    `late` is set by ingestion when the line had already passed `effective_ns`.
+    `copy_from` names the slot whose filter states (beliefs, not parameters) it starts from, -1 for
+    the priors. `late` is set by ingestion when the line had already passed `effective_ns`.
     """
 
     time_ns: int
@@ -153,7 +162,9 @@ class SlotAssigned(Fact):
 
 
 class Promoted(Fact):
-    """From `effective_ns` on the capital account of `pair` follows `slot`, if it still runs `generation`."""
+    """From `effective_ns` on the capital account of `pair` follows `slot`, if it still runs
+    `generation`.
+    """
 
     time_ns: int
     effective_ns: int
@@ -181,7 +192,9 @@ class RolledBack(Fact):
 
 
 class Decided(Fact):
-    """The orchestrator has answered the blocks that ended at `block_end_ns`; always the last of its answer."""
+    """The orchestrator has answered the blocks that ended at `block_end_ns`; always the last of its
+    answer.
+    """
 
     time_ns: int
     pair: str
@@ -197,9 +210,10 @@ Control: TypeAlias = SlotAssigned | Promoted | RolledBack
 class PairTick(Fact):
     """One accepted market event for one pair, with the tops of both legs after it.
 
-    `grid_steps` is the number of whole grid intervals that this complete moment closes: 0 carries the last
-    forecast. `more` says that another event of the same `time_ns` follows. `stale` says that a leg's last quote is
-    older than its instrument allows. `y_time_ns` and `x_time_ns` are the receive times of the two tops (0: none yet).
+    `grid_steps` is the number of whole grid intervals that this complete moment closes: 0 carries
+    the last forecast. `more` says that another event of the same `time_ns` follows. `stale` says
+    that a leg's last quote is older than its instrument allows. `y_time_ns` and `x_time_ns` are the
+    receive times of the two tops (0: none yet).
     """
 
     time_ns: int
@@ -230,7 +244,9 @@ class HedgeRatio(Fact):
 
 
 class Volatility(Fact):
-    """The tick with each slot's volatility forecast: `volatilities` holds rows of `rows.VOLATILITY`."""
+    """The tick with each slot's volatility forecast: `volatilities` holds rows of
+    `rows.VOLATILITY`.
+    """
 
     tick: PairTick
     hedges: bytes
@@ -251,7 +267,9 @@ class RiskView(Fact):
 
 
 class Order(Fact):
-    """What the gate approved, with all that explains it. `type` is `market`: immediate, the rest cancelled."""
+    """What the gate approved, with all that explains it. `type` is `market`: immediate, the rest
+    cancelled.
+    """
 
     time_ns: int
     pair: str
@@ -296,7 +314,9 @@ class VenueRequest(Fact):
 
 
 class Fill(Fact):
-    """An order traded `quantity` at `price` (mean over the levels it took); `liquidity` is `taker` or `maker`."""
+    """An order traded `quantity` at `price` (mean over the levels it took); `liquidity` is `taker`
+    or `maker`.
+    """
 
     time_ns: int
     pair: str
@@ -315,9 +335,11 @@ class Fill(Fact):
 
 
 class Rejected(Fact):
-    """An input or an intent was refused by `stage` for the stable code `reason`; nothing of it was used but the fact.
+    """An input or an intent was refused by `stage` for the stable code `reason`; nothing of it was
+    used but the fact.
 
-    `subject` is a symbol, or `pair/account/leg` for an intent. `count` above 1 stands for a run of like refusals.
+    `subject` is a symbol, or `pair/account/leg` for an intent. `count` above 1 stands for a run of
+    like refusals.
     """
 
     time_ns: int
@@ -347,10 +369,11 @@ class AccountBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class BlockClosed(Fact):
-    """A UTC day of `pair` ended: every account marked to the last mids, before any later event acts.
+    """A UTC day of `pair` ended: every account marked to the last mids, before any later event
+    acts.
 
-    `flagged` says that a mark was stale: the block's figures are added to the next. `whole` of an account says that
-    one generation ran, warm, from the block's start to its end.
+    `flagged` says that a mark was stale: the block's figures are added to the next. `whole` of an
+    account says that one generation ran, warm, from the block's start to its end.
     """
 
     time_ns: int
@@ -366,11 +389,12 @@ class BlockClosed(Fact):
 
 
 class Marked(Fact):
-    """A pair at a grid point: mids, the followed slot's forecasts, the equity of every account marked to the mids.
+    """A pair at a grid point: mids, the followed slot's forecasts, the equity of every account
+    marked to the mids.
 
-    `equities_quote` has a value a slot and, last, capital's. `spread` is in log units; `capital_slot` -1 before the
-    first promotion leaves the forecasts 0. `drawdown_max_quote` is capital's largest so far, over
-    every complete moment and not only those of the grid.
+    `equities_quote` has a value a slot and, last, capital's. `spread` is in log units;
+    `capital_slot` -1 before the first promotion leaves the forecasts 0. `drawdown_max_quote` is
+    capital's largest so far, over every complete moment and not only those of the grid.
     """
 
     time_ns: int
@@ -381,7 +405,7 @@ class Marked(Fact):
     intercept: float
     hedge_ratio: float
     innovation: float
-    innovation_var: float
+    variance_next: float
     spread: float
     spread_sd: float
     run_length: float
@@ -405,7 +429,9 @@ class HandedOver(Fact):
 
 
 class DecisionRecorded(Fact):
-    """A decision of EVOP with its whole record, a JSON object from which a pure function recomputes it."""
+    """A decision of EVOP with its whole record, a JSON object from which a pure function recomputes
+    it.
+    """
 
     time_ns: int
     pair: str

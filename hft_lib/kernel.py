@@ -1,8 +1,8 @@
 """The decorator of every compiled function, and the folder of its cache.
 
-numba's file cache does not see an edit in a callee of another module, so the folder's name is a hash of every
-source that compiles something: editing any leaf compiles every loop that may call it. No fastmath, no parallel reductions: the
-same bits on every machine.
+numba's file cache does not see an edit in a callee of another module, so the folder's name is a
+hash of every source that compiles something: editing any leaf compiles every loop that may call it.
+No fastmath, no parallel reductions: the same bits on every machine.
 """
 
 import hashlib
@@ -18,7 +18,9 @@ _ROOT = Path(__file__).resolve().parent
 
 
 def sources_sha256(root: Path = _ROOT) -> str:
-    """Hash of the sources below `root` that take the decorator or the row types from here, names and contents."""
+    """Hash of the sources below `root` that take the decorator or the row types from here, names
+    and contents.
+    """
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         content = path.read_bytes()

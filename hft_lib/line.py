@@ -5,7 +5,9 @@ from hft_lib.parameters import Assumptions, Evop, Limits, Set
 
 
 class PairConfig(Set):
-    """One pair `y~x` of an account with its capital share in the quote currency, its limits and EVOP scales."""
+    """One pair `y~x` of an account with its capital share in the quote currency, its limits and
+    EVOP scales.
+    """
 
     pair: str
     capital_quote: float
@@ -24,10 +26,11 @@ class PairConfig(Set):
 
 
 class LineConfig(Set):
-    """A line: its pairs in one order, the number of slots, the grid, the assumptions of simulated fills, the policy.
+    """A line: its pairs in one order, the number of slots, the grid, the assumptions of simulated
+    fills, the policy.
 
-    `account_epoch` is 0 unless a real venue account was opened. `lead_s` is the time between a block's end and the
-    moment at which what was decided on it takes effect.
+    `account_epoch` is 0 unless a real venue account was opened. `lead_s` is the time between a
+    block's end and the moment at which what was decided on it takes effect.
     """
 
     pairs: tuple[PairConfig, ...]

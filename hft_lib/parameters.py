@@ -1,6 +1,8 @@
-"""What can be set: the parameter set of a slot, the parameter file, the limits, the assumptions of a run.
+"""What can be set: the parameter set of a slot, the parameter file, the limits, the assumptions of
+a run.
 
-All of it is immutable and hashed by content. A parameter set holds no filter states: a run starts from its priors.
+All of it is immutable and hashed by content. A parameter set holds no filter states: a run starts
+from its priors.
 """
 
 import hashlib
@@ -16,7 +18,9 @@ class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class KalmanParameters(Set):
-    """Variances a grid interval of the random walks and of the observation; priors of intercept and hedge ratio."""
+    """Variances a grid interval of the random walks and of the observation; priors of intercept and
+    hedge ratio.
+    """
 
     intercept_drift_var: float
     hedge_drift_var: float
@@ -28,7 +32,8 @@ class KalmanParameters(Set):
 
 
 class GarchParameters(Set):
-    """GARCH(1,1) of the innovations, log units; `dof` None is the normal, else Student's t of unit variance.
+    """GARCH(1,1) of the innovations, log units; `dof` None is the normal, else Student's t of unit
+    variance.
 
     `variance_prior` is the variance forecast before the first innovation.
     """
@@ -42,9 +47,11 @@ class GarchParameters(Set):
 
 
 class BocdParameters(Set):
-    """Constant `hazard` a grid interval; normal-inverse-gamma prior of the standardised innovations.
+    """Constant `hazard` a grid interval; normal-inverse-gamma prior of the standardised
+    innovations.
 
-    The alarm is P(run length <= `alarm_run_length`) above `alarm_probability`, held for `alarm_hold_s`.
+    The alarm is P(run length <= `alarm_run_length`) above `alarm_probability`, held for
+    `alarm_hold_s`.
     """
 
     hazard: float
@@ -60,10 +67,11 @@ class BocdParameters(Set):
 class StrategyParameters(Set):
     """When to hold a spread and how much of it.
 
-    z is the spread over its forecast standard deviation at `horizon_s`. Enter at `entry_z`, leave at `exit_z`, give
-    up at `stop_z` (exit < entry < stop). Size: `risk_fraction` of the capital share is one forecast standard deviation of the
-    position, at most `gross_fraction_max` of it a leg. `edge_cost_ratio_min` times the round trip's cost must be
-    expected back from z to the exit, 0 to ignore costs.
+    z is the spread over its forecast standard deviation at `horizon_s`. Enter at `entry_z`, leave
+    at `exit_z`, give up at `stop_z` (exit < entry < stop). Size: `risk_fraction` of the capital
+    share is one forecast standard deviation of the position, at most `gross_fraction_max` of it a
+    leg. `edge_cost_ratio_min` times the round trip's cost must be expected back from z to the exit,
+    0 to ignore costs.
     """
 
     entry_z: float
@@ -98,7 +106,8 @@ class Provenance(Set):
 
 
 class Evop(Set):
-    """Scales of the evidence, measured in calibration: `s0_quote` is the sd of active daily differences (0: unknown).
+    """Scales of the evidence, measured in calibration: `s0_quote` is the sd of active daily
+    differences (0: unknown).
 
     `units` are the step sizes of the coded parameters, by dotted name (`strategy.entry_z`).
     """
@@ -125,7 +134,9 @@ class ParameterFile(Set):
 
 
 class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The limits of one pair's accounts, each a fraction of the capital share unless its name says otherwise."""
+    """The limits of one pair's accounts, each a fraction of the capital share unless its name says
+    otherwise.
+    """
 
     version: int = 1
     order_notional_max: float = 1.5
@@ -139,11 +150,12 @@ class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Assumptions(Set):
-    """What flatters or burdens a simulated fill, by name; each is in the report with the direction in which it errs."""
+    """What flatters or burdens a simulated fill, by name; each is in the report with the direction
+    in which it errs.
+    """
 
     order_latency_ns: int = 5_000_000
     response_latency_ns: int = 5_000_000
-    impact_bp_per_top: float = 0.0
     borrow_rate_annual: float | None = None
 
 

@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 Rows = npt.NDArray[Any]
 
-# `live` is 1 once the slot has a parameter set; a slot without one has zeros and is never read further.
+# `live` is 1 once the slot has a parameter set; a slot without one has zeros and is never read
+# further.
 HEDGE = np.dtype(
     [
         ("intercept", np.float64),  # log units, forecast for the next grid point

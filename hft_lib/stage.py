@@ -1,9 +1,10 @@
-"""A stage is a value: its inbox, where it writes, how it starts, and one pure step. This is the whole framework.
+"""A stage is a value: its inbox, where it writes, how it starts, and one pure step. This is the
+whole framework.
 
     step(state, event) -> facts
 
-No clock, network, randomness or environment inside `step`; time is in the events. The host owns the state: a struct
-of a few arrays and numbers, which `step` may update in place and `snapshot` copies.
+No clock, network, randomness or environment inside `step`; time is in the events. The host owns the
+state: a struct of a few arrays and numbers, which `step` may update in place and `snapshot` copies.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +37,9 @@ def replay(stage: Stage[State, Config], config: Config, inbox: Iterable[Event]) 
 
 
 class Line:
-    """Stages joined in one process: each fact of an edge runs to quiescence before the next is taken."""
+    """Stages joined in one process: each fact of an edge runs to quiescence before the next is
+    taken.
+    """
 
     def __init__(self, stages: Iterable[Stage[Any, Any]], config: Any) -> None:
         self.stages = {stage.name: stage for stage in stages}

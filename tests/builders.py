@@ -1,8 +1,9 @@
-"""What the tests of the spine share: parameter sets, facts with few words, and one rich, small story.
+"""What the tests of the spine share: parameter sets, facts with few words, one rich small story.
 
-The story is a week of three symbols and two pairs that share one of them. Everything that a line does happens in it:
-orders of all accounts, partial fills, ends of days, promotions and a way back, funding, borrowing, a leg that falls
-silent, refusals of ingestion and of the gate, an operator's halt.
+The story is six days of three symbols and two pairs that share one of them. Everything that a line
+does happens in it: orders of all accounts, partial fills, ends of days, promotions and a way back,
+funding, borrowing, a leg that falls silent, refusals of ingestion and of the gate, an operator's
+halt.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +30,8 @@ from hft_lib.events import (
     TimePassed,
     Trade,
 )
-from hft_lib.evop.policy import DAY_NS, Policy
+from hft_lib.evop import policy
+from hft_lib.evop.policy import Policy
 from hft_lib.line import LineConfig, PairConfig
 from hft_lib.parameters import (
     Assumptions,
@@ -47,12 +49,13 @@ from serving.runtime.host import Host, serve
 from serving.services import INBOXES, STAGES
 
 S_NS = 1_000_000_000
+DAY_NS = policy.DAY_NS
 HOUR_NS = 3_600 * S_NS
 START_NS = 20_000 * DAY_NS + 7 * HOUR_NS
 Y, Y2, X = "ETH/USDT:USDT", "SOL/USDT", "ETH/USDT"
 PAIR, PAIR2 = f"{Y}~{X}", f"{Y2}~{X}"
 DAYS = 6
-Posts = list[tuple[str, Event]]
+Posts = list[tuple[str, Any]]  # a fact of any kind: each test knows which it means
 
 
 def parameters(**strategy: float) -> Parameters:
@@ -95,7 +98,7 @@ def parameters(**strategy: float) -> Parameters:
 
 def config(*pairs: str, **changes: Any) -> LineConfig:
     """A line of `pairs`, 10,000 quote each, whose EVOP decides within days."""
-    policy = Policy(
+    rules = Policy(
         alpha=0.95,
         tests_a_year=1,
         blocks_min=1,
@@ -112,7 +115,7 @@ def config(*pairs: str, **changes: Any) -> LineConfig:
         ),
         "grid_ms": 3_600_000,
         "challengers_max": 2,
-        "policy": policy,
+        "policy": rules,
         "handover_s_max": 6 * 3600.0,
     }
     return LineConfig(**{**values, **changes})
@@ -122,7 +125,7 @@ def config(*pairs: str, **changes: Any) -> LineConfig:
 
 
 def instrument(symbol: str, time_ns: int = START_NS, **changes: Any) -> Instrument:
-    """The terms of one of the three symbols: `X` may be borrowed, `Y2` not be shorted, `Y` is a perpetual."""
+    """The terms of a symbol: `X` may be borrowed, `Y2` not be shorted, `Y` is a perpetual."""
     kinds = {Y: ("perpetual", "perp", 0.0), X: ("spot", "borrow", 0.2), Y2: ("spot", "none", 0.0)}
     kind, short, borrow = kinds[symbol]
     values: dict[str, Any] = {
@@ -202,7 +205,7 @@ def pointed(kind: type[Promoted] | type[RolledBack], slot: int, **changes: Any) 
 
 
 def story_config() -> LineConfig:
-    """Both pairs, with answers that take seconds, so that orders are under way while the market moves."""
+    """Both pairs, with answers that take seconds: orders are under way while the market moves."""
     slow = Assumptions(order_latency_ns=S_NS, response_latency_ns=S_NS)
     return config(PAIR, PAIR2, assumptions=slow)
 
@@ -240,7 +243,7 @@ def _mids(rng: np.random.Generator, hour: int) -> dict[str, float]:
 
 
 def _hour(rng: np.random.Generator, hour: int) -> Iterator[Event]:
-    """One hour: midnight where it is one, a moment of up to three quotes, flaws, and a second look."""
+    """One hour: midnight where it is one, a moment of up to three quotes, flaws, a second look."""
     time_ns = START_NS + hour * HOUR_NS
     mids = _mids(rng, hour)
     if time_ns % DAY_NS == 0:
@@ -266,7 +269,15 @@ def _extra(hour: int, time_ns: int, mids: dict[str, float]) -> Iterator[MarketEv
             yield Trade(later_ns, exchange_ns, Y, mids[Y], 1.0, "buy", 17)
             yield Mark(later_ns, exchange_ns, Y, mids[Y])
             yield Depth(
-                later_ns, exchange_ns, X, True, 1, 9, 0, ((mids[X] * 0.999, 5.0),), ((mids[X], 4.0),)
+                later_ns,
+                exchange_ns,
+                X,
+                True,
+                1,
+                9,
+                0,
+                ((mids[X] * 0.999, 5.0),),
+                ((mids[X], 4.0),),
             )
         case 11:
             yield quote(Y, later_ns, float("nan"))
@@ -304,7 +315,7 @@ class Told:
     def __init__(self, posts: Iterable[tuple[str, Event]], line: LineConfig) -> None:
         self.kept: Posts = []
         self.leaving: Posts = []
-        self.inboxes: dict[str, list[Event]] = {name: [] for name in INBOXES}
+        self.inboxes: dict[str, list[Any]] = {name: [] for name in INBOXES}
         bus = MemoryBus(INBOXES, lambda log, fact: self.kept.append((log, fact)))
         for name, inbox in self.inboxes.items():
             bus.read(name, inbox.append)
@@ -318,7 +329,9 @@ class Told:
 
     def records(self, kind: type) -> list[Any]:
         """The records of one kind, in order."""
-        return [fact for log, fact in self.leaving if log == "hft.records" and isinstance(fact, kind)]
+        return [
+            fact for log, fact in self.leaving if log == "hft.records" and isinstance(fact, kind)
+        ]
 
 
 class _Tap:

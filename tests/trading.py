@@ -1,4 +1,4 @@
-"""The execution stage driven by hand: each tick says the z of every slot and the tops, and what came of it is kept."""
+"""The execution stage driven by hand: each tick says every slot's z and the tops."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from hft_lib.events import (
+    CapitalOrder,
     Event,
     Fill,
     Funding,
@@ -20,19 +21,29 @@ from hft_lib.events import (
     ShadowOrder,
     TimePassed,
 )
-from hft_lib.events import CapitalOrder
 from hft_lib.parameters import Limits
 from hft_lib.rows import HEDGE, RISK, VOLATILITY, Rows
 from hft_lib.stages.execution import STAGE
-from tests.builders import PAIR, S_NS, START_NS, X, Y, assigned, config, instrument, parameters
-from tests.builders import pointed, quote
+from tests.builders import (
+    PAIR,
+    S_NS,
+    START_NS,
+    X,
+    Y,
+    assigned,
+    config,
+    instrument,
+    parameters,
+    pointed,
+    quote,
+)
 
 SPREAD_SD = 0.01
 LIMITS = Limits()
 
 
 class Trader:
-    """One pair of mids 100, two slots that run from the start, the capital account following the first."""
+    """One pair of mids 100 and two slots from the start, the capital account following the first."""
 
     def __init__(self, promote: bool = True, **changes: Any) -> None:
         limits = changes.pop("limits", LIMITS)
@@ -42,7 +53,7 @@ class Trader:
         self.state = STAGE.start(self.config)
         self.now_ns = START_NS
         self.version = 0
-        self.facts: list[Event] = []
+        self.facts: list[Any] = []
         self.params = parameters(gross_fraction_max=0.5, risk_fraction=1.0, **strategy)
         self.hedges = np.zeros(self.config.slots, HEDGE)
         self.assign(0)
@@ -63,25 +74,25 @@ class Trader:
     def account(self, name: str) -> Rows:
         return self.capital if name == "capital" else self.desk.accounts[int(name[5:])]
 
-    def post(self, event: Event) -> list[Event]:
-        made = list(STAGE.step(self.state, event))
+    def post(self, event: Event) -> list[Any]:
+        made = list[Any](STAGE.step(self.state, event))
         self.facts += made
         return made
 
-    def assign(self, slot: int, generation: int = 1, **changes: Any) -> list[Event]:
+    def assign(self, slot: int, generation: int = 1, **changes: Any) -> list[Any]:
         self.version += 1
         self.hedges[slot]["live"], self.hedges[slot]["generation"] = 1, generation
         self.hedges[slot]["hedge_ratio"] = 1.0
         values = {"effective_ns": self.now_ns, "slots_version": self.version, **changes}
         return self.post(assigned(slot, self.params, generation=generation, **values))
 
-    def point(self, slot: int, generation: int = 1, back: bool = False) -> list[Event]:
+    def point(self, slot: int, generation: int = 1, back: bool = False) -> list[Any]:
         self.version += 1
         kind = RolledBack if back else Promoted
         values = {"effective_ns": self.now_ns, "slots_version": self.version}
         return self.post(pointed(kind, slot, generation=generation, **values))
 
-    def wait(self, dt_s: float) -> list[Event]:
+    def wait(self, dt_s: float) -> list[Any]:
         """Time passes without an event."""
         self.now_ns += round(dt_s * S_NS)
         return self.post(TimePassed(self.now_ns))
@@ -100,8 +111,8 @@ class Trader:
         limits: Limits | None = None,
         grid_steps: int = 1,
         **rows: Any,
-    ) -> list[Event]:
-        """The moment `dt_s` later: slot k sees z[k] (0 where it is not given), the legs show `sizes` on both sides."""
+    ) -> list[Any]:
+        """The moment `dt_s` later: slot k sees z[k] (else 0), the legs show `sizes` on both sides."""
         self.now_ns += round(dt_s * S_NS)
         values = [*z, *[0.0] * (2 - len(z))]
         for slot, value in enumerate(values):
@@ -126,12 +137,12 @@ class Trader:
         )
         return self.post(view)
 
-    def fund(self, rate: float) -> list[Event]:
+    def fund(self, rate: float) -> list[Any]:
         """The perpetual's funding falls due a second later."""
         event = Funding(self.now_ns + S_NS, self.now_ns, Y, rate)
         return self.tick(event=event, dt_s=1.0)
 
-    def terms(self, **changes: Any) -> list[Event]:
+    def terms(self, **changes: Any) -> list[Any]:
         """The perpetual, or with `symbol` another leg, changes its terms."""
         symbol = changes.pop("symbol", Y)
         event: Instrument = instrument(symbol, self.now_ns, **changes)

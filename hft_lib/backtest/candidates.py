@@ -1,7 +1,8 @@
-"""Candidates beside a champion, and what they did next to it over the window that the champion was fitted on.
+"""Candidates beside a champion, and what they did next to it over the window that the champion was
+fitted on.
 
-What a candidate earned in sample is no evidence for it: the figures here set scales and, for the set named `lucky`,
-show why. EVOP judges on days after the window alone.
+What a candidate earned in sample is no evidence for it: the figures here set scales and, for the
+set named `lucky`, show why. EVOP judges on days after the window alone.
 """
 
 import math
@@ -29,7 +30,9 @@ TWINS = 6  # sets alike but for noise, of which the luckiest is chosen
 
 
 class Comparison(NamedTuple):
-    """Daily results of whole days in the quote currency, (days, sets); the first set is the champion."""
+    """Daily results of whole days in the quote currency, (days, sets); the first set is the
+    champion.
+    """
 
     names: tuple[str, ...]
     daily_quote: np.ndarray[tuple[int, int], np.dtype[np.float64]]
@@ -42,7 +45,9 @@ class Comparison(NamedTuple):
         return found
 
     def s0_quote(self, names: Iterable[str]) -> float:
-        """Root mean square, over `names`, of the standard deviations of active daily differences; 0 without any."""
+        """Root mean square, over `names`, of the standard deviations of active daily differences; 0
+        without any.
+        """
         variances = []
         for name in names:
             active = [value for value in self.difference(name).tolist() if value != 0.0]
@@ -60,7 +65,9 @@ def with_strategy(params: Parameters, **changes: float) -> Parameters:
 
 
 def planted(champion: Parameters) -> list[Challenger]:
-    """Sets whose worth next to `champion` is known on the synthetic market: a worse, an equal and a better one."""
+    """Sets whose worth next to `champion` is known on the synthetic market: a worse, an equal and a
+    better one.
+    """
     known = champion.strategy
     return [
         Challenger(
@@ -92,7 +99,9 @@ def ordinary(champion: Parameters) -> list[Challenger]:
 
 
 def twins(champion: Parameters, seed: int) -> list[Challenger]:
-    """Sets that differ from `champion` in what should not matter: the luckiest of them in sample is luck alone."""
+    """Sets that differ from `champion` in what should not matter: the luckiest of them in sample is
+    luck alone.
+    """
     random = np.random.Generator(np.random.PCG64(seed))
     made = []
     for number in range(TWINS):

@@ -71,6 +71,7 @@ class Marks:
     alarm: Flags
     warm: Flags
     equities_quote: Vector
+    drawdown_max_quote: Vector
 
     @property
     def known(self) -> Flags:
@@ -188,6 +189,11 @@ class RunRecord:
             rejects=tuple(_grouped(found.rejected)),
             halts=tuple(found.halts),
         )
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the tape was made up and not recorded."""
+        return "synthetic" in self.tape.source
 
     @property
     def currency(self) -> str:

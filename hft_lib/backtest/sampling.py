@@ -1,4 +1,6 @@
-"""What the models would have seen of a tape: a pair's complete moments, cleaned and aligned by the ingestion stage."""
+"""What the models would have seen of a tape: a pair's complete moments, cleaned and aligned by the
+ingestion stage.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -27,7 +29,9 @@ def sample(
     events: Iterable[Event],
     advance: Callable[[int], None] | None = None,
 ) -> Moments:
-    """Run `events` through ingestion; one row a complete moment at which a top changed and neither leg was stale."""
+    """Run `events` through ingestion; one row a complete moment at which a top changed and neither
+    leg was stale.
+    """
     state = ingestion.start(config)
     times: list[int] = []
     y_mids: list[float] = []

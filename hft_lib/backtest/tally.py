@@ -1,7 +1,9 @@
-"""What a run comes to, counted as its facts pass: orders and their hash, fills, refusals, the capital account's figures.
+"""What a run comes to, counted as its facts pass: orders and their hash, fills, refusals, the
+capital account's figures.
 
-The hash is over the approved orders of all accounts, sorted by (time_ns, client_order_id), one line each, as
-`ORDER_COLUMNS` names them. Facts come in the order of time, so only orders of one time are held.
+The hash is over the approved orders of all accounts, sorted by (time_ns, client_order_id), one line
+each, as `ORDER_COLUMNS` names them. Facts come in the order of time, so only orders of one time are
+held.
 """
 
 import hashlib
@@ -51,7 +53,9 @@ def _text(value: Any) -> str:
 
 
 class Tally:
-    """Takes the facts that leave a line, in order; `orders` and `fills` are open text files, or None."""
+    """Takes the facts that leave a line, in order; `orders` and `fills` are open text files, or
+    None.
+    """
 
     def __init__(self, orders: IO[str] | None = None, fills: IO[str] | None = None) -> None:
         self.events = 0
@@ -106,7 +110,9 @@ class Tally:
         return self._digest.hexdigest()
 
     def document(self, execution: ExecutionState) -> dict[str, Any]:
-        """The figures that `replay`, `run` and `demo` print; money is the capital accounts' together."""
+        """The figures that `replay`, `run` and `demo` print; money is the capital accounts'
+        together.
+        """
         capitals = [
             (pair, pair.accounts[len(pair.accounts) - 1]) for pair in execution.pairs.values()
         ]
@@ -141,7 +147,9 @@ class Tally:
 
 
 def sharpe_annual(daily_pnl: list[float]) -> float | None:
-    """Annualised mean over standard deviation of daily results; None for fewer than two days, or days all alike."""
+    """Annualised mean over standard deviation of daily results; None for fewer than two days, or
+    days all alike.
+    """
     n = len(daily_pnl)
     if n < 2:
         return None

@@ -1,7 +1,8 @@
 """What an account holds and what it paid: rows of arrays, booked by fills, marked to mids.
 
-Equity is cash plus positions at their mids, counted from 0 at the start: the capital share is not part of it.
-Money is in the quote currency, positions in base units. Legs are columns: 0 is y, 1 is x.
+Equity is cash plus positions at their mids, counted from 0 at the start: the capital share is not
+part of it. Money is in the quote currency, positions in base units. Legs are columns: 0 is y, 1 is
+x.
 """
 
 import numpy as np
@@ -110,7 +111,9 @@ def mid(leg):
 
 @kernel
 def accrue(account, legs, time_ns):
-    """Charge the borrowing of short spot positions from the last accrual to `time_ns`, at the mids before it."""
+    """Charge the borrowing of short spot positions from the last accrual to `time_ns`, at the mids
+    before it.
+    """
     elapsed_ns = time_ns - account.accrued_at_ns
     account.accrued_at_ns = time_ns
     for i in range(2):
@@ -139,7 +142,9 @@ def book(account, i, side, quantity, price, fee, slippage):
 
 @kernel
 def pay_funding(account, i, rate, price):
-    """Settle a perpetual's funding: longs pay `rate` times the position's value at `price` to shorts."""
+    """Settle a perpetual's funding: longs pay `rate` times the position's value at `price` to
+    shorts.
+    """
     paid = rate * account.position[i] * price
     account.funding += paid
     account.cash -= paid

@@ -1,4 +1,5 @@
-"""Taker fills of the simulated exchange: a market order takes the opposite top's size and the rest is cancelled.
+"""Taker fills of the simulated exchange: a market order takes the opposite top's size and the rest
+is cancelled.
 
 `TopOfBook` errs both ways: it never pays for the second level, and never trades against it.
 """
@@ -21,7 +22,9 @@ def take(leg, side, quantity):
 
 @kernel
 def near_lots(position, lots_per_unit):
-    """`position` freed from the rounding of its sum: what closes it whole must not exceed it by a last bit."""
+    """`position` freed from the rounding of its sum: what closes it whole must not exceed it by a
+    last bit.
+    """
     lots = position * lots_per_unit
     whole = np.rint(lots)
     return whole / lots_per_unit if abs(lots - whole) < 1e-6 else position
@@ -29,6 +32,8 @@ def near_lots(position, lots_per_unit):
 
 @kernel
 def whole_lots(quantity, lots_per_unit):
-    """`quantity` (0 or more) cut to whole lots; half a billionth of a lot, and two last bits, are forgiven as rounding."""
+    """`quantity` (0 or more) cut to whole lots; half a billionth of a lot, and two last bits, are
+    forgiven as rounding.
+    """
     lots = quantity * lots_per_unit
     return np.floor(lots + (5e-10 + 4.5e-16 * lots)) / lots_per_unit

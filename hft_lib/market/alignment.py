@@ -7,7 +7,9 @@ from hft_lib.market.cleaning import SymbolState
 
 
 class PairState(msgspec.Struct, gc=False):
-    """One pair's place on the grid; `open_ns` is the time of a moment that is not yet complete (0: none)."""
+    """One pair's place on the grid; `open_ns` is the time of a moment that is not yet complete (0:
+    none).
+    """
 
     pair: str
     y: str
@@ -28,7 +30,9 @@ def tick(
     event: MarketEvent,
     more: bool,
 ) -> PairTick:
-    """The pair's tick after `event`, whose symbol state is already up to date; moves the grid at a complete moment."""
+    """The pair's tick after `event`, whose symbol state is already up to date; moves the grid at a
+    complete moment.
+    """
     time_ns = event.time_ns
     stale = (
         time_ns - y.quote_ns > y.cadence_ns * pair.stale_cadences_max

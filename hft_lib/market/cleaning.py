@@ -1,7 +1,7 @@
 """What is wrong with a market event, judged against what its symbol brought before.
 
-One `SymbolState` a symbol; `inspect` returns the flaws of an event and, where none of them refuses it, takes the
-event into the state. Nothing is buffered: what comes late is refused as disorder.
+One `SymbolState` a symbol; `inspect` returns the flaws of an event and, where none of them refuses
+it, takes the event into the state. Nothing is buffered: what comes late is refused as disorder.
 """
 
 import math

@@ -1,8 +1,9 @@
 """The gate: every order passes it, and only it makes an approved one.
 
-`judge` is the compiled rule book: it returns 0 or the code of the first rule that refuses. What is missing refuses
-(fail closed). A reduce-only order that really reduces passes all rules but those of its own leg: a price must be
-there, and its quantity must be tradable; staleness, limits and the halt do not hold it back (`REDUCE_ONLY_PASSES`).
+`judge` is the compiled rule book: it returns 0 or the code of the first rule that refuses. What is
+missing refuses (fail closed). A reduce-only order that really reduces passes all rules but those of
+its own leg: a price must be there, and its quantity must be tradable; staleness, limits and the
+halt do not hold it back (`REDUCE_ONLY_PASSES`).
 """
 
 from typing import Any
@@ -131,7 +132,9 @@ def judge_risk(legs, account, limits, i, side, quantity):
         return NO_BORROW
     if not abs(after) * price <= limits.position_notional_max * capital:
         return POSITION
-    other_after = max(abs(account.position[1 - i]), abs(account.goal[1 - i]))  # both legs go together
+    other_after = max(
+        abs(account.position[1 - i]), abs(account.goal[1 - i])
+    )  # both legs go together
     gross = abs(after) * price + other_after * other_price
     if not gross <= limits.gross_max * capital:
         return GROSS
@@ -151,5 +154,7 @@ def judge_risk(legs, account, limits, i, side, quantity):
 
 
 def approve(capital: bool, **fields: Any) -> CapitalOrder | ShadowOrder:
-    """Turn what `judge` approved into a typed order: the capital account's type can reach a venue, the other cannot."""
+    """Turn what `judge` approved into a typed order: the capital account's type can reach a venue,
+    the other cannot.
+    """
     return CapitalOrder(**fields) if capital else ShadowOrder(**fields)

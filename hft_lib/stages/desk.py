@@ -1,4 +1,5 @@
-"""The compiled half of execution: what falls due, then what the complete moment decides, over all accounts of a pair.
+"""The compiled half of execution: what falls due, then what the complete moment decides, over all
+accounts of a pair.
 
 Rows 0 to n-1 of `accounts` are the slots' shadow accounts, row n is the capital account.
 """
@@ -56,7 +57,9 @@ Desk = np.dtype(
 
 @kernel
 def settle(desk, legs, accounts, orders, until_ns, out):
-    """Run the arrivals and answers of orders due at or before `until_ns`, each at its own time; returns rows of `out`."""
+    """Run the arrivals and answers of orders due at or before `until_ns`, each at its own time;
+    returns rows of `out`.
+    """
     n = 0
     while True:
         due_ns, a, i = earliest(orders)
@@ -110,7 +113,9 @@ def trade(
     desk, legs, accounts, orders, strategies, hedges, volatilities, risks, limits, out, time_ns, stale,
     y_bid, y_bid_size, y_ask, y_ask_size, y_ns, x_bid, x_bid_size, x_ask, x_ask_size, x_ns,
 ):  # fmt: skip
-    """Take the tops of a complete moment, decide and work every account; returns the number of rows in `out`."""
+    """Take the tops of a complete moment, decide and work every account; returns the number of rows
+    in `out`.
+    """
     y, x = legs[Y], legs[X]
     y.bid, y.bid_size, y.ask, y.ask_size, y.time_ns = y_bid, y_bid_size, y_ask, y_ask_size, y_ns
     x.bid, x.bid_size, x.ask, x.ask_size, x.time_ns = x_bid, x_bid_size, x_ask, x_ask_size, x_ns
@@ -237,7 +242,9 @@ def round_trip_cost(legs, hedge_ratio):
 
 @kernel
 def enter(account, legs, direction, y, x, time_ns, s, out, n):
-    """Want the position (y, x) from flat, unless a leg cannot be shorted, is no number or below a lot."""
+    """Want the position (y, x) from flat, unless a leg cannot be shorted, is no number or below a
+    lot.
+    """
     for i in range(2):
         short = (y if i == Y else x) < 0.0
         if short and legs[i].short == SHORT_NONE:

@@ -83,7 +83,9 @@ def tell_order(pair: PairDesk, row: Rows) -> CapitalOrder | ShadowOrder:
 
 
 def client_order_id(*parts: str | int) -> str:
-    """`h` and the base32 digest of what makes an order unique: the same order has the same id in every replay."""
+    """`h` and the base32 digest of what makes an order unique: the same order has the same id in
+    every replay.
+    """
     digest = hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=20).digest()
     return "h" + base64.b32encode(digest).decode().lower()
 
@@ -171,7 +173,7 @@ def marked(pair: PairDesk, tick: PairTick) -> Marked:
         intercept=float(hedge["intercept"]),
         hedge_ratio=float(hedge["hedge_ratio"]),
         innovation=float(hedge["innovation"]),
-        innovation_var=float(volatility["variance_next"]),
+        variance_next=float(volatility["variance_next"]),
         spread=float(account["z"]) * spread_sd,
         spread_sd=spread_sd,
         run_length=float(risk["run_length"]),
@@ -184,7 +186,9 @@ def marked(pair: PairDesk, tick: PairTick) -> Marked:
 
 
 def close_block(pair: PairDesk) -> BlockClosed:
-    """Mark every account to the last mids at the day's end, say what the day brought, and begin the next."""
+    """Mark every account to the last mids at the day's end, say what the day brought, and begin the
+    next.
+    """
     end_ns = pair.block_end_ns
     desk_kernels.mark_all(pair.legs, pair.accounts, end_ns)
     stale = bool((pair.legs["time_ns"] + pair.legs["stale_after_ns"] < end_ns).any())

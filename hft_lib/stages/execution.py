@@ -1,7 +1,9 @@
-"""Execution: a target for each slot, the gate, the two legs of every account, simulated fills, the day's blocks.
+"""Execution: a target for each slot, the gate, the two legs of every account, simulated fills, the
+day's blocks.
 
-It alone knows what is held. Before an event at t it runs what fell due at or before t, each at its own time: order
-arrivals and answers, and the end of a UTC day, which marks every account and closes the block.
+It alone knows what is held. Before an event at t it runs what fell due at or before t, each at its
+own time: order arrivals and answers, and the end of a UTC day, which marks every account and closes
+the block.
 """
 
 from typing import TypeAlias, assert_never
@@ -75,7 +77,9 @@ def step(state: ExecutionState, event: Input) -> tuple[Event, ...]:
 
 
 def observe(pair: PairDesk, view: RiskView) -> tuple[Event, ...]:
-    """One tick of the line: what fell due, the event's own effect, and at a complete moment the decisions."""
+    """One tick of the line: what fell due, the event's own effect, and at a complete moment the
+    decisions.
+    """
     tick = view.tick
     time_ns = tick.time_ns
     facts: list[Event] = []
@@ -163,7 +167,9 @@ def apply_terms(pair: PairDesk, i: int, event: Instrument | Funding) -> None:
 
 
 def lots_per_unit(quantity_step: float) -> float:
-    """Lots in one base unit; a whole number where the step divides one, so that quantities print short."""
+    """Lots in one base unit; a whole number where the step divides one, so that quantities print
+    short.
+    """
     lots = 1.0 / quantity_step
     return float(round(lots)) if abs(lots - round(lots)) < 1e-6 * lots else lots
 

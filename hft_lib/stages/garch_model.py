@@ -1,4 +1,6 @@
-"""GARCH: each slot's volatility forecast of the spread at its trading horizon, from the filter's innovations."""
+"""GARCH: each slot's volatility forecast of the spread at its trading horizon, from the filter's
+innovations.
+"""
 
 from typing import TypeAlias, assert_never
 
@@ -71,7 +73,9 @@ def step(state: GarchState, event: Input) -> tuple[Event, ...]:
 
 
 def observe(models: PairVolatilities, hedge: HedgeRatio) -> tuple[Event, ...]:
-    """At a grid point step every live slot on its innovation; at any other tick carry the last forecast."""
+    """At a grid point step every live slot on its innovation; at any other tick carry the last
+    forecast.
+    """
     if hedge.tick.grid_steps:
         observe_slots(
             models.params,

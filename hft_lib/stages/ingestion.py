@@ -1,7 +1,8 @@
 """Ingestion: cleans what the feed brings, aligns the legs of every pair, releases control in band.
 
-Every accepted market event makes one `PairTick` a pair that it touches, in the order of the pairs; every flaw makes
-a `Rejected`. Control waits until the first event at or past its `effective_ns` and goes down the line before it.
+Every accepted market event makes one `PairTick` a pair that it touches, in the order of the pairs;
+every flaw makes a `Rejected`. Control waits until the first event at or past its `effective_ns` and
+goes down the line before it.
 """
 
 from typing import TypeAlias, assert_never
@@ -156,7 +157,9 @@ def pass_time(state: IngestionState, event: TimePassed) -> tuple[Event, ...]:
 
 
 def hold(state: IngestionState, control: Control) -> tuple[Event, ...]:
-    """Keep control until its time; where the line has already passed it, release it at once, marked late."""
+    """Keep control until its time; where the line has already passed it, release it at once, marked
+    late.
+    """
     if state.time_ns > control.effective_ns:
         return (apply(state, msgspec.structs.replace(control, late=True)),)
     state.pending.append(control)

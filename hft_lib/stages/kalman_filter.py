@@ -1,4 +1,6 @@
-"""Kalman filter: each slot's hedge ratio and intercept of a pair, stepped at the grid, carried between."""
+"""Kalman filter: each slot's hedge ratio and intercept of a pair, stepped at the grid, carried
+between.
+"""
 
 from typing import TypeAlias, assert_never
 
@@ -25,7 +27,9 @@ Input: TypeAlias = PairTick | SlotAssigned | Promoted | RolledBack | TimePassed
 
 
 class PairFilters(msgspec.Struct):
-    """One pair's filters, a row a slot; `forecast` is what the facts carry until the next grid point."""
+    """One pair's filters, a row a slot; `forecast` is what the facts carry until the next grid
+    point.
+    """
 
     params: Rows
     states: Rows

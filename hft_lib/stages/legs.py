@@ -1,8 +1,9 @@
 """The two legs of one account as one state machine, over taker orders.
 
-An account works from its position towards its `goal` with one order a leg at a time, both legs sent together. What
-opens is sent whole or not at all: one leg refused refuses both. After `ATTEMPTS_MAX` rounds, or when inputs go
-stale, the goal shrinks to the largest multiple that both held legs cover, so that no leg stays unhedged.
+An account works from its position towards its `goal` with one order a leg at a time, both legs sent
+together. What opens is sent whole or not at all: one leg refused refuses both. After `ATTEMPTS_MAX`
+rounds, or when inputs go stale, the goal shrinks to the largest multiple that both held legs cover,
+so that no leg stays unhedged.
 """
 
 import numpy as np
@@ -60,7 +61,9 @@ def hedged_multiple(position, wanted):
 
 @kernel
 def aim(account, legs, share):
-    """Set the goal to `share` of what is wanted, in whole lots; less than a lot of one leg is nothing of either."""
+    """Set the goal to `share` of what is wanted, in whole lots; less than a lot of one leg is
+    nothing of either.
+    """
     for i in range(2):
         wanted = share * account.wanted[i]
         quantity = whole_lots(abs(wanted), legs[i].lots_per_unit)

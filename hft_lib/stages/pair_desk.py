@@ -1,4 +1,6 @@
-"""What execution holds of one pair: accounts, orders, tops, the forecasts in force, the running block."""
+"""What execution holds of one pair: accounts, orders, tops, the forecasts in force, the running
+block.
+"""
 
 import msgspec
 import numpy as np
@@ -22,7 +24,9 @@ class SlotIdentity(msgspec.Struct):
 
 
 class PairDesk(msgspec.Struct):
-    """Everything held and under way for one pair; rows of `accounts` are the slots and, last, capital."""
+    """Everything held and under way for one pair; rows of `accounts` are the slots and, last,
+    capital.
+    """
 
     config: PairConfig
     symbols: tuple[str, str]

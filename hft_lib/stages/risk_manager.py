@@ -1,7 +1,8 @@
-"""Risk manager: is the relation breaking, and how much may be held? Limits in force go with every view.
+"""Risk manager: is the relation breaking, and how much may be held? Limits in force go with every
+view.
 
-BOCD watches each slot's standardised innovations; an alarm is a collapse of the run length, held for a while. The
-size of a pair's positions is cut where the pairs' mids move together:
+BOCD watches each slot's standardised innovations; an alarm is a collapse of the run length, held
+for a while. The size of a pair's positions is cut where the pairs' mids move together:
 
     size_i = 1 / sqrt(1 + sum over j of max(rho_ij, 0)),   rho: exponentially weighted correlation of log mids of y
 """
@@ -54,7 +55,9 @@ class PairRisk(msgspec.Struct):
 
 
 class Correlations(msgspec.Struct):
-    """Log mids, last grid returns and their exponentially weighted products, a row a pair in the line's order."""
+    """Log mids, last grid returns and their exponentially weighted products, a row a pair in the
+    line's order.
+    """
 
     log_mids: Rows
     returns: Rows
@@ -165,7 +168,8 @@ def observe_slots(params, detectors, watches, risks, volatilities, time_ns, size
         detector = detectors[slot]
         bocd.step(params[slot], detector, volatilities[slot].standardised)
         recent = detector[bocd.RECENT_PROBABILITY]
-        # A detector that has seen no more than the alarm's run length cannot tell a change from its own start.
+        # A detector that has seen no more than the alarm's run length cannot tell a change from its
+        # own start.
         seasoned = detector[bocd.STEPS] > params[slot].alarm_run_length
         if seasoned and recent > watch.alarm_probability:
             watch.alarm_until_ns = time_ns + watch.alarm_hold_ns
@@ -179,7 +183,9 @@ def observe_slots(params, detectors, watches, risks, volatilities, time_ns, size
 
 @kernel
 def correlated_size(log_mids, returns, stepped_ns, products, row, y_mid, time_ns):
-    """Take the pair's return since its last grid step; the size that correlations with the other pairs leave it."""
+    """Take the pair's return since its last grid step; the size that correlations with the other
+    pairs leave it.
+    """
     log_mid = log(y_mid)
     returns[row] = log_mid - log_mids[row] if stepped_ns[row] > 0 else 0.0
     log_mids[row] = log_mid

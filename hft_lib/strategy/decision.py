@@ -2,9 +2,10 @@
 
     z = (ln Y - intercept - hedge_ratio ln X) / spread_sd
 
-Y and X are mids, the relation and the volatility are the slot's last forecasts. Below -entry buy the spread, above
-+entry sell it, leave within exit, give up beyond stop and wait there until z has come back within exit. The size
-makes one forecast standard deviation of the position `risk_fraction` of the capital share.
+Y and X are mids, the relation and the volatility are the slot's last forecasts. Below -entry buy
+the spread, above +entry sell it, leave within exit, give up beyond stop and wait there until z has
+come back within exit. The size makes one forecast standard deviation of the position
+`risk_fraction` of the capital share.
 """
 
 import numpy as np
@@ -65,5 +66,7 @@ def notional(params, spread_sd, size, capital):
 
 @kernel
 def edge_cost_ratio(z, exit_z, spread_sd, cost):
-    """Expected gain from z to the exit over the round trip's cost, both as a share of the y leg's value."""
+    """Expected gain from z to the exit over the round trip's cost, both as a share of the y leg's
+    value.
+    """
     return (abs(z) - exit_z) * spread_sd / cost if cost > 0.0 else np.inf

@@ -1,7 +1,7 @@
 """The bus of one process: each fact of an edge runs to quiescence before the next is taken.
 
-What an edge writes is kept before any stage sees it, and so is what leaves the line: facts of logs that no stage
-reads.
+What an edge writes is kept before any stage sees it, and so is what leaves the line: facts of logs
+that no stage reads.
 """
 
 from collections import deque
@@ -12,7 +12,9 @@ from serving.runtime.host import Reader
 
 
 class MemoryBus:
-    """Logs as readers' turns in one queue; `keep` is told every fact that the stages cannot recompute, and what leaves."""
+    """Logs as readers' turns in one queue; `keep` is told every fact that the stages cannot
+    recompute, and what leaves.
+    """
 
     def __init__(self, inboxes: frozenset[str], keep: Callable[[str, Event], None]) -> None:
         self.keep = keep

@@ -1,4 +1,6 @@
-"""The feed of a tape: its events in order, as fast as they are taken or at a multiple of the time in which they came."""
+"""The feed of a tape: its events in order, as fast as they are taken or at a multiple of the time
+in which they came.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +21,9 @@ def tape_feed(
     speed: float | None = None,
     skip: int = 0,
 ) -> Iterator[Event]:
-    """Yield the feed of start_ns <= time < end_ns but for its first `skip` facts; `speed` None is as fast as possible."""
+    """Yield the feed of start_ns <= time < end_ns but for its first `skip` facts; `speed` None is
+    as fast as possible.
+    """
     events = islice(feed_events(tape, start_ns, end_ns, symbols), skip, None)
     return iter(events) if speed is None else pace(events, speed)
 

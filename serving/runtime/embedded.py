@@ -1,8 +1,8 @@
 """The six services in one process: hosts on a memory bus, one journal, one file of snapshots.
 
-The journal is the truth. A restart restores the last snapshot, steps through what the journal holds beyond it, and
-compares every fact that leaves the line with the one that the journal has: another one means that the code or the
-file is not the one that wrote it, and nothing goes on.
+The journal is the truth. A restart restores the last snapshot, steps through what the journal holds
+beyond it, and compares every fact that leaves the line with the one that the journal has: another
+one means that the code or the file is not the one that wrote it, and nothing goes on.
 """
 
 from collections import deque

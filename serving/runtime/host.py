@@ -1,6 +1,7 @@
 """Two verbs run everything: `serve` hosts a stage on a bus, `connect` joins the bus to an edge.
 
-A bus is anything that takes a fact for a log and hands each log's facts, in order, to its one reader.
+A bus is anything that takes a fact for a log and hands each log's facts, in order, to its one
+reader.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,9 +1,11 @@
 """The log of a line in one process: a file of frames, each chained to the one before it.
 
-A frame is its length, a checksum of that, a checksum over its content and the frame before it, and the content: the
-name of a log and a fact. A length that was changed must not pass for the end of the file, hence its own checksum. The first frame is the header of the run. What the edges bring and what leaves the line is
-written; what the stages say to one another is recomputed from it. A half-written frame at the end, as a crash or a
-full disk leaves it, ends the reading and is cut off when the journal is opened again.
+A frame is its length, a checksum of that, a checksum over its content and the frame before it, and
+the content: the name of a log and a fact. A length that was changed must not pass for the end of
+the file, hence its own checksum. The first frame is the header of the run. What the edges bring and
+what leaves the line is written; what the stages say to one another is recomputed from it. A
+half-written frame at the end, as a crash or a full disk leaves it, ends the reading and is cut off
+when the journal is opened again.
 """
 
 import os
@@ -32,7 +34,9 @@ class JournalError(Exception):
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run was started with; `start_ns` and `end_ns` bound the part of the tape that it fed (0: open)."""
+    """What the run was started with; `start_ns` and `end_ns` bound the part of the tape that it fed
+    (0: open).
+    """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -115,7 +119,9 @@ def _length_check(length: int, chain: int) -> int:
 
 
 def _frames(path: Path) -> Iterator[tuple[bytes, int, int]]:
-    """(content, chain, end offset) of each whole frame; raises JournalError for a file that is not a journal."""
+    """(content, chain, end offset) of each whole frame; raises JournalError for a file that is not
+    a journal.
+    """
     chain = 0
     try:
         file = path.open("rb")

@@ -1,4 +1,4 @@
-"""What holds of every stage, and of the line that they make: tested over the table, so a new stage is tested at once."""
+"""What holds of every stage and of their line: over the table, so a new stage is tested at once."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -112,9 +112,7 @@ def test_replay_of_an_inbox_equals_what_the_host_wrote(stage: Stage[Any, Any]):
     line = told()
     made = list(replay(stage, story_config(), line.inboxes[stage.name]))
     assert len(made) == line.hosts[stage.name].written
-    away = [
-        (log, fact) for fact in made for log in stage.routes[type(fact)] if log not in INBOXES
-    ]
+    away = [(log, fact) for fact in made for log in stage.routes[type(fact)] if log not in INBOXES]
     mine = {kind for kind, logs in stage.routes.items() if any(log not in INBOXES for log in logs)}
     heard = [(log, fact) for log, fact in line.leaving if type(fact) in mine]
     if stage.name in ("ingestion", "execution"):  # both tell refusals

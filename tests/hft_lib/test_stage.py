@@ -46,7 +46,11 @@ BOTH = Stage("both", Counter, start, both, {TimePassed: ("count", "aside")})
 
 
 def test_replay_starts_from_the_config_and_yields_in_order():
-    assert list(replay(COUNT, 4, [TimePassed(9)] * 3)) == [TimePassed(5), TimePassed(6), TimePassed(7)]
+    assert list(replay(COUNT, 4, [TimePassed(9)] * 3)) == [
+        TimePassed(5),
+        TimePassed(6),
+        TimePassed(7),
+    ]
 
 
 def test_a_line_runs_a_fact_to_quiescence_first_in_first_out():

@@ -28,6 +28,7 @@ def _direction(errs: str) -> str:
 def assumed(record: RunRecord, capital: Costs) -> list[Row]:
     """(name, value here, direction, why) of every assumption that touches this run's result."""
     return [
+        *_market(record),
         *_fills(record),
         *_bars(record),
         *_shorting(record, capital),
@@ -58,10 +59,22 @@ def assumed(record: RunRecord, capital: Costs) -> list[Row]:
     ]
 
 
+def _market(record: RunRecord) -> list[Row]:
+    if not record.is_synthetic:
+        return []
+    return [
+        (
+            "a made-up market",
+            "the spread was made to return, in sample and out",
+            FLATTERS,
+            "what is earned on it says nothing about a real market",
+        )
+    ]
+
+
 def _fills(record: RunRecord) -> list[Row]:
     given = record.assumptions
     latency_ms = (given.order_latency_ns / 1e6, given.response_latency_ns / 1e6)
-    impact = given.impact_bp_per_top
     return [
         (
             "fills at the top of the book only",
@@ -83,9 +96,9 @@ def _fills(record: RunRecord) -> list[Row]:
         ),
         (
             "market impact",
-            "none" if impact == 0.0 else f"{number(impact)} bp for a whole top",
-            FLATTERS if impact == 0.0 else EITHER,
-            "own orders move the price" if impact == 0.0 else "one rate for all states of the book",
+            "none",
+            FLATTERS,
+            "own orders move the price",
         ),
     ]
 

@@ -12,6 +12,7 @@ from hft_lib.backtest.report.evidence import begun_tests
 from hft_lib.backtest.report.markup import prose
 from hft_lib.plots.words import duration, minute
 
+_MADE_UP = " The market is made up: no figure here says what a real one would pay."
 SECTIONS = (
     ("verdict", "Verdict"),
     ("money", "Equity after costs"),
@@ -83,11 +84,12 @@ def _asset(name: str) -> str:
 
 
 def _header(record: RunRecord, now: datetime) -> str:
+    made_up = _MADE_UP if record.is_synthetic else ""
     length = duration((record.end_ns - record.start_ns) / 1e9)
     return f"""<header>
 <h1>{escape(record.pair)}</h1>
 <p>{minute(record.start_ns)} to {minute(record.end_ns)}, {length}. All times are UTC, all money is
-{escape(record.currency)}. Written {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC.</p>
+{escape(record.currency)}.{made_up} Written {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC.</p>
 </header>"""
 
 

@@ -8,7 +8,7 @@ from html import escape
 from hft_lib.backtest.record import Decision, RunRecord
 from hft_lib.backtest.report.markup import cell, code, facts, folded, head, table
 from hft_lib.backtest.report.roles import Costs, Tenure, leaves
-from hft_lib.plots.words import MINUS, count, day, minute, money, number, percent, second
+from hft_lib.plots.words import count, day, minute, money, number, percent, second
 
 ROWS_OPEN = 20
 SETS_MAX = 8
@@ -138,7 +138,7 @@ def parameters(record: RunRecord, held: list[Tenure]) -> str:
 
 
 def _parameter(value: float | None, base: float | None) -> str:
-    text = "none" if value is None else repr(value).replace("-", MINUS).removesuffix(".0")
+    text = "none" if value is None else number(value)
     return cell(text, "number changed" if value != base else "number")
 
 

@@ -40,11 +40,12 @@ def sentence(record: RunRecord, held: list[Tenure], made: list[Test]) -> str:
     if len(record.moves) > 1:
         return _moved(record, held, record.moves[-1])
     champion = next((tenure.name for tenure in held if tenure.role == "champion"), "")
-    kept = f"Kept the champion `{champion}`" if champion else "Kept the champion"
+    named = champion and champion != "champion"
+    kept = f"Kept the champion `{champion}`" if named else "Kept the champion"
     if made:
         return f"{kept}: {_tested(made[-1])}"
     whole, least = whole_blocks(record), blocks_min(record)
-    return f"{kept}: no test ran, {whole} whole {_plural(whole)} of the {least} that one needs."
+    return f"{kept}: {whole} whole {_plural(whole)} of {least}: continue."
 
 
 def _plural(blocks: int) -> str:
@@ -141,7 +142,8 @@ def _worst(record: RunRecord, found: Bands | None, why: str) -> Figure:
     at_marks = -float(np.min(drawdown(equity), initial=0.0)) if equity.size else 0.0
     accounts = [account for block in record.blocks for account in block.accounts]
     within_days = [each.drawdown_quote for each in accounts if each.account == CAPITAL]
-    deepest = max(at_marks, *within_days, 0.0)
+    told = float(record.marks.drawdown_max_quote.max(initial=0.0))
+    deepest = max(at_marks, told, *within_days, 0.0)
     band = _money_band(found.drawdown, record.currency) if found else why
     share = f"{percent(deepest / record.capital_quote)} of the capital share; "
     value = money(deepest, record.currency)

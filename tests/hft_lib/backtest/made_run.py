@@ -299,7 +299,7 @@ class Run:
                 intercept=float(self.hedge["intercept"][i]),
                 hedge_ratio=float(self.hedge["hedge_ratio"][i]),
                 innovation=float(self.hedge["innovation"][i]),
-                innovation_var=float(self.garch["variance"][i]),
+                variance_next=float(self.garch["variance"][i]),
                 spread=float(self.spread[i]),
                 spread_sd=float(self.spread_sd[i]),
                 run_length=float(self.bocd["run_length"][i]),

@@ -93,7 +93,11 @@ def test_peaks_and_drawdowns_are_of_the_equity():
     for y in (100.0, 110.0, 90.0, 105.0):
         tops[Y]["bid"] = tops[Y]["ask"] = y
         mark(held, tops)
-    assert (held["equity_peak"], held["drawdown_max"], held["block_drawdown"]) == (110.0, 20.0, 20.0)
+    assert (held["equity_peak"], held["drawdown_max"], held["block_drawdown"]) == (
+        110.0,
+        20.0,
+        20.0,
+    )
     open_block(held)
     tops[Y]["bid"] = tops[Y]["ask"] = 100.0
     mark(held, tops)

@@ -40,7 +40,9 @@ def test_a_number_of_lots_is_kept_whole(lots: int, lots_per_unit: float):
 @given(st.floats(0.0, 1e6), st.sampled_from([1.0, 10.0, 1000.0, 1e5]))
 def test_lots_are_cut_and_never_added(quantity: float, lots_per_unit: float):
     cut = whole_lots(quantity, lots_per_unit)
-    assert quantity - 1.0 / lots_per_unit <= cut <= quantity + 1e-9 / lots_per_unit + 1e-15 * quantity
+    assert (
+        quantity - 1.0 / lots_per_unit <= cut <= quantity + 1e-9 / lots_per_unit + 1e-15 * quantity
+    )
 
 
 @given(st.lists(st.integers(-500, 500), max_size=30), st.sampled_from([10.0, 1000.0, 1e5]))

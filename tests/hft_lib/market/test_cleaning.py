@@ -43,7 +43,11 @@ REFUSED: list[tuple[str, str, MarketEvent]] = [
     ("PRICE", "negative", quote(Y, NOW_NS, -100.0)),
     ("PRICE", "size", quote(Y, NOW_NS, 100.0, size=-1.0)),
     ("CROSSED", "bid over ask", quote(Y, NOW_NS, 100.0, bid=100.02)),
-    ("DUPLICATE", "again", quote(Y, NOW_NS, 100.0, exchange_time_ns=START_NS - 3_000_000, size=1e3)),
+    (
+        "DUPLICATE",
+        "again",
+        quote(Y, NOW_NS, 100.0, exchange_time_ns=START_NS - 3_000_000, size=1e3),
+    ),
     ("DISORDER", "older", quote(Y, NOW_NS, 100.0, exchange_time_ns=START_NS - 4_000_000)),
     ("CLOCK_JUMP", "back", quote(Y, NOW_NS, 100.0, exchange_time_ns=NOW_NS + 6 * S_NS)),
     ("NAN", "trade", trade(42, price=math.nan)),

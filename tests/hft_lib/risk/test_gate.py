@@ -22,7 +22,7 @@ Y, X = books.Y, books.X
 
 
 class Desk:
-    """A leg's order that passes every rule, to be spoilt: 10 units at 100 of a capital of 10,000."""
+    """An order that passes every rule, to be spoilt: 10 units at 100, a capital of 10,000."""
 
     def __init__(self) -> None:
         self.legs = np.zeros(2, books.Leg)

@@ -1,4 +1,4 @@
-"""The desk's kernels by hand: what falls due in order, marks, blocks, funding, the operator's unlock."""
+"""The desk's kernels by hand: what falls due in order, marks, blocks, funding, the unlock."""
 
 import numpy as np
 import pytest
@@ -33,9 +33,7 @@ class Table:
 
     def settle(self, until_s: float) -> list[tuple[int, int, int]]:
         until_ns = int(until_s * S)
-        count = desk.settle(
-            self.desk, self.legs, self.accounts, self.orders, until_ns, self.out
-        )
+        count = desk.settle(self.desk, self.legs, self.accounts, self.orders, until_ns, self.out)
         rows = self.out[:count]
         assert all(row["kind"] == FILLED for row in rows)
         return [(int(row["time_ns"]) // S, int(row["account"]), int(row["leg"])) for row in rows]

@@ -508,6 +508,8 @@ def test_a_borrowed_leg_pays_for_the_time_it_is_held():
     assert HOUR_NS < trader.now_ns - since_ns
 
 
-@pytest.mark.parametrize("step, lots", [(0.001, 1000.0), (0.01, 100.0), (0.3, 1.0 / 0.3), (5.0, 0.2)])
+@pytest.mark.parametrize(
+    "step, lots", [(0.001, 1000.0), (0.01, 100.0), (0.3, 1.0 / 0.3), (5.0, 0.2)]
+)
 def test_lots_are_whole_where_the_step_divides_one(step: float, lots: float):
     assert lots_per_unit(step) == lots

@@ -1,6 +1,7 @@
 """The GARCH stage: every slot as the model alone would be, forecast at the slot's own horizon."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hft_lib.rows import HEDGE, VOLATILITY
 from hft_lib.stages.garch_model import STAGE, horizon_steps
 from tests.builders import PAIR, START_NS, assigned, config, parameters, pointed, told
 
+step: Any = STAGE.step  # a fact of any kind: each test knows which it means
 HEDGES = [
     fact
     for fact in told().inboxes["garch_model"]
@@ -21,9 +23,9 @@ HEDGES = [
 def test_each_slot_is_the_model_run_alone_bit_for_bit():
     state = STAGE.start(config())
     params = parameters()
-    STAGE.step(state, assigned(0, params))
+    step(state, assigned(0, params))
     grid = [fact for fact in HEDGES if fact.tick.grid_steps]
-    made = [np.frombuffer(STAGE.step(state, f)[0].volatilities, VOLATILITY)[0] for f in grid]
+    made = [np.frombuffer(step(state, f)[0].volatilities, VOLATILITY)[0] for f in grid]
     innovations = np.array([np.frombuffer(f.hedges, HEDGE)[0]["innovation"] for f in grid])
     steps = np.array([fact.tick.grid_steps for fact in grid])
     track = garch.run(garch.params_row(params.garch), innovations, steps)
@@ -39,9 +41,9 @@ def test_each_slot_is_the_model_run_alone_bit_for_bit():
 def test_the_forecast_is_at_the_slots_own_horizon():
     state = STAGE.start(config())
     near, far = parameters(horizon_s=3600.0), parameters(horizon_s=7200.0)
-    STAGE.step(state, assigned(0, near))
-    STAGE.step(state, assigned(1, far))
-    (made,) = STAGE.step(state, next(fact for fact in HEDGES if fact.tick.grid_steps))
+    step(state, assigned(0, near))
+    step(state, assigned(1, far))
+    (made,) = step(state, next(fact for fact in HEDGES if fact.tick.grid_steps))
     rows = np.frombuffer(made.volatilities, VOLATILITY)
     g, h = near.garch, float(rows[0]["variance_next"])
     assert float(rows[0]["spread_sd"]) == math.sqrt(h)
@@ -52,9 +54,9 @@ def test_the_forecast_is_at_the_slots_own_horizon():
 def test_a_new_slot_forecasts_before_its_first_innovation():
     state = STAGE.start(config())
     params = parameters()
-    STAGE.step(state, assigned(2, params))
+    step(state, assigned(2, params))
     carried = next(fact for fact in HEDGES if not fact.tick.grid_steps)
-    (made,) = STAGE.step(state, carried)
+    (made,) = step(state, carried)
     row = np.frombuffer(made.volatilities, VOLATILITY)[2]
     assert float(row["variance_next"]) == params.garch.variance_prior
     assert made.hedges == carried.hedges and made.tick is carried.tick
@@ -62,10 +64,10 @@ def test_a_new_slot_forecasts_before_its_first_innovation():
 
 def test_a_copy_takes_the_variance_and_keeps_its_own_horizon():
     state = STAGE.start(config())
-    STAGE.step(state, assigned(0, parameters()))
+    step(state, assigned(0, parameters()))
     for fact in HEDGES[:100]:
-        STAGE.step(state, fact)
-    STAGE.step(state, assigned(1, parameters(horizon_s=36_000.0), copy_from=0))
+        step(state, fact)
+    step(state, assigned(1, parameters(horizon_s=36_000.0), copy_from=0))
     models = state.pairs[PAIR]
     assert models.states[1].tobytes() == models.states[0].tobytes()
     assert models.horizons.tolist()[:2] == [1, 10]
@@ -81,4 +83,4 @@ def test_a_horizon_is_whole_steps_and_at_least_one(horizon_s: float, grid_ms: in
 def test_control_and_time_go_on_down_the_line():
     state = STAGE.start(config())
     for event in (assigned(0, parameters()), pointed(Promoted, 0), TimePassed(START_NS)):
-        assert STAGE.step(state, event) == (event,)
+        assert step(state, event) == (event,)

@@ -1,4 +1,6 @@
-"""The Kalman stage: every slot as the model alone would be, stepped at the grid and carried between."""
+"""The Kalman stage: every slot as the model alone, stepped at the grid and carried between."""
+
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from tests.builders import (
     told,
 )
 
+step: Any = STAGE.step  # a fact of any kind: each test knows which it means
 TICKS = [f for f in told().inboxes["kalman_filter"] if isinstance(f, PairTick) and f.pair == PAIR]
 
 
@@ -29,9 +32,9 @@ def rows(fact: HedgeRatio) -> np.ndarray:
 def test_each_slot_is_the_model_run_alone_bit_for_bit():
     state = STAGE.start(config())
     params = parameters()
-    STAGE.step(state, assigned(1, params))
+    step(state, assigned(1, params))
     grid = [tick for tick in TICKS if tick.grid_steps]
-    made = [rows(STAGE.step(state, tick)[0])[1] for tick in grid]
+    made = [rows(step(state, tick)[0])[1] for tick in grid]
     y = np.array([log(0.5 * (tick.y_bid + tick.y_ask)) for tick in grid])
     x = np.array([log(0.5 * (tick.x_bid + tick.x_ask)) for tick in grid])
     steps = np.array([tick.grid_steps for tick in grid])
@@ -44,10 +47,10 @@ def test_each_slot_is_the_model_run_alone_bit_for_bit():
 
 def test_between_grid_points_the_last_forecast_is_carried():
     state = STAGE.start(config())
-    STAGE.step(state, assigned(0, parameters()))
+    step(state, assigned(0, parameters()))
     last = b""
     for tick in TICKS:
-        (fact,) = STAGE.step(state, tick)
+        (fact,) = step(state, tick)
         assert fact.tick is tick
         assert tick.grid_steps or not last or fact.hedges == last
         last = fact.hedges
@@ -55,17 +58,17 @@ def test_between_grid_points_the_last_forecast_is_carried():
 
 def test_a_slot_without_parameters_is_zeros_and_not_live():
     state = STAGE.start(config())
-    STAGE.step(state, assigned(1, parameters()))
-    found = rows(STAGE.step(state, TICKS[-1])[0])
+    step(state, assigned(1, parameters()))
+    found = rows(step(state, TICKS[-1])[0])
     assert found["live"].tolist() == [0, 1, 0, 0]
     assert not found[0].tobytes().strip(b"\0")
 
 
 def test_a_copy_takes_beliefs_and_not_parameters():
     state = STAGE.start(config())
-    STAGE.step(state, assigned(0, parameters()))
+    step(state, assigned(0, parameters()))
     for tick in TICKS[:200]:
-        STAGE.step(state, tick)
+        step(state, tick)
     base = parameters()
     other: Parameters = Parameters(
         grid_ms=base.grid_ms,
@@ -79,21 +82,21 @@ def test_a_copy_takes_beliefs_and_not_parameters():
         bocd=base.bocd,
         strategy=base.strategy,
     )
-    STAGE.step(state, assigned(2, other, copy_from=0, generation=5))
+    step(state, assigned(2, other, copy_from=0, generation=5))
     filters = state.pairs[PAIR]
     assert filters.states[2].tobytes() == filters.states[0].tobytes()
     assert float(filters.params[2]["noise_var"]) == 1.0
     assert int(filters.hedges[2]["generation"]) == 5
-    STAGE.step(state, assigned(3, base, copy_from=-1))
+    step(state, assigned(3, base, copy_from=-1))
     assert float(filters.states[3]["hedge_ratio"]) == base.kalman.hedge_prior_mean
     assert int(filters.states[3]["steps"]) == 0
 
 
 def test_a_new_generation_is_told_before_the_next_grid_point():
     state = STAGE.start(config())
-    STAGE.step(state, assigned(0, parameters(), generation=3))
+    step(state, assigned(0, parameters(), generation=3))
     carried = next(tick for tick in TICKS if not tick.grid_steps)
-    found = rows(STAGE.step(state, carried)[0])
+    found = rows(step(state, carried)[0])
     assert (int(found[0]["live"]), int(found[0]["generation"])) == (1, 3)
 
 
@@ -101,4 +104,4 @@ def test_control_and_time_go_on_down_the_line():
     state = STAGE.start(story_config())
     for event in (assigned(0, parameters()), pointed(Promoted, 0), TimePassed(START_NS)):
         assert isinstance(event, SlotAssigned | Promoted | TimePassed)
-        assert STAGE.step(state, event) == (event,)
+        assert step(state, event) == (event,)

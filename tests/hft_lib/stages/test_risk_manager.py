@@ -1,5 +1,7 @@
 """The risk manager: alarms that season and hold, sizes by correlation, limits in every view."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -23,17 +25,31 @@ from tests.builders import (
     told,
 )
 
+step: Any = STAGE.step  # a fact of any kind: each test knows which it means
 SLOTS = config().slots
 
 
-def volatility(hour: int, standardised: float, mid: float = 100.0, pair: str = PAIR, steps: int = 1):
+def volatility(
+    hour: int, standardised: float, mid: float = 100.0, pair: str = PAIR, steps: int = 1
+):
     """A grid point of `pair` an hour after the one before, the same innovation for every slot."""
     time_ns = START_NS + hour * HOUR_NS
     rows = np.zeros(SLOTS, VOLATILITY)
     rows["standardised"], rows["spread_sd"] = standardised, 0.01
     top = (mid - 0.01, 1.0, mid + 0.01, 1.0)
     tick = PairTick(
-        time_ns, pair, "y", quote(Y, time_ns, mid), *top, *top, time_ns, time_ns, steps, 0, False, False
+        time_ns,
+        pair,
+        "y",
+        quote(Y, time_ns, mid),
+        *top,
+        *top,
+        time_ns,
+        time_ns,
+        steps,
+        0,
+        False,
+        False,
     )
     return Volatility(tick, b"", rows.tobytes())
 
@@ -43,13 +59,13 @@ def judged(view: RiskView) -> np.ndarray:
 
 
 def seen(state, *events: Volatility) -> list[np.ndarray]:
-    return [judged(STAGE.step(state, event)[0])[0] for event in events]
+    return [judged(step(state, event)[0])[0] for event in events]
 
 
 def test_each_slots_detector_is_the_model_run_alone_bit_for_bit():
     state = STAGE.start(config())
     params = parameters()
-    STAGE.step(state, assigned(0, params))
+    step(state, assigned(0, params))
     facts = [
         fact
         for fact in told().inboxes["risk_manager"]
@@ -64,7 +80,7 @@ def test_each_slots_detector_is_the_model_run_alone_bit_for_bit():
 
 def test_an_alarm_is_raised_by_a_collapse_and_held():
     state = STAGE.start(config())
-    STAGE.step(state, assigned(0, parameters()))  # run length 3, probability 0.6, held two hours
+    step(state, assigned(0, parameters()))  # run length 3, probability 0.6, held two hours
     quiet = [volatility(hour, 0.1 * (-1) ** hour) for hour in range(60)]
     assert not any(row["alarm"] for row in seen(state, *quiet))
     (broken,) = seen(state, volatility(60, 40.0))
@@ -76,7 +92,7 @@ def test_an_alarm_is_raised_by_a_collapse_and_held():
 
 def test_a_detector_that_has_just_begun_raises_no_alarm():
     state = STAGE.start(config())
-    STAGE.step(state, assigned(0, parameters()))
+    step(state, assigned(0, parameters()))
     first = seen(state, *(volatility(hour, 0.0) for hour in range(4)))
     assert [int(row["alarm"]) for row in first[:3]] == [0, 0, 0]
     assert first[0]["recent_probability"] > 0.6  # it cannot tell its own start from a change
@@ -84,24 +100,24 @@ def test_a_detector_that_has_just_begun_raises_no_alarm():
 
 def test_between_grid_points_the_last_verdict_is_carried():
     state = STAGE.start(config())
-    STAGE.step(state, assigned(0, parameters()))
-    (at,) = STAGE.step(state, volatility(1, 3.0))
-    (between,) = STAGE.step(state, volatility(2, 9.0, steps=0))
+    step(state, assigned(0, parameters()))
+    (at,) = step(state, volatility(1, 3.0))
+    (between,) = step(state, volatility(2, 9.0, steps=0))
     assert between.risks == at.risks
 
 
 def test_the_limits_in_force_are_in_every_view():
     limits = Limits(version=7, gross_max=1.25)
     state = STAGE.start(config(limits=limits))
-    (view,) = STAGE.step(state, volatility(1, 0.0))
+    (view,) = step(state, volatility(1, 0.0))
     assert view.limits == limits
 
 
 def sizes(state, *mids: tuple[float, float]) -> list[float]:
     found = []
     for hour, (one, other) in enumerate(mids, start=1):
-        STAGE.step(state, volatility(hour, 0.0, one, PAIR))
-        (view,) = STAGE.step(state, volatility(hour, 0.0, other, PAIR2))
+        step(state, volatility(hour, 0.0, one, PAIR))
+        (view,) = step(state, volatility(hour, 0.0, other, PAIR2))
         found.append(float(judged(view)[0]["size"]))
     return found
 
@@ -109,7 +125,7 @@ def sizes(state, *mids: tuple[float, float]) -> list[float]:
 def two_pairs():
     state = STAGE.start(config(PAIR, PAIR2))
     for pair in (PAIR, PAIR2):
-        STAGE.step(state, assigned(0, parameters(), pair=pair))
+        step(state, assigned(0, parameters(), pair=pair))
     return state
 
 
@@ -119,25 +135,27 @@ def test_pairs_that_move_as_one_share_the_size():
 
 
 def test_pairs_that_move_against_one_another_keep_it():
-    against = [(100.0 * 1.01**(k % 2), 100.0 * 1.01**-(k % 2)) for k in range(40)]
+    against = [(100.0 * 1.01 ** (k % 2), 100.0 * 1.01 ** -(k % 2)) for k in range(40)]
     assert sizes(two_pairs(), *against)[-1] == 1.0
 
 
 def test_one_pair_alone_is_never_cut():
     state = STAGE.start(config())
-    STAGE.step(state, assigned(0, parameters()))
-    assert [float(row["size"]) for row in seen(state, volatility(1, 0.0), volatility(2, 0.0, 101.0))] == [1.0, 1.0]
+    step(state, assigned(0, parameters()))
+    assert [
+        float(row["size"]) for row in seen(state, volatility(1, 0.0), volatility(2, 0.0, 101.0))
+    ] == [1.0, 1.0]
 
 
 def test_a_copy_takes_the_detector_and_its_verdict():
     state = STAGE.start(config())
-    STAGE.step(state, assigned(0, parameters()))
+    step(state, assigned(0, parameters()))
     seen(state, *(volatility(hour, 0.3) for hour in range(20)))
-    STAGE.step(state, assigned(1, parameters(), copy_from=0))
+    step(state, assigned(1, parameters(), copy_from=0))
     pair = state.pairs[PAIR]
     assert pair.detectors[1].tobytes() == pair.detectors[0].tobytes()
     assert pair.risks[1] == pair.risks[0]
-    STAGE.step(state, assigned(2, parameters()))
+    step(state, assigned(2, parameters()))
     assert pair.risks[2].tolist() == (1.0, 0, 0.0, 1.0)
     assert pair.verdict == pair.risks.tobytes()
 
@@ -145,4 +163,4 @@ def test_a_copy_takes_the_detector_and_its_verdict():
 def test_control_and_time_go_on_down_the_line():
     state = STAGE.start(config())
     for event in (assigned(0, parameters()), pointed(Promoted, 0), TimePassed(START_NS)):
-        assert msgspec.msgpack.encode(STAGE.step(state, event)) == msgspec.msgpack.encode((event,))
+        assert msgspec.msgpack.encode(step(state, event)) == msgspec.msgpack.encode((event,))

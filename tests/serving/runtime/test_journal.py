@@ -72,7 +72,9 @@ def test_logs_are_read_apart(path: Path):
     assert records and list(read_records(path)) == records
     registry = list(read(path, ("hft.registry", "ingestion")))
     assert {log for log, _ in registry} <= {"hft.registry", "ingestion"}
-    assert len(registry) == sum(log in ("hft.registry", "ingestion") for log, _ in told().kept[:FACTS])
+    assert len(registry) == sum(
+        log in ("hft.registry", "ingestion") for log, _ in told().kept[:FACTS]
+    )
 
 
 def test_a_journal_is_never_written_over(path: Path):
@@ -215,7 +217,7 @@ def test_a_rename_that_fails_leaves_the_old_content(
 
     path = tmp_path / "snapshot"
     replace_file(path, b"old")
-    monkeypatch.setattr(journals.os, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(PermissionError):
         replace_file(path, b"new")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["snapshot"]

@@ -175,8 +175,8 @@ def few(facts: list[Event], hours: int) -> list[Event]:
     [
         ([], "nothing was at stake"),
         (rejections(), "nothing was at stake"),
-        (few(facts_of(2), 7), "0 whole blocks of the 20"),
-        (few(facts_of(2), 12), "0 whole blocks of the 20"),
+        (few(facts_of(2), 7), "0 whole blocks of 20: continue"),
+        (few(facts_of(2), 12), "0 whole blocks of 20: continue"),
         (facts_of(6, trades=False), "no trade was made"),
     ],
     ids=["nothing", "all-rejected", "one-mark", "five-hours", "no-trades"],
