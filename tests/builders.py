@@ -310,7 +310,7 @@ def _control(hour: int) -> Posts:
 
 
 class Told:
-    """What a line made of posts: the inbox of every stage, what left it, and the hosts at the end."""
+    """What a line made of posts: every stage's inbox, what left it, and the hosts at the end."""
 
     def __init__(self, posts: Iterable[tuple[str, Event]], line: LineConfig) -> None:
         self.kept: Posts = []

@@ -43,7 +43,7 @@ LIMITS = Limits()
 
 
 class Trader:
-    """One pair of mids 100 and two slots from the start, the capital account following the first."""
+    """One pair of mids 100, two slots from the start; the capital account follows the first."""
 
     def __init__(self, promote: bool = True, **changes: Any) -> None:
         limits = changes.pop("limits", LIMITS)
@@ -112,7 +112,7 @@ class Trader:
         grid_steps: int = 1,
         **rows: Any,
     ) -> list[Any]:
-        """The moment `dt_s` later: slot k sees z[k] (else 0), the legs show `sizes` on both sides."""
+        """The moment `dt_s` later: slot k sees z[k] (else 0), both sides of a leg its size."""
         self.now_ns += round(dt_s * S_NS)
         values = [*z, *[0.0] * (2 - len(z))]
         for slot, value in enumerate(values):

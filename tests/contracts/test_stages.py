@@ -244,7 +244,7 @@ def thinned(posts: Posts) -> Posts:
 
 
 def doubled(posts: Posts) -> Posts:
-    """A `TimePassed` twice at every midnight, and between any two moments half a second after the first."""
+    """A `TimePassed` twice at every midnight, and half a second after every moment."""
     more: Posts = []
     for (log, fact), (_, following) in pairwise(posts):
         more.append((log, fact))
@@ -354,7 +354,8 @@ def test_no_capital_order_comes_before_a_pointer_is_set():
 
 
 def test_without_a_promotion_there_is_no_capital_order():
-    state, made = EXECUTION.start(story_config()), []
+    state = EXECUTION.start(story_config())
+    made: list[Event] = []
     for event in told().inboxes["execution"]:
         if not isinstance(event, Promoted | RolledBack):
             made += EXECUTION.step(state, _unversioned(event))

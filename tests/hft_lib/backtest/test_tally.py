@@ -5,6 +5,7 @@ import io
 import math
 import statistics
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,13 +17,13 @@ from hft_lib.backtest.tally import (
     csv_line,
     sharpe_annual,
 )
-from hft_lib.events import BlockClosed, CapitalOrder, Event, Fill, Order, Rejected, ShadowOrder
+from hft_lib.events import BlockClosed, CapitalOrder, Fill, Order, Rejected, ShadowOrder
 from tests.builders import PAIR, PAIR2, told
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def records() -> list[Event]:
+def records() -> list[Any]:
     return [fact for log, fact in told().leaving if log == "hft.records"]
 
 
@@ -33,7 +34,7 @@ def tallied(*files: io.StringIO) -> Tally:
     return tally
 
 
-def orders() -> list[Order]:
+def orders() -> list[Any]:
     return [fact for fact in records() if isinstance(fact, Order)]
 
 

@@ -1,13 +1,17 @@
-"""The desk's kernels by hand: what falls due in order, marks, blocks, funding, the unlock."""
+"""The desk's kernels by hand: what falls due in order, marks, blocks, funding; and the hand-over."""
 
 import numpy as np
 import pytest
 
+from hft_lib.events import Fill, HandedOver
 from hft_lib.exchange import account as books
+from hft_lib.parameters import Assumptions
 from hft_lib.stages import desk
 from hft_lib.stages.legs import FILLED, Outcome
+from tests.trading import Trader
 
 S = 1_000_000_000
+LATENCY = Assumptions(order_latency_ns=S, response_latency_ns=S)
 
 
 class Table:
@@ -121,3 +125,125 @@ def test_a_round_trip_costs_fees_and_spreads_of_both_legs():
 @pytest.mark.parametrize("code, word", [(desk.HANDOVER, "hand-over"), (desk.LOSS, "loss")])
 def test_purposes_have_their_words(code: int, word: str):
     assert desk.PURPOSES[code] == word
+
+
+# --- hand-over ---
+
+
+def test_the_position_is_cut_to_the_largest_multiple_and_follows_down():
+    trader = Trader()
+    trader.tick(-2.0, -2.0, size=0.25)  # both want 12.5... and the capital follows slot 0
+    trader.wait(10.0)
+    trader.tick(0.0, 0.0)
+    trader.wait(10.0)
+    trader.tick(-2.0, 0.0, size=0.5)  # slot 0 holds 25 of each leg
+    trader.wait(10.0)
+    trader.tick(-2.0, -2.0, size=1.0)  # slot 1 enters 50
+    trader.wait(10.0)
+    assert trader.held("capital") == (25.0, -25.0) and trader.held("slot-1") == (50.0, -50.0)
+    trader.point(1)
+    trader.tick(-2.0, -2.0)
+    trader.wait(10.0)
+    assert trader.held("capital") == (25.0, -25.0)  # half of slot 1's position, nothing opened
+    (over,) = trader.of(HandedOver)
+    assert (over.slot, over.flattened, over.cost_quote) == (1, False, 0.0)
+    trader.tick(0.0, 0.0)
+    trader.wait(10.0)
+    assert trader.held("capital") == (0.0, 0.0)
+    trader.tick(-2.0, -2.0)
+    trader.wait(10.0)
+    assert trader.held("capital") == (50.0, -50.0)  # the next entry is followed whole
+    assert len(trader.of(HandedOver)) == 1
+
+
+def test_what_the_new_slot_holds_less_of_is_sold_and_costs():
+    trader = Trader()
+    trader.tick(0.0, -2.0, size=0.5)
+    trader.wait(10.0)
+    trader.tick(-2.0, -2.0, size=1.0)
+    trader.wait(10.0)
+    trader.point(1)
+    trader.tick(-2.0, -2.0)
+    trader.wait(10.0)
+    trader.tick(-2.0, -2.0)
+    assert trader.held("capital") == (25.0, -25.0)
+    assert [order.purpose for order in trader.orders("capital")[-2:]] == ["hand-over"] * 2
+    (over,) = trader.of(HandedOver)
+    fills = trader.of(Fill, "capital")[-2:]
+    cost = sum(fill.fee_quote + fill.slippage_quote for fill in fills)
+    assert over.cost_quote == pytest.approx(cost) and cost > 0.0
+
+
+def test_a_new_slot_of_the_other_side_is_handed_a_flat_account():
+    trader = Trader()
+    trader.tick(-2.0, 2.0)
+    trader.wait(10.0)
+    trader.point(1)
+    for _ in range(3):
+        trader.tick(-2.0, 2.0)
+        trader.wait(10.0)
+    assert trader.held("capital") == (0.0, 0.0)
+    assert len(trader.of(HandedOver)) == 1
+    trader.tick(-2.0, 0.0)
+    trader.tick(-2.0, 2.0)
+    trader.wait(10.0)
+    assert trader.held("capital") == (-50.0, 50.0)
+
+
+def test_an_order_under_way_ends_before_the_hand_over_begins():
+    trader = Trader(assumptions=LATENCY)
+    trader.tick(-2.0, 0.0)
+    trader.point(1)
+    trader.tick(-2.0, 0.0, dt_s=1.0)
+    assert not trader.of(HandedOver) and len(trader.orders("capital")) == 2
+    trader.tick(-2.0, 0.0, dt_s=5.0)
+    assert trader.orders("capital")[-1].purpose == "hand-over"
+
+
+def test_what_is_not_there_in_time_is_flattened():
+    trader = Trader(handover_s_max=3600.0)
+    trader.tick(0.0, -2.0, size=0.5)
+    trader.wait(10.0)
+    trader.tick(-2.0, -2.0, size=1.0)
+    trader.wait(10.0)
+    trader.point(1)
+    for _ in range(59):
+        trader.tick(-2.0, -2.0, sizes=(0.0, 0.0))  # nobody trades with us
+    assert not trader.of(HandedOver)
+    for _ in range(6):
+        trader.tick(-2.0, -2.0)
+        trader.wait(10.0)
+    (over,) = trader.of(HandedOver)
+    assert over.flattened == (trader.held("capital") == (0.0, 0.0))
+
+
+def test_an_illiquid_hand_over_ends_flat():
+    trader = Trader(handover_s_max=3600.0)
+    trader.tick(0.0, -2.0, size=0.5)
+    trader.wait(10.0)
+    trader.tick(-2.0, -2.0, size=1.0)
+    trader.wait(10.0)
+    trader.point(1)
+    for _ in range(61):
+        trader.tick(-2.0, -2.0, sizes=(0.0, 0.0))
+    for _ in range(4):
+        trader.tick(-2.0, -2.0)
+        trader.wait(10.0)
+    (over,) = trader.of(HandedOver)
+    assert over.flattened and trader.held("capital") == (0.0, 0.0)
+
+
+def test_the_first_promotion_hands_nothing_over():
+    trader = Trader()
+    trader.tick(-2.0)
+    trader.wait(10.0)
+    assert not trader.of(HandedOver)
+
+
+def test_rolling_back_hands_over_like_a_promotion():
+    trader = Trader()
+    trader.point(1)
+    trader.tick(0.0, 0.0)
+    trader.point(0, back=True)
+    trader.tick(0.0, 0.0)
+    assert [over.slot for over in trader.of(HandedOver)] == [1, 0]

@@ -118,4 +118,4 @@ def test_what_is_late_is_not_waited_for_and_catches_up():
 
 def test_as_fast_as_possible_asks_no_clock(tape: Tape, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("serving.adapters.tape_feed.pace", None)
-    assert len((told_by(tape))) > 100
+    assert len(told_by(tape)) > 100
