@@ -19,6 +19,8 @@ from cli.replay import print_figures
 from cli.run import new_header
 from cli.runs import JOURNAL, new_folder, note_journal, open_line, run_feed
 from hft_lib.backtest.candidates import Comparison, compare, ordinary, planted, twins
+from hft_lib.backtest.fit_figures import fit_figures
+from hft_lib.backtest.sampling import Moments
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import DecisionRecorded, Promoted, RolledBack
 from hft_lib.fitting.calibrate import Calibration
@@ -92,7 +94,7 @@ class Demo:
 
     def run(self) -> dict[str, Any]:
         """Every step; returns the contract's keys but `seconds`."""
-        calibration = self.calibrate()
+        calibration, moments = self.calibrate()
         file, comparison = self.choose(calibration)
         config = line_config(self.settings, self.pair, file.params.grid_ms, file.evop, self.borrow)
         replace_file(
@@ -100,7 +102,8 @@ class Demo:
         )
         sets = [("champion", file.params), *((item.name, item.params) for item in file.challengers)]
         client = open_client(self.settings)
-        made = self.register(client, file, config, calibration, comparison, sets)
+        figures = fit_figures(calibration, moments)
+        made = self.register(client, file, config, calibration, comparison, sets, figures)
         tally = Tally()
         execution = self.trade(
             client, file, config, as_facts(file, sets, made, self.split_ns), tally
@@ -126,17 +129,15 @@ class Demo:
             "report": str(report),
         }
 
-    def calibrate(self) -> Calibration:
-        """Fit the three models to the first part of the tape."""
+    def calibrate(self) -> tuple[Calibration, Moments]:
+        """Fit the three models to the first part of the tape; returns what they were fitted to."""
         from hft_lib.fitting.calibrate import calibrate
 
         window = (None, self.split_ns)
         share = (self.split_ns - self.tape.start_ns) / (self.tape.end_ns - self.tape.start_ns)
         with progress("cleaning the fitting window", self.tape.rows * share) as task:
             moments = sample_window(self.settings, self.tape, self.pair, window, task.advance)
-            return calibrate(
-                moments.time_ns, moments.log_y, moments.log_x, self.pair, progress=task.describe
-            )
+            return calibrate(*moments, self.pair, progress=task.describe), moments
 
     def choose(self, calibration: Calibration) -> tuple[ParameterFile, Comparison]:
         """Choose challengers, compare all sets in sample, and write down the scales of the evidence."""
@@ -172,6 +173,7 @@ class Demo:
         calibration: Calibration,
         comparison: Comparison,
         sets: list[tuple[str, Parameters]],
+        figures: dict[str, Any],
     ) -> Any:
         """Register every set in MLflow and point the aliases at them."""
         diagnostics = calibration.document()
@@ -190,7 +192,7 @@ class Demo:
             )
             for name, params in sets
         }
-        return register_sets(self.settings, client, file, found, {})
+        return register_sets(self.settings, client, file, found, figures)
 
     def trade(
         self, client: Any, file: ParameterFile, config: LineConfig, sets: list[Any], tally: Tally

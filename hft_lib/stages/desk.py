@@ -143,7 +143,9 @@ def trade_slot(
     """Mark, decide and work one slot's shadow account."""
     account = accounts[s]
     watch(account, legs, limits, desk.capital, time_ns)
-    if not stale and time_ns >= account.warm_at_ns and hedge.live != 0:
+    sd = volatility.spread_sd
+    priced = legs[Y].bid > 0.0 and legs[X].bid > 0.0
+    if not stale and priced and hedge.live != 0 and sd > 0.0 and sd < np.inf:
         n = decide_slot(
             account,
             legs,
@@ -190,6 +192,7 @@ def watch(account, legs, limits, capital, time_ns):
     if account.locked != 0 and (account.wanted[Y] != 0.0 or account.wanted[X] != 0.0):
         want(account, legs, 0.0, 0.0, LOSS)
         account.direction = 0
+        account.multiple = 0.0  # capital opens again with the followed slot's next entry
 
 
 @kernel
@@ -209,11 +212,9 @@ def decide_slot(
 ):
     """Let a slot's strategy decide; returns the number of rows in `out`."""
     sd = volatility.spread_sd
-    if not (sd > 0.0 and sd < np.inf and legs[Y].bid > 0.0 and legs[X].bid > 0.0):
-        return n
     z = (log_y - hedge.intercept - hedge.hedge_ratio * log_x) / sd
     account.z = z
-    if account.locked != 0:
+    if account.locked != 0 or time_ns < account.warm_at_ns:
         return n
     ratio = edge_cost_ratio(z, strategy.exit_z, sd, round_trip_cost(legs, hedge.hedge_ratio))
     direction, account.stopped, purpose = decide(
@@ -272,11 +273,8 @@ def follow(terms, capital, twin, legs, orders, time_ns, row, out, n):
             capital.multiple = 0.0
     if twin.entered_at_ns == time_ns and capital.handing_over != 1:
         capital.multiple = 1.0
-        capital.whole_from_ns = (
-            max(capital.whole_from_ns, time_ns)
-            if capital.handing_over == 2
-            else capital.whole_from_ns
-        )
+        if capital.whole_from_ns == NEVER_NS:
+            capital.whole_from_ns = time_ns
     late = (
         capital.handing_over == 2 and time_ns - capital.handover_started_ns >= terms.handover_ns_max
     )
@@ -300,9 +298,7 @@ def copy_wanted(terms, capital, twin, legs):
             purpose = HANDOVER
         if terms.flatten != 0:
             purpose = FLATTEN
-        multiple = capital.multiple
         want(capital, legs, y, x, purpose)
-        capital.multiple = multiple
 
 
 @kernel
@@ -321,7 +317,7 @@ def start_handover(accounts, time_ns):
     capital.handing_over = 1
     capital.handover_started_ns = time_ns
     capital.handover_costs = capital.fees + capital.slippage
-    capital.whole_from_ns = time_ns
+    capital.whole_from_ns = NEVER_NS  # until the next entry that it makes whole
 
 
 @kernel
