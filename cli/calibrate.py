@@ -7,8 +7,9 @@ import msgspec
 import typer
 
 from cli import options
-from cli.console import emit, progress, text
-from cli.context import git_commit, iso, line_config, parse_time, resolve_pair
+from cli.console import command, emit, near, print_rows, progress, text
+from cli.context import Window, git_commit, iso, line_config, resolve_pair, window_of
+from cli.errors import BadInput
 from hft_lib.backtest.sampling import Moments, sample
 from hft_lib.fitting.calibrate import Calibration
 from hft_lib.market.merge import feed_events
@@ -37,19 +38,25 @@ def calibrate(
     settings: Settings = context.obj
     opened = Tape.open(tape)
     name = resolve_pair(pair, None, settings, opened)
-    window = (parse_time(start), parse_time(end))
+    window = window_of(opened, start, end)
+    if out is not None:
+        _can_be_written(out)
     calibration = fit_window(settings, opened, name, window)
     document = {**calibration.document(), "tape_sha256": opened.sha256}
     if out is not None:
         content = msgspec.json.format(msgspec.json.encode(parameter_file(opened, calibration)))
         replace_file(out, content + b"\n")
-        document["params_file"] = str(out)
+        document |= {"params_file": str(out), "tape": str(tape)}
     emit(document, as_json, print_calibration)
 
 
-def fit_window(
-    settings: Settings, tape: Tape, pair: str, window: tuple[int | None, int | None]
-) -> Calibration:
+def _can_be_written(out: Path) -> None:
+    """Say before the fit that its file has no place, not after it."""
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise BadInput(f"--out must be a file in a folder that exists, was {out}")
+
+
+def fit_window(settings: Settings, tape: Tape, pair: str, window: Window) -> Calibration:
     """Clean and align the pair over the window as a run would, and fit the three models to it."""
     from hft_lib.fitting.calibrate import calibrate as fit
 
@@ -62,7 +69,7 @@ def sample_window(
     settings: Settings,
     tape: Tape,
     pair: str,
-    window: tuple[int | None, int | None],
+    window: Window,
     advance: Any,
 ) -> Moments:
     """The pair's complete moments over the window."""
@@ -112,4 +119,6 @@ def print_calibration(known: dict[str, Any]) -> None:
             shown = "none (normal)" if value is None else f"{value:.6g}{spread}"
             console.print(f"    {name:<24}{shown}")
     if "params_file" in known:
-        console.print(f"written to {known['params_file']}: try hft replay --params with it")
+        written = Path(known["params_file"])
+        again = command("hft", "replay", "--tape", Path(known["tape"]), "--params", written)
+        print_rows((("written", near(written)), ("next", again)))

@@ -1,8 +1,10 @@
 """What a verb prints: one JSON object on stdout, or text; progress and logs always on stderr."""
 
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -36,6 +38,24 @@ def emit(document: dict[str, Any], as_json: bool, render: Callable[[dict[str, An
         render(document)
 
 
+def print_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """Print label and value in columns; a value is never broken, so that it can be copied."""
+    console = text()
+    for label, value in rows:
+        console.print(f"{label:<8}{value}", markup=False, soft_wrap=True)
+
+
+def command(*words: str | Path) -> str:
+    """A command line that can be copied: paths below the current folder short, all of it quoted."""
+    return " ".join(shlex.quote(near(word) if isinstance(word, Path) else word) for word in words)
+
+
+def near(path: Path) -> str:
+    """A path as it is named from the current folder, where it lies below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
 class Task:
     """One line of progress; a no-op where stderr is no terminal."""
 
@@ -56,7 +76,10 @@ class Task:
 
 @contextmanager
 def progress(description: str, total: float | None = None) -> Iterator[Task]:
-    """Show a bar with what, how many and time left while the block runs; silent where stderr is no terminal."""
+    """Show a bar with what, how many and time left while the block runs.
+
+    Silent where stderr is no terminal.
+    """
     if not stderr.is_terminal:
         yield Task(None, total, description)
         return

@@ -10,45 +10,51 @@ import msgspec
 from cli.errors import BadInput
 from hft_lib.line import LineConfig, PairConfig
 from hft_lib.market.tape import Tape
-from hft_lib.parameters import Assumptions, Evop, ParameterFile, read_parameter_file
+from hft_lib.parameters import Assumptions, Evop, ParameterFile
 from serving.runtime.settings import Settings
 
+Window = tuple[int | None, int | None]
+
 _ROOT = Path(__file__).resolve().parent.parent
-
-
-def read_parameters(path: Path) -> ParameterFile:
-    """The parameter file at `path`; BadInput names what is wrong with it."""
-    try:
-        return read_parameter_file(path.read_bytes())
-    except OSError as error:
-        raise BadInput(f"parameter file {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise BadInput(f"{path}: {error}") from error
 
 
 def resolve_pair(
     wanted: str | None, file: ParameterFile | None, settings: Settings, tape: Tape | None
 ) -> str:
-    """The pair that a verb works on: the one asked for, the file's, the settings', or the tape's only possible one."""
+    """The pair that a verb works on.
+
+    The one asked for, else the file's, the settings', the tape's only possible one.
+    """
     pair = wanted or (file.pair if file else None)
-    if pair is None and len(settings.pairs) == 1:
-        pair = settings.pairs[0]
-    if pair is None and tape is not None:
-        possible = possible_pairs(tape.symbols)
-        if len(possible) == 1:
+    for possible in (settings.pairs, possible_pairs(tape.symbols) if tape else ()):
+        if pair is None and len(possible) == 1:
             pair = possible[0]
     if pair is None:
         has = f"; the tape has {', '.join(tape.symbols)}" if tape else ""
         raise BadInput(f"which pair? Name it with --pair Y~X, such as BTC/USDT:USDT~BTC/USDT{has}")
-    legs = pair.split("~")
-    if len(legs) != 2 or legs[0] == legs[1] or not all(legs):
-        raise BadInput(f"a pair must be two symbols Y~X, was {pair!r}")
+    legs = check_pair(pair)
+    if file is not None and pair != file.pair:
+        raise BadInput(
+            f"the parameter file is of pair {file.pair}, not of {pair}: leave --pair out, or fit "
+            "that pair with `hft calibrate`"
+        )
     missing = [leg for leg in legs if tape is not None and leg not in tape.symbols]
     if tape is not None and missing:
         raise BadInput(
-            f"the tape lacks {' and '.join(missing)} of pair {pair}; it has {', '.join(tape.symbols)}"
+            f"the tape lacks {' and '.join(missing)} of pair {pair}: "
+            f"it has {', '.join(tape.symbols)}"
         )
     return pair
+
+
+def check_pair(pair: str) -> list[str]:
+    """The two legs of `Y~X`; BadInput for anything else."""
+    legs = pair.split("~")
+    if len(legs) != 2 or legs[0] == legs[1] or not all(legs):
+        raise BadInput(
+            f"a pair must be two symbols Y~X, such as BTC/USDT:USDT~BTC/USDT, was {pair!r}"
+        )
+    return legs
 
 
 def possible_pairs(symbols: list[str]) -> list[str]:
@@ -78,7 +84,10 @@ def content_sha256(value: object) -> str:
 
 
 def git_commit() -> str:
-    """The commit of the code that runs, with `+` where files differ from it; empty outside a checkout."""
+    """The commit of the code that runs, with `+` where files differ from it.
+
+    Empty outside a checkout.
+    """
     try:
         head = _git("rev-parse", "HEAD")
         return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
@@ -111,4 +120,22 @@ def parse_time(text: str | None) -> int | None:
         ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1_000_000) * 1000
+    time_ns = round(moment.timestamp() * 1_000_000) * 1000
+    if not 0 <= time_ns < 2**63:
+        raise BadInput(f"a time must be from 1970 to 2262, was {text!r}")
+    return time_ns
+
+
+def window_of(tape: Tape, start: str | None, end: str | None) -> Window:
+    """The part start <= time < end of the tape in nanoseconds, None where it is open.
+
+    Raises BadInput where it is empty.
+    """
+    window = (parse_time(start), parse_time(end))
+    if window[0] is not None and window[0] > tape.end_ns:
+        raise BadInput(f"--start must not be after the tape's end, {iso(tape.end_ns)}, was {start}")
+    if window[1] is not None and window[1] <= tape.start_ns:
+        raise BadInput(f"--end must be after the tape's start, {iso(tape.start_ns)}, was {end}")
+    if window[0] is not None and window[1] is not None and window[0] >= window[1]:
+        raise BadInput(f"--start must be before --end, was {start} and {end}")
+    return window

@@ -1,4 +1,7 @@
-"""`hft demo`: the whole loop on one tape: calibrate, register, trade champion and challengers, decide, report."""
+"""`hft demo`: the whole loop on one tape.
+
+Calibrate, register, trade champion and challengers, decide, report.
+"""
 
 import time
 from datetime import UTC, datetime
@@ -10,28 +13,39 @@ import typer
 
 from cli import options
 from cli.calibrate import parameter_file, sample_window
-from cli.console import emit, progress, stderr, text
+from cli.console import command, emit, near, print_rows, progress, text
 from cli.context import content_sha256, iso, line_config, resolve_pair
 from cli.errors import BadInput
 from cli.markets import synthetic_tape
 from cli.registry import as_facts, candidate, open_client, register_sets
-from cli.replay import print_figures
+from cli.replay import print_figures, verify_command
 from cli.run import new_header
-from cli.runs import JOURNAL, new_folder, note_journal, open_line, run_feed
+from cli.runs import (
+    JOURNAL,
+    PARAMETERS,
+    RECORDS,
+    note_journal,
+    open_line,
+    read_facts,
+    run_feed,
+    run_folder,
+    write_parameters,
+)
 from hft_lib.backtest.candidates import Comparison, compare, ordinary, planted, twins
 from hft_lib.backtest.fit_figures import fit_figures
 from hft_lib.backtest.sampling import Moments
 from hft_lib.backtest.tally import Tally
-from hft_lib.events import DecisionRecorded, Promoted, RolledBack
+from hft_lib.events import CapitalOrder, DecisionRecorded, Promoted, RolledBack
 from hft_lib.fitting.calibrate import Calibration
 from hft_lib.line import LineConfig
+from hft_lib.lineage import CHAMPION
 from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import Challenger, Evop, ParameterFile, Parameters
 from serving.adapters.mlflow_registry import MlflowRegistry
 from serving.adapters.mlflow_store import artifact_location
 from serving.adapters.tape_feed import tape_feed
-from serving.runtime.journal import read_records, replace_file
+from serving.runtime.journal import read_records
 from serving.runtime.settings import Settings
 
 FIT_SHARE = 0.3  # of the tape, and no more than
@@ -39,7 +53,8 @@ FIT_NS_MAX = 60 * 86_400 * 10**9
 REGISTRY_S_MAX = (
     60.0  # the projection of a move onto the aliases ends by itself within half of this
 )
-PARAMETERS, REPORT = "parameters.json", "report.html"
+REPORT = "report.html"
+FITTED = "calibrated"  # the first champion's name in the report: champion is what it may not stay
 
 
 def demo(
@@ -63,9 +78,9 @@ def demo(
     began = time.perf_counter()
     opened = synthetic_tape(settings, seed) if tape is None else Tape.open(tape)
     name = resolve_pair(pair, None, settings, opened)
-    folder = new_folder(settings, "demo", out)
-    known = Demo(settings, opened, name, borrow, seed, folder, planted_market=tape is None)
-    document = known.run()
+    with run_folder(settings, "demo", out) as folder:
+        known = Demo(settings, opened, name, borrow, seed, folder, planted_market=tape is None)
+        document = known.run()
     document["seconds"] = time.perf_counter() - began
     emit(document, as_json, print_demo)
 
@@ -86,7 +101,8 @@ class Demo:
         self.settings, self.tape, self.pair, self.borrow = settings, tape, pair, borrow
         self.seed, self.folder, self.planted_market = seed, folder, planted_market
         span_ns = tape.end_ns - tape.start_ns
-        self.split_ns = tape.start_ns + min(round(span_ns * FIT_SHARE), FIT_NS_MAX)
+        split_ns = tape.start_ns + min(round(span_ns * FIT_SHARE), FIT_NS_MAX)
+        self.split_ns = split_ns - split_ns % 1_000_000  # as exact as it is printed
         if span_ns <= 0:
             raise BadInput(
                 f"the tape has no length: it ends at {iso(tape.end_ns)}, where it begins"
@@ -97,10 +113,8 @@ class Demo:
         calibration, moments = self.calibrate()
         file, comparison = self.choose(calibration)
         config = line_config(self.settings, self.pair, file.params.grid_ms, file.evop, self.borrow)
-        replace_file(
-            self.folder / PARAMETERS, msgspec.json.format(msgspec.json.encode(file)) + b"\n"
-        )
-        sets = [("champion", file.params), *((item.name, item.params) for item in file.challengers)]
+        write_parameters(self.folder, file)
+        sets = [(CHAMPION, file.params), *((item.name, item.params) for item in file.challengers)]
         client = open_client(self.settings)
         figures = fit_figures(calibration, moments)
         made = self.register(client, file, config, calibration, comparison, sets, figures)
@@ -108,9 +122,9 @@ class Demo:
         execution = self.trade(
             client, file, config, as_facts(file, sets, made, self.split_ns), tally
         )
-        moves, decisions = self.decisions()
-        versions = {item.version: name for name, item in made.items()}
-        report, verdict = self.report(file, config, sets, made)
+        moves, decisions, order = self.decisions()
+        versions = {item.version: _shown(name) for name, item in made.items()}
+        report, verdict = self.report(file, config, calibration, sets, made)
         return {
             "pair": self.pair,
             "start": iso(self.split_ns),
@@ -119,13 +133,13 @@ class Demo:
             "in_sample": False,
             "tape_sha256": self.tape.sha256,
             "config_sha256": content_sha256(config),
-            "champion": _set_document("champion", file.params, made),
+            "champion": _set_document(CHAMPION, file.params, made),
             "challengers": [_set_document(name, params, made) for name, params in sets[1:]],
             "decisions": decisions,
             "capital": [_moved(move, versions) for move in moves],
             "verdict": verdict,
-            "params_file": str(self.folder / PARAMETERS),
-            "journal": str(self.folder / JOURNAL),
+            "last_order_id": order,
+            **self.files(),
             "report": str(report),
         }
 
@@ -140,7 +154,7 @@ class Demo:
             return calibrate(*moments, self.pair, progress=task.describe), moments
 
     def choose(self, calibration: Calibration) -> tuple[ParameterFile, Comparison]:
-        """Choose challengers, compare all sets in sample, and write down the scales of the evidence."""
+        """Choose challengers, compare all sets in sample, and take the scales of the evidence."""
         champion = calibration.params
         chosen = planted(champion) if self.planted_market else ordinary(champion)
         alike = twins(champion, self.seed)
@@ -208,29 +222,34 @@ class Demo:
                     line.post("orchestrator", registered)
                 events = tape_feed(self.tape, self.pair.split("~"), *window)
                 with progress("trading the rest of the tape", rows) as task:
-                    run_feed(line, tally, events, task.advance)
+                    run_feed(line, events, task.advance)
+                tally.events = line.fed
                 edge.settle(REGISTRY_S_MAX)
                 return line.hosts["execution"].state
         finally:
             edge.close()
             note_journal(self.settings, self.folder / JOURNAL)
 
-    def decisions(self) -> tuple[list[Promoted | RolledBack], list[dict[str, Any]]]:
-        """The pointer's moves and every decision, from the journal."""
+    def decisions(self) -> tuple[list[Promoted | RolledBack], list[dict[str, Any]], str | None]:
+        """The pointer's moves, every decision, the capital account's last order."""
         moves: list[Promoted | RolledBack] = []
         made: list[dict[str, Any]] = []
-        for fact in read_records(self.folder / JOURNAL):
+        order = None
+        for _, fact in read_facts(self.folder / JOURNAL, (RECORDS,)):
             if isinstance(fact, Promoted | RolledBack):
                 moves.append(fact)
             elif isinstance(fact, DecisionRecorded):
                 known = {"decision_id": fact.decision_id, "kind": fact.kind}
                 made.append({**known, "time": iso(fact.time_ns)})
-        return moves, made
+            elif isinstance(fact, CapitalOrder):
+                order = fact.client_order_id
+        return moves, made, order
 
     def report(
         self,
         file: ParameterFile,
         config: LineConfig,
+        calibration: Calibration,
         sets: list[tuple[str, Parameters]],
         made: Any,
     ) -> tuple[Path, str]:
@@ -242,7 +261,7 @@ class Demo:
             record = RunRecord.from_facts(
                 read_records(self.folder / JOURNAL),
                 pair=self.pair,
-                params=dict(sets),
+                params={_shown(name): params for name, params in sets},
                 tape=TapeInfo(
                     sha256=self.tape.sha256,
                     start_ns=self.tape.start_ns,
@@ -251,8 +270,8 @@ class Demo:
                     symbols=tuple(self.tape.symbols),
                     source=self.tape.manifest.source,
                 ),
-                fit_window=(self.tape.start_ns, self.split_ns),
-                versions={name: item.version for name, item in made.items()},
+                fit_window=(calibration.start_ns, calibration.end_ns),
+                versions={_shown(name): item.version for name, item in made.items()},
                 commit=file.provenance.git_commit,
                 commands=self.commands(),
                 assumptions=config.assumptions,
@@ -266,13 +285,22 @@ class Demo:
 
     def commands(self) -> list[str]:
         """The lines that make this run again and check it."""
-        options_ = "" if self.borrow is None else f" --assume-borrow {self.borrow:g}"
-        again = (
-            f"hft demo --seed {self.seed}{options_}"
-            if self.planted_market
-            else f"hft demo --tape TAPE --pair {self.pair} --seed {self.seed}{options_}"
-        )
-        return [again, f"hft replay --tape TAPE --params {PARAMETERS} --verify {JOURNAL}"]
+        tape = ("--tape", self.tape.path.absolute(), "--pair", self.pair)
+        again = ["hft", "demo", *(() if self.planted_market else tape), "--seed", str(self.seed)]
+        again += [] if self.borrow is None else ["--assume-borrow", f"{self.borrow!r}"]
+        return [command(*again), verify_command(self.files())]
+
+    def files(self) -> dict[str, str]:
+        """Where the run's tape, parameters and journal are."""
+        return {
+            "tape": str(self.tape.path.absolute()),
+            "params_file": str(self.folder / PARAMETERS),
+            "journal": str(self.folder / JOURNAL),
+        }
+
+
+def _shown(name: str) -> str:
+    return FITTED if name == CHAMPION else name
 
 
 def _in_sample(comparison: Comparison, name: str) -> dict[str, float]:
@@ -318,10 +346,8 @@ def print_demo(known: dict[str, Any]) -> None:
         counted[decision["kind"]] = counted.get(decision["kind"], 0) + 1
     said = ", ".join(f"{kind} {count}" for kind, count in counted.items())
     console.print(f"  {'decisions':<28}{said or 'none'}")
-    stderr.print(f"report: {known['report']}", markup=False, soft_wrap=True)
-    stderr.print(
-        "next: open the report; hft evop history; hft models list; "
-        f"hft replay --tape {'TAPE'} --params {known['params_file']} --verify {known['journal']}",
-        markup=False,
-        soft_wrap=True,
-    )
+    following = ["hft evop history", "hft models list", verify_command(known)]
+    if known["last_order_id"]:
+        following.insert(2, command("hft", "trace", known["last_order_id"]))
+    print_rows((("report", near(Path(known["report"]))), ("next", following[0])))
+    print_rows(("", line) for line in following[1:])

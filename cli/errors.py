@@ -1,4 +1,7 @@
-"""The three ways in which a verb can end badly, each with its exit code; the text is one sentence for the user."""
+"""The three ways in which a verb can end badly, each with its exit code.
+
+The text is one sentence for the user.
+"""
 
 
 class Failed(Exception):

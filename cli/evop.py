@@ -21,7 +21,10 @@ ENDS_A_TEST = ("promote", "drop", "expire", "rollback", "freeze")
 
 @app.command()
 def status(journal: JournalOption = None, as_json: JsonOption = False) -> None:
-    """Each pair's champion, its open test, and what is left of the year's budget of error."""
+    """Each pair's champion, its open test, and what is left of the year's budget of error.
+
+    Example: hft evop status --json
+    """
     pairs: dict[str, dict[str, Any]] = {}
     for record in decisions(journal):
         pairs[record["pair"]] = _folded(pairs.get(record["pair"], {}), record)
@@ -30,7 +33,10 @@ def status(journal: JournalOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def history(journal: JournalOption = None, as_json: JsonOption = False) -> None:
-    """Every decision in order, one line each."""
+    """Every decision in order, one line each.
+
+    Example: hft evop history
+    """
     emit({"decisions": [_line(record) for record in decisions(journal)]}, as_json, _print_history)
 
 
@@ -38,7 +44,10 @@ def history(journal: JournalOption = None, as_json: JsonOption = False) -> None:
 def explain(
     number: NumberArgument, journal: JournalOption = None, as_json: JsonOption = False
 ) -> None:
-    """One decision with all it was made of, recomputed from its record; exit 1 if it differs."""
+    """One decision with all it was made of, recomputed from its record; exit 1 if it differs.
+
+    Example: hft evop explain 9
+    """
     from hft_lib.evop.record import is_equal, recompute
 
     record = next((one for one in decisions(journal) if one["number"] == number), None)

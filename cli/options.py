@@ -22,13 +22,21 @@ SeedOption = Annotated[int, typer.Option(help="Seed of the synthetic market.", m
 OutOption = Annotated[Path | None, typer.Option(help="A new folder for what the run makes.")]
 StartOption = Annotated[str | None, typer.Option(help="First time, ISO 8601 UTC.")]
 EndOption = Annotated[str | None, typer.Option(help="Time to stop before, ISO 8601 UTC.")]
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not 0.0 <= value < 1e3:
+        raise typer.BadParameter(f"must be from 0 to 1000, was {value}")
+    return value
+
+
 BorrowOption = Annotated[
     float | None,
     typer.Option(
         "--assume-borrow",
         help="Assume that spot can be borrowed at this rate a year (0.05 is 5 %); "
         "without it a spot leg is never sold short.",
-        min=0.0,
+        callback=_finite,
     ),
 ]
 JournalOption = Annotated[

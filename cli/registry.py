@@ -40,7 +40,7 @@ def register_sets(
     found: Mapping[str, Candidate],
     figures: Mapping[str, Any],
 ) -> dict[str, Registration]:
-    """Register a file's champion and challengers, and point the aliases at them; by name, in the file's order.
+    """Register a file's champion and challengers and point the aliases at them; by name.
 
     `found` are the candidates by name, `champion` first; the champion's run carries the figures.
     """
@@ -61,7 +61,7 @@ def _alias(name: str) -> str:
 
 
 def set_aliases(client: Any, pair: str, wanted: Mapping[str, str]) -> None:
-    """Point the champion and challenger aliases at the wanted versions, and drop those of former runs."""
+    """Point the aliases at the wanted versions, and drop challengers of former runs."""
     for alias in lineage.read_aliases(client, pair):
         if alias.startswith(lineage.CHALLENGER_PREFIX) and alias not in wanted:
             lineage.delete_alias(client, pair, alias)
@@ -118,7 +118,10 @@ def as_facts(
 
 
 def registered_sets(settings: Settings, pair: str) -> tuple[ParameterFile, list[Registered]]:
-    """The champion of `pair` and its challengers as the registry holds them; BadInput where it has none."""
+    """The champion of `pair` and its challengers as the registry holds them.
+
+    Raises BadInput where it has none.
+    """
     file = mlflow_store.store_file(settings)
     if file is not None and not file.exists():
         raise _no_champion(settings, pair)

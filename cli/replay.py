@@ -1,18 +1,33 @@
-"""`hft replay`: the six stages over a tape, event by event, as research sees them; or against what a run journalled."""
+"""`hft replay`: the six stages over a tape, event by event, as research sees them.
+
+Or, with `--verify`, against what a run journalled.
+"""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Annotated, Any
 
+import msgspec
 import typer
 
 from cli import options
-from cli.console import emit, progress, text
-from cli.context import content_sha256, iso, line_config, parse_time, read_parameters, resolve_pair
+from cli.console import command, emit, progress, text
+from cli.context import (
+    Window,
+    content_sha256,
+    git_commit,
+    iso,
+    line_config,
+    parse_time,
+    resolve_pair,
+    window_of,
+)
 from cli.errors import BadInput, Failed
-from cli.runs import registrations
+from cli.parameters import read_parameters
+from cli.runs import PARAMETERS, read_facts, registrations
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event
 from hft_lib.line import LineConfig
@@ -20,7 +35,7 @@ from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from hft_lib.stage import Line
-from serving.runtime.journal import Header, encode_fact, read, read_header
+from serving.runtime.journal import Header, encode_fact, read_header
 from serving.runtime.settings import Settings
 from serving.services import INBOXES, STAGES
 
@@ -46,7 +61,7 @@ def replay(
     One slot trades, or with challengers in the parameter file all of them, and EVOP decides. The
     same tape and parameters always give the same orders.
 
-    Example: hft replay --tape runs/tapes/synth-7 --params champion.json --orders orders.csv
+    Example: hft replay --tape runs/tapes/synth-1-7 --params champion.json --orders orders.csv
     """
     settings: Settings = context.obj
     opened, file = Tape.open(tape), read_parameters(params)
@@ -55,31 +70,62 @@ def replay(
         tally = Tally(_text_file(files, orders), _text_file(files, fills))
         if verify is None:
             name = resolve_pair(pair, file, settings, opened)
-            if name != file.pair:
-                raise BadInput(f"--params is of pair {file.pair}, not of {name}")
             config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
-            window = (parse_time(start), parse_time(end))
+            window = window_of(opened, start, end)
             document = run_over_tape(opened, file, config, window, tally)
         else:
-            document = verify_over_tape(opened, file, read_header(verify), verify, tally)
+            header = read_header(verify)
+            _must_agree(header, pair, (parse_time(start), parse_time(end)), borrow)
+            document = verify_over_tape(opened, file, header, verify, tally)
     document["seconds"] = time.perf_counter() - began
     emit(document, as_json, lambda known: print_figures("Replay", known))
 
 
+def _must_agree(header: Header, pair: str | None, window: Window, borrow: float | None) -> None:
+    """A journal says itself what it was made with: an option may repeat it and not change it."""
+    made_with = {
+        "--pair": (pair, header.config.pairs[0].pair),
+        "--start": (window[0], header.start_ns),
+        "--end": (window[1], header.end_ns),
+        "--assume-borrow": (borrow, header.config.assumptions.borrow_rate_annual),
+    }
+    for name, (given, journalled) in made_with.items():
+        if given is not None and given != journalled:
+            raise BadInput(f"{name} is not what the journal was made with: leave it out")
+
+
 def _text_file(files: contextlib.ExitStack, path: Path | None) -> IO[str] | None:
-    if path is None:
-        return None
+    return None if path is None else files.enter_context(_whole_text(path))
+
+
+@contextlib.contextmanager
+def _whole_text(path: Path) -> Iterator[IO[str]]:
+    """A text file that takes its name when the block ends well; until then a hidden one beside it.
+
+    A pipe or a device is written as it is.
+    """
+    if path.is_dir():
+        raise BadInput(f"cannot write {path}: it is a folder")
+    plain = path.is_file() or not path.exists()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp") if plain else path
     try:
-        return files.enter_context(path.open("w", encoding="utf-8", newline=""))
+        file = partial.open("w", encoding="utf-8", newline="")
     except OSError as error:
         raise BadInput(f"cannot write {path}: {error.strerror}") from error
+    try:
+        with file:
+            yield file
+        os.replace(partial, path)
+    finally:
+        if plain:
+            partial.unlink(missing_ok=True)
 
 
 def run_over_tape(
     tape: Tape,
     file: ParameterFile,
     config: LineConfig,
-    window: tuple[int | None, int | None],
+    window: Window,
     tally: Tally,
 ) -> dict[str, Any]:
     """Replay `tape` with the sets of `file` from empty state; the contract's keys but `seconds`."""
@@ -108,12 +154,16 @@ def run_over_tape(
 
 
 def in_sample(tape: Tape, file: ParameterFile, start_ns: int, end_ns: int | None) -> bool:
-    """Whether the run overlaps the window that the parameters were fitted on."""
+    """Whether the run overlaps the window that the parameters were fitted on.
+
+    Time decides, not the tape's hash: a longer import of the same market has another one. Only a
+    made-up market is another market at the same time.
+    """
     known = file.provenance
-    if known.tape_sha256 != tape.sha256 or not known.end:
+    if not known.end or ("synthetic" in tape.manifest.source and known.tape_sha256 != tape.sha256):
         return False
-    fitted = (parse_time(known.start) or 0, parse_time(known.end) or 0)
-    return start_ns < fitted[1] and (end_ns or tape.end_ns) > fitted[0]
+    fitted = (parse_time(known.start or None) or 0, parse_time(known.end) or 0)
+    return start_ns <= fitted[1] and (end_ns or tape.end_ns + 1) > fitted[0]
 
 
 class _Verifier:
@@ -123,6 +173,7 @@ class _Verifier:
         legs = [leg for item in header.config.pairs for leg in (item.y, item.x)]
         window = (header.start_ns or None, header.end_ns or None)
         self.frames = 0
+        self._commit = header.git_commit
         self._events = feed_events(tape, *window, legs)
         self._journal = journal
 
@@ -130,12 +181,21 @@ class _Verifier:
         """The tape's next fact, which must be the journalled one."""
         event = next(self._events, None)
         if event is None or encode_fact(event) != encode_fact(journalled):
-            raise self.diverged(f"the tape brings {event} where the journal has {journalled}")
+            raise self.diverged("the tape brings", event, journalled)
         return event
 
-    def diverged(self, what: str) -> Failed:
-        """The failure that names the place."""
-        return Failed(f"Diverged at frame {self.frames} of {self._journal}: {what}")
+    def diverged(self, who: str, ours: Event | None, journalled: Event | None) -> Failed:
+        """The failure that names the place, and the first thing that differs there."""
+        commit = git_commit()
+        by = (
+            ""
+            if self._commit == commit
+            else f"; code {self._commit[:12]} wrote it, this is {commit[:12]}"
+        )
+        return Failed(
+            f"Diverged at frame {self.frames} of {self._journal}: "
+            f"{who} {_told(ours, journalled)} where the journal has {_told(journalled, ours)}{by}"
+        )
 
     @property
     def complete(self) -> bool:
@@ -146,16 +206,25 @@ class _Verifier:
 def verify_over_tape(
     tape: Tape, file: ParameterFile, header: Header, journal: Path, tally: Tally
 ) -> dict[str, Any]:
-    """Replay what a run was given, the feed from the tape, and compare every fact; Failed at the first other one."""
+    """Replay what a run was given, the feed from the tape, and compare every fact.
+
+    Raises Failed at the first other one.
+    """
     if header.tape_sha256 != tape.sha256:
-        raise BadInput(f"the journal is of tape {header.tape_sha256}, --tape is {tape.sha256}")
+        raise BadInput(
+            f"the journal is of tape {header.tape_sha256[:12]}, --tape is {tape.sha256[:12]}: "
+            f"name the tape of the run, it was {header.tape}"
+        )
     if header.params_sha256 != content_sha256(file):
-        raise BadInput("the journal was made with another parameter file than --params")
+        raise BadInput(
+            f"the journal was made with other parameters than --params: name the run's own, "
+            f"{journal.parent / PARAMETERS}"
+        )
     verifier = _Verifier(tape, header, journal)
     line = Line(STAGES, header.config)
     made: Iterator[tuple[str, Event]] = iter(())
     with progress("verifying", tape.rows) as task:
-        for log, fact in read(journal):
+        for log, fact in read_facts(journal):
             verifier.frames += 1
             if log in INBOXES:
                 _must_be_done(made, verifier)
@@ -166,9 +235,12 @@ def verify_over_tape(
                 continue
             ours = next(made, None)
             if ours is None or encode_fact(ours) != encode_fact((log, fact)):
-                raise verifier.diverged(f"replay makes {ours} where the journal has {(log, fact)}")
+                raise verifier.diverged("replay makes", ours[1] if ours else None, fact)
             tally.take(ours[1])
-    _must_be_done(made, verifier)
+    # The last fact of a run that a crash cut off may have led to more than its journal still holds.
+    complete = verifier.complete
+    if complete:
+        _must_be_done(made, verifier)
     return {
         "pair": file.pair,
         **tally.document(line.states["execution"]),
@@ -177,14 +249,30 @@ def verify_over_tape(
         "config_sha256": header.config_sha256,
         "verified": True,
         "frames": verifier.frames,
-        "complete": verifier.complete,
+        "complete": complete,
     }
 
 
 def _must_be_done(made: Iterator[tuple[str, Event]], verifier: _Verifier) -> None:
     extra = next(made, None)
     if extra is not None:
-        raise verifier.diverged(f"replay makes {extra} where the journal has nothing")
+        raise verifier.diverged("replay makes", extra[1], None)
+
+
+def _told(fact: Event | None, other: Event | None) -> str:
+    """A fact by its type and time, and the first of its fields that `other` has differently."""
+    if fact is None:
+        return "nothing"
+    time_ns = getattr(fact, "time_ns", None)
+    told = type(fact).__name__ + (f" at {iso(time_ns)}" if time_ns is not None else "")
+    if type(fact) is not type(other):
+        return told
+    for name in fact.__struct_fields__:
+        ours, theirs = (msgspec.json.encode(getattr(each, name)).decode() for each in (fact, other))
+        if ours != theirs:
+            at = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), 0)
+            return f"{told} with {name} {ours[max(at - 20, 0) : at + 40]}"
+    return told
 
 
 def print_figures(title: str, known: dict[str, Any]) -> None:
@@ -201,6 +289,15 @@ def print_figures(title: str, known: dict[str, Any]) -> None:
         console.print(
             f"  every one of {known['frames']:,} facts is the one that the run journalled"
         )
+        if not known["complete"]:
+            console.print("  the journal ends before its tape does: the run was cut off")
+
+
+def verify_command(known: dict[str, Any]) -> str:
+    """The line that holds a run's journal against a replay."""
+    files = (Path(known[name]) for name in ("tape", "params_file", "journal"))
+    options_ = zip(("--tape", "--params", "--verify"), files)
+    return command("hft", "replay", *(word for pair in options_ for word in pair))
 
 
 def _money(value: float) -> str:

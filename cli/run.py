@@ -1,4 +1,7 @@
-"""`hft run`: the six services in one process, over a tape or the synthetic market, with a journal that a crash survives."""
+"""`hft run`: the six services in one process, over a tape or the synthetic market.
+
+Its journal survives a crash.
+"""
 
 import time
 from collections.abc import Iterable
@@ -9,33 +12,38 @@ import msgspec
 import typer
 
 from cli import options
-from cli.console import emit, progress, stderr
+from cli.console import command, emit, near, print_rows, progress, stderr
 from cli.context import (
+    Window,
     content_sha256,
     git_commit,
     iso,
     line_config,
-    parse_time,
-    read_parameters,
     resolve_pair,
+    window_of,
 )
 from cli.errors import BadInput
 from cli.markets import synthetic_tape
-from cli.replay import in_sample, print_figures
+from cli.parameters import read_parameters
+from cli.replay import in_sample, print_figures, verify_command
 from cli.runs import (
     JOURNAL,
-    new_folder,
+    PARAMETERS,
+    journal_tally,
     note_journal,
     open_line,
     registrations,
     resume_line,
     run_feed,
+    run_folder,
+    write_parameters,
 )
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event, Registered
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from serving.adapters.tape_feed import tape_feed
+from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header, read_header
 from serving.runtime.settings import Settings
 
@@ -63,34 +71,55 @@ def run(
     """Run the six services in one process until the tape ends; interrupt it and `--resume` goes on.
 
     Without a tape the synthetic market is traded. The journal, with every order and what led to
-    it, is in a new folder under HFT_HOME.
+    it, is in a new folder under HFT_HOME, beside the parameters.
 
-    Example: hft run --tape runs/tapes/synth-7 --params champion.json --speed 3600
+    Example: hft run --tape runs/tapes/synth-1-7 --params champion.json --speed max
     """
     settings: Settings = context.obj
     if settings.exchange != "simulated":
         raise BadInput(
-            f"hft run trades EXCHANGE=simulated in this release, was {settings.exchange}"
+            f"EXCHANGE must be simulated for hft run in this release, was {settings.exchange}"
         )
-    stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
     pace = parse_speed(speed)
     began = time.perf_counter()
     if resume is not None:
-        folder, document = resume, _resume(resume, pace)
+        given: dict[str, Any] = {"--tape": tape, "--params": params, "--pair": pair, "--out": out}
+        given |= {"--start": start, "--end": end, "--assume-borrow": borrow}
+        _refuse_with_resume(given)
+        folder = resume.absolute()
+        document = _resume(folder, pace)
     else:
         opened = synthetic_tape(settings, seed) if tape is None else Tape.open(tape)
+        window = window_of(opened, start, end)
         file = read_parameters(params) if params else None
         name = resolve_pair(pair, file, settings, opened)
         file, sets = _sets(settings, file, name)
         config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
-        folder = new_folder(settings, "run", out)
-        header = new_header(
-            opened, file, config, folder, "hft run", (parse_time(start), parse_time(end))
-        )
-        document = _run(opened, header, file, folder, sets, pace)
+        stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
+        with run_folder(settings, "run", out) as folder:
+            header = new_header(opened, file, config, folder, "hft run", window)
+            try:
+                document = _run(opened, header, file, folder, sets, pace)
+            except (KeyboardInterrupt, OSError):
+                _say_how_to_go_on(folder)
+                raise
+            finally:
+                note_journal(settings, folder / JOURNAL)
     document["seconds"] = time.perf_counter() - began
-    note_journal(settings, (folder / JOURNAL).resolve())
-    emit(document, as_json, lambda known: _print(known, folder))
+    emit(document, as_json, _print)
+
+
+def _refuse_with_resume(given: dict[str, Any]) -> None:
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        raise BadInput(
+            f"--resume goes on with what the run began with: leave {', '.join(named)} out"
+        )
+
+
+def _say_how_to_go_on(folder: Path) -> None:
+    if (folder / JOURNAL).is_file():
+        stderr.print(f"go on: {command('hft', 'run', '--resume', folder)}", soft_wrap=True)
 
 
 def parse_speed(text: str) -> float | None:
@@ -112,7 +141,7 @@ def new_header(
     config: Any,
     folder: Path,
     command: str,
-    window: tuple[int | None, int | None],
+    window: Window,
 ) -> Header:
     """What the journal says of its run."""
     return Header(
@@ -120,7 +149,7 @@ def new_header(
         config=config,
         config_sha256=content_sha256(config),
         git_commit=git_commit(),
-        tape=str(tape.path),
+        tape=str(tape.path.absolute()),  # resumed from any folder
         tape_sha256=tape.sha256,
         start_ns=window[0] or 0,
         end_ns=window[1] or 0,
@@ -138,8 +167,6 @@ def _sets(
 ) -> tuple[ParameterFile, list[Registered]]:
     """The sets to start with: a file's, or the champion and challengers that the registry holds."""
     if file is not None:
-        if file.pair != pair:
-            raise BadInput(f"--params is of pair {file.pair}, not of {pair}")
         return file, registrations(file, 0)
     from cli.registry import registered_sets
 
@@ -156,53 +183,63 @@ def _run(
 ) -> dict[str, Any]:
     tally = Tally()
     start_ns = max(header.start_ns, tape.start_ns)
+    write_parameters(folder, file)
     with open_line(folder, header, header.config, tally) as line:
         for item in sets:
             line.post("orchestrator", msgspec.structs.replace(item, time_ns=start_ns))
-        _feed(line, tally, tape, header, pace, 0)
-        execution = line.hosts["execution"].state
-    return {
-        **_document(tape, header, folder, tally.document(execution)),
-        "in_sample": in_sample(tape, file, start_ns, header.end_ns or None),
-    }
+        _feed(line, tape, header, pace)
+        return _document(line, tape, header, folder, file, tally)
 
 
 def _resume(folder: Path, pace: float | None) -> dict[str, Any]:
     header = read_header(folder / JOURNAL)
-    tape = Tape.open(header.tape)
+    if header.command != "hft run":
+        raise BadInput(
+            f"{folder} is a run of `{header.command}`, which does not resume: begin it again"
+        )
+    tape, file = Tape.open(header.tape), read_parameters(folder / PARAMETERS)
     if tape.sha256 != header.tape_sha256:
         raise BadInput(f"{header.tape} is no longer the tape that {folder} ran over")
-    tally = Tally()
-    with resume_line(folder, header.config, tally) as line:
-        _feed(line, tally, tape, header, pace, line.fed)
-        execution = line.hosts["execution"].state
-    return _document(tape, header, folder, tally.document(execution))
+    with resume_line(folder, header.config) as line:
+        _feed(line, tape, header, pace)
+        # The last snapshot holds no counts: they are taken from the journal, from its start.
+        return _document(line, tape, header, folder, file, journal_tally(folder / JOURNAL))
 
 
-def _feed(
-    line: Any, tally: Tally, tape: Tape, header: Header, pace: float | None, skip: int
-) -> None:
+def _feed(line: EmbeddedLine, tape: Tape, header: Header, pace: float | None) -> None:
     legs = [leg for item in header.config.pairs for leg in (item.y, item.x)]
     window = (header.start_ns or None, header.end_ns or None)
-    events: Iterable[Event] = tape_feed(tape, legs, *window, pace, skip)
-    with progress("running the six services", tape.rows - skip) as task:
-        run_feed(line, tally, events, task.advance)
+    events: Iterable[Event] = tape_feed(tape, legs, *window, pace, line.fed)
+    with progress("running the six services", tape.rows - line.fed) as task:
+        run_feed(line, events, task.advance)
 
 
-def _document(tape: Tape, header: Header, folder: Path, figures: dict[str, Any]) -> dict[str, Any]:
+def _document(
+    line: EmbeddedLine, tape: Tape, header: Header, folder: Path, file: ParameterFile, tally: Tally
+) -> dict[str, Any]:
+    tally.events = line.fed
     start_ns = max(header.start_ns, tape.start_ns)
     return {
         "pair": header.config.pairs[0].pair,
         "start": iso(start_ns),
         "end": iso(min(header.end_ns or tape.end_ns, tape.end_ns)),
-        **figures,
+        **tally.document(line.hosts["execution"].state),
+        "in_sample": in_sample(tape, file, start_ns, header.end_ns or None),
+        "tape": header.tape,
         "tape_sha256": tape.sha256,
         "config_sha256": header.config_sha256,
+        "params_file": str(folder / PARAMETERS),
         "journal": str(folder / JOURNAL),
     }
 
 
-def _print(known: dict[str, Any], folder: Path) -> None:
+def _print(known: dict[str, Any]) -> None:
     print_figures("Run", known)
-    stderr.print(f"journal: {folder / JOURNAL}", markup=False, soft_wrap=True)
-    stderr.print("next: hft evop status, or hft trace ORDER_ID", markup=False, soft_wrap=True)
+    journal = Path(known["journal"])
+    print_rows(
+        (
+            ("journal", near(journal)),
+            ("next", command("hft", "evop", "status", "--journal", journal)),
+            ("", verify_command(known)),
+        )
+    )

@@ -1,10 +1,16 @@
-"""Runs of the embedded line: a folder each under HFT_HOME, with journal, snapshots and what was made of them."""
+"""Runs of the embedded line, a folder each under HFT_HOME.
 
+In it are the journal, snapshots, the parameters, and what was made of them.
+"""
+
+import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from cli.errors import BadInput
 from hft_lib.backtest.tally import Tally
@@ -13,15 +19,20 @@ from hft_lib.line import LineConfig
 from hft_lib.parameters import ParameterFile, Parameters, parameter_sha256
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import Sink
-from serving.runtime.journal import Header, Journal
+from serving.runtime.journal import Header, Journal, read, replace_file
 from serving.runtime.settings import Settings
 
 JOURNAL = "journal"
 SNAPSHOT = "snapshot"
+PARAMETERS = "parameters.json"
+RECORDS = "hft.records"
 
 
 def new_folder(settings: Settings, kind: str, out: Path | None) -> Path:
-    """A new folder for one run: `out`, or one under HFT_HOME named by kind and time; BadInput where `out` is taken."""
+    """A new folder for one run: `out`, or one under HFT_HOME named by kind and time.
+
+    Raises BadInput where `out` is taken.
+    """
     if out is not None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise BadInput(f"--out {out} is not an empty folder: name a new one")
@@ -36,6 +47,47 @@ def new_folder(settings: Settings, kind: str, out: Path | None) -> Path:
         except FileExistsError:
             continue
     raise BadInput(f"no free name for a run in {settings.hft_home}")
+
+
+@contextmanager
+def run_folder(settings: Settings, kind: str, out: Path | None) -> Iterator[Path]:
+    """`new_folder`, gone again where the block fails before anything is in it."""
+    folder = new_folder(settings, kind, out)
+    try:
+        yield folder
+    except BaseException:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The run in `folder` is ours alone while the block runs: two writers break a journal."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise BadInput(f"run folder {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise BadInput(f"the run in {folder} is under way in another process") from error
+    finally:
+        os.close(descriptor)
+
+
+def write_parameters(folder: Path, file: ParameterFile) -> None:
+    """Put the parameter file of a run beside its journal."""
+    replace_file(folder / PARAMETERS, msgspec.json.format(msgspec.json.encode(file)) + b"\n")
+
+
+def read_facts(path: Path, logs: tuple[str, ...] | None = None) -> Iterator[tuple[str, Event]]:
+    """Each fact of a journal with its log; BadInput where another version of the code wrote it."""
+    try:
+        yield from read(path, logs)
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"journal {path} was written by another version: {error}") from error
 
 
 def journals(settings: Settings) -> list[Path]:
@@ -70,7 +122,7 @@ def _noted(settings: Settings) -> list[Path]:
 
 
 def registrations(file: ParameterFile, time_ns: int) -> list[Registered]:
-    """What the registry would say of a parameter file: the champion, then its challengers in order."""
+    """What the registry would say of a parameter file: champion, then challengers in order."""
     named: list[tuple[str, Parameters]] = [("champion", file.params)]
     named += [(f"challenger-{item.name}", item.params) for item in file.challengers]
     return [
@@ -92,7 +144,7 @@ def registrations(file: ParameterFile, time_ns: int) -> list[Registered]:
 class _TallySink:
     """Counts what leaves the line."""
 
-    logs: tuple[str, ...] = ("hft.records",)
+    logs: tuple[str, ...] = (RECORDS,)
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
@@ -111,27 +163,40 @@ def open_line(
     sinks: tuple[Sink, ...] = (),
 ) -> Iterator[EmbeddedLine]:
     """A new run in `folder`: its journal begun, its six stages hosted, its facts counted."""
-    with Journal(folder / JOURNAL, header) as journal:
+    with held(folder), Journal(folder / JOURNAL, header) as journal:
         journal.sync()
         yield EmbeddedLine(config, journal, folder / SNAPSHOT, (_TallySink(tally), *sinks))
 
 
 @contextmanager
-def resume_line(folder: Path, config: LineConfig, tally: Tally) -> Iterator[EmbeddedLine]:
-    """Go on with the run in `folder` from where its journal ends."""
-    with Journal.reopen(folder / JOURNAL) as journal:
-        line = EmbeddedLine(config, journal, folder / SNAPSHOT, (_TallySink(tally),))
-        line.recover()
+def resume_line(folder: Path, config: LineConfig) -> Iterator[EmbeddedLine]:
+    """Go on with the run in `folder` from where its journal ends; BadInput where it never began."""
+    with held(folder), Journal.reopen(folder / JOURNAL) as journal:
+        line = EmbeddedLine(config, journal, folder / SNAPSHOT)
+        try:
+            line.recover()
+        except msgspec.MsgspecError as error:
+            raise BadInput(
+                f"{folder / SNAPSHOT} cannot be read: delete it, the journal alone is enough "
+                f"({error})"
+            ) from error
+        if not line.fed:  # the sets that it starts with may not be in the journal yet
+            raise BadInput(f"the run in {folder} ended before its first event: begin it again")
         yield line
 
 
-def run_feed(
-    line: EmbeddedLine, tally: Tally, events: Iterable[Event], advance: Callable[[int], None]
-) -> None:
+def run_feed(line: EmbeddedLine, events: Iterable[Event], advance: Callable[[int], None]) -> None:
     """Feed every event to quiescence, and end with a snapshot."""
     for count, event in enumerate(events, start=1):
         line.feed(event)
         if count % 4096 == 0:
             advance(4096)
-    tally.events = line.fed
     line.save()
+
+
+def journal_tally(journal: Path) -> Tally:
+    """What a whole journal comes to, from its first record on."""
+    tally = Tally()
+    for _, fact in read_facts(journal, (RECORDS,)):
+        tally.take(fact)
+    return tally

@@ -46,7 +46,10 @@ def import_(
     replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write WebSocket recordings or Parquet bars as a tape; what came is kept, flaws and all."""
+    """Write WebSocket recordings or Parquet bars as a tape; what came is kept, flaws and all.
+
+    Example: hft tape import --format bars BTCUSDT.parquet BTCUSDT_PERP.parquet --out btc
+    """
     from hft_lib.market.imports import import_sources
 
     if not 0.0 <= spread_bps < 10_000.0:
@@ -78,7 +81,10 @@ def check(
     path: Annotated[Path, typer.Argument(help="A tape, or a Parquet, CSV or freqtrade file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Tell every flaw of a tape or a bar file; exit 0 when it is readable, whatever was found."""
+    """Tell every flaw of a tape or a bar file; exit 0 when it is readable, whatever was found.
+
+    Example: hft tape check BTCUSDT.parquet --json
+    """
     from hft_lib.market import quality
 
     report = quality.check(path)
@@ -105,7 +111,10 @@ def synth(
     replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a market up and write it as a tape, with its truth beside the rows."""
+    """Make a market up and write it as a tape, with its truth beside the rows.
+
+    Example: hft tape synth --seed 7 --days 30 --out market
+    """
     from hft_lib.market import synthetic
 
     market = _market(days, ticks, quotes_per_s)

@@ -11,7 +11,7 @@ from cli import options
 from cli.console import emit, text
 from cli.context import iso
 from cli.errors import BadInput
-from cli.runs import journals
+from cli.runs import RECORDS, journals, read_facts
 from hft_lib.events import (
     CapitalOrder,
     DecisionRecorded,
@@ -22,7 +22,7 @@ from hft_lib.events import (
     ShadowOrder,
     SlotAssigned,
 )
-from serving.runtime.journal import read_header, read_records
+from serving.runtime.journal import JournalError, read_header
 from serving.runtime.settings import Settings
 
 
@@ -37,24 +37,32 @@ def trace(
     Searches the journals under HFT_HOME, newest first. Order ids are in the file that
     `hft replay --orders` writes and in every journal.
 
-    Example: hft trace hk3v… --json
+    Example: hft trace hk74enmkevejjogzhecgctagiatsksgoo --json
     """
     settings: Settings = context.obj
     paths = [journal] if journal else journals(settings)
+    unread: list[str] = []
     for path in paths:
-        found = find(path, order_id)
+        try:
+            found = find(path, order_id)
+        except (JournalError, BadInput) as error:  # the order may be in another one
+            unread.append(str(error))
+            continue
         if found is not None:
             emit(found, as_json, print_trace)
             return
     where = f"journal {journal}" if journal else f"the {len(paths)} journals of {settings.hft_home}"
-    raise BadInput(f"no order {order_id!r} in {where}")
+    but = (
+        f"; {'; '.join(unread)}" if unread else ": `hft replay --orders FILE` lists a run's orders"
+    )
+    raise BadInput(f"no order {order_id!r} in {where}{but}")
 
 
 def find(path: Path, order_id: str) -> dict[str, Any] | None:
     """All that the journal at `path` says of the order; None where it has no such order."""
     assigned: dict[tuple[int, int], SlotAssigned] = {}
     decisions: dict[tuple[str, int, int], Event] = {}
-    records = read_records(path)
+    records = (record for _, record in read_facts(path, (RECORDS,)))
     for fact in records:
         if isinstance(fact, SlotAssigned):
             assigned[fact.slot, fact.generation] = fact
@@ -70,11 +78,10 @@ def find(path: Path, order_id: str) -> dict[str, Any] | None:
 
 
 def _fills(records: Iterator[Event], order_id: str) -> Iterator[Fill]:
-    """The order's fills: an order of a later time on the same leg ends the search."""
+    """The order's fills; an order may fill in parts, hours apart."""
     for fact in records:
         if isinstance(fact, Fill) and fact.client_order_id == order_id:
             yield fact
-            return
 
 
 def _document(

@@ -26,6 +26,7 @@ from hft_lib.events import (
     VenueRequest,
 )
 from hft_lib.stage import Line, Stage, replay, restore, snapshot
+from hft_lib.stages import desk
 from serving.services import INBOXES, STAGES
 from tests.builders import (
     PAIR,
@@ -214,6 +215,17 @@ def test_the_rest_after_a_restart_gives_the_same_state_from_fifty_offsets(stage:
         for event in inbox[offset:]:
             stage.step(restarted, event)
         assert snapshot(restarted) == snapshot(state), f"from {offset}"
+
+
+def test_a_restart_compiles_nothing_again():
+    # Rows of a restored state, or of a fact, that were of another type than those of a fresh one
+    # would compile the desk anew in the middle of a day: half a minute without an answer.
+    state = EXECUTION.start(story_config())
+    for offset, event in enumerate(told().inboxes["execution"][:300]):
+        EXECUTION.step(state, event)
+        state = state if offset % 50 else restore(EXECUTION, snapshot(state))
+    compiled: tuple[Any, ...] = (desk.trade, desk.settle)
+    assert [len(function.signatures) for function in compiled] == [1, 1]
 
 
 def _restarted(line: Line) -> Line:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hft_lib.events import Fill, HandedOver
+from hft_lib.events import BlockClosed, Fill, HandedOver
 from hft_lib.exchange import account as books
 from hft_lib.parameters import Assumptions
 from hft_lib.stages import desk
@@ -247,3 +247,14 @@ def test_rolling_back_hands_over_like_a_promotion():
     trader.point(0, back=True)
     trader.tick(0.0, 0.0)
     assert [over.slot for over in trader.of(HandedOver)] == [1, 0]
+
+
+def test_capital_is_whole_again_from_the_block_after_it_followed_an_entry():
+    trader = Trader()
+    trader.wait(86_400.0)
+    trader.point(1)
+    for z in (0.0, 0.0, -2.0, -2.0, -2.0):  # slot 1 enters on the third day
+        trader.tick(0.0, z)
+        trader.wait(86_400.0)
+    whole = [block.accounts[-1].whole for block in trader.of(BlockClosed)]
+    assert whole == [False, False, False, False, True, True]

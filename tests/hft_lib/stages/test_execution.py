@@ -23,7 +23,7 @@ from tests.builders import DAY_NS, HOUR_NS, PAIR, S_NS, START_NS, X
 from tests.trading import SPREAD_SD, Trader
 
 LATENCY = Assumptions(order_latency_ns=S_NS, response_latency_ns=S_NS)
-TO_MIDNIGHT_S = (DAY_NS - START_NS % DAY_NS) / S_NS
+MIDNIGHT_NS = (START_NS // DAY_NS + 1) * DAY_NS
 
 
 def holding(**changes) -> Trader:
@@ -94,10 +94,12 @@ def test_a_grid_point_is_marked_and_no_other_tick():
     assert len(marked.equities_quote) == trader.config.slots + 1
 
 
-def test_a_warming_slot_does_not_trade():
+def test_a_warming_slot_is_marked_and_does_not_trade():
     trader = Trader(strategy={"warmup_s": 600.0})
     trader.tick(-2.0)
     assert not trader.orders("slot-0")
+    marked = trader.of(Marked)[-1]
+    assert marked.spread == pytest.approx(-2.0 * SPREAD_SD) and not marked.warm
     trader.tick(-2.0, dt_s=540.0)
     assert trader.orders("slot-0")
 
@@ -146,12 +148,17 @@ def test_an_alarm_closes_and_keeps_closed():
 # --- days ---
 
 
-def test_a_day_ends_before_the_first_event_at_or_past_it_at_its_own_time():
+@pytest.mark.parametrize("late_s", [0.0, 1.0, 7200.0])
+def test_a_day_ends_before_the_first_event_at_or_past_it_at_its_own_time(late_s: float):
     trader = holding()
-    facts = trader.tick(-2.0, dt_s=TO_MIDNIGHT_S)
-    closed = facts[0]
+    to_midnight_s = (MIDNIGHT_NS - trader.now_ns) / S_NS
+    before = trader.tick(-2.0, dt_s=to_midnight_s - 1e-3)
+    assert not any(isinstance(fact, BlockClosed) for fact in before)
+    closed, *_ = trader.tick(-2.0, dt_s=1e-3 + late_s, y=150.0)
     assert isinstance(closed, BlockClosed)
-    assert closed.time_ns == closed.end_ns == (START_NS // DAY_NS + 1) * DAY_NS
+    assert closed.time_ns == closed.end_ns == MIDNIGHT_NS
+    # Marked to the mids before the event, which has another price.
+    assert abs(closed.accounts[-1].equity_quote) < 100.0
     assert (closed.start_ns, closed.capital_slot, closed.pair) == (START_NS, 0, PAIR)
     assert [account.account for account in closed.accounts] == ["slot-0", "slot-1", "capital"]
     assert not any(account.whole for account in closed.accounts)  # it began within the day
@@ -280,6 +287,22 @@ def test_a_daily_loss_closes_and_locks_until_the_day_ends():
     assert len(trader.of(ShadowOrder)) == count
     trader.tick(-2.0, y=95.0, dt_s=86_400.0)
     assert len(trader.of(ShadowOrder)) > count
+
+
+def test_capital_that_was_locked_alone_opens_with_the_next_entry_and_not_in_between():
+    trader = holding(limits=Limits(daily_loss_max=0.02))
+    trader.capital["block_equity"] += 190.0  # it lost this more today than its twin
+    trader.tick(-2.0, y=99.5)
+    trader.wait(10.0)
+    assert trader.held("capital") == (0.0, 0.0) and trader.held("slot-0") == (50.0, -50.0)
+    trader.tick(-2.0, y=99.5, dt_s=86_400.0)  # the lock ended with its day
+    trader.wait(10.0)
+    assert int(trader.capital["locked"]) == 0 and trader.held("capital") == (0.0, 0.0)
+    trader.tick(0.0)
+    trader.wait(10.0)
+    trader.tick(-2.0)
+    trader.wait(10.0)
+    assert trader.held("capital") == trader.held("slot-0") != (0.0, 0.0)
 
 
 def test_a_drawdown_closes_and_locks_until_an_operator_resumes():

@@ -1,0 +1,45 @@
+"""`hft calibrate`: what it says, and that its file is taken."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Verb
+
+
+def test_the_answer_has_every_key_and_its_file_is_taken(hft: Verb, tape: Path) -> None:
+    answer = hft("calibrate", "--tape", tape, "--out", "fit.json", "--json")
+    assert answer.code == 0 and answer.err == ""
+    known = answer.json
+    assert known["pair"] == "SYN/USDT:USDT~SYN/USDT" and known["observations"] > 100
+    assert known["start"].endswith("Z") and len(known["tape_sha256"]) == 64
+    for model in ("kalman", "garch", "bocd"):
+        fit = known[model]
+        assert fit["converged"] is True and isinstance(fit["log_likelihood"], float)
+        assert set(fit["standard_errors"]) <= set(fit["params"])
+    assert set(known["relation"]) >= {"hedge_ratio", "half_life_s", "p_value", "cointegrated"}
+    replayed = hft("replay", "--tape", tape, "--params", "fit.json", "--json").json
+    assert replayed["in_sample"] is True
+    assert replayed["tape_sha256"] == known["tape_sha256"]
+
+
+def test_the_text_is_narrow_and_says_what_to_try_next(hft: Verb, tape: Path) -> None:
+    *lines, written, following = hft(
+        "calibrate", "--tape", tape, "--out", "fit.json"
+    ).out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert written == "written fit.json"
+    assert following == f"next    hft replay --tape {tape} --params fit.json"
+
+
+@pytest.mark.parametrize("out", ["nowhere/fit.json", "."])
+def test_a_place_that_cannot_be_written_is_refused_before_the_fit(
+    hft: Verb, tape: Path, out: str
+) -> None:
+    answer = hft("calibrate", "--tape", tape, "--out", out)
+    assert answer.code == 2 and f"was {out}" in answer.sentence
+
+
+def test_a_window_that_is_too_short_is_refused_with_its_length(hft: Verb, tape: Path) -> None:
+    answer = hft("calibrate", "--tape", tape, "--end", "2024-01-01T01:00:00Z")
+    assert answer.code == 2 and "at least 100, was 59" in answer.sentence
