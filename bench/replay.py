@@ -94,7 +94,7 @@ def measure(path: Path) -> dict[str, Any]:
 
 
 def resident_peak_mb() -> float:
-    """Peak of this process's resident memory; getrusage would count the parent's before the exec."""
+    """Peak of this process's resident memory; getrusage would count the parent's as well."""
     status = Path("/proc/self/status").read_text("ascii")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

@@ -90,7 +90,7 @@ class Depth(Fact):
 
 
 class Funding(Fact):
-    """A perpetual's funding falls due: longs pay `rate` times the position's mark value to shorts."""
+    """A perpetual's funding falls due: longs pay `rate` times the position's value to shorts."""
 
     time_ns: int
     exchange_time_ns: int
@@ -110,7 +110,7 @@ class Mark(Fact):
 
 
 class TimePassed(Fact):
-    """Nothing came until `time_ns`: what fell due by then may happen. It hastens and never decides."""
+    """Nothing came until `time_ns`: what fell due may happen. It hastens and never decides."""
 
     time_ns: int
 
@@ -417,7 +417,7 @@ class Marked(Fact):
 
 
 class HandedOver(Fact):
-    """The capital account is at its new slot's position; `cost_quote` is what getting there cost."""
+    """The capital account is at its new slot's position; getting there cost `cost_quote`."""
 
     time_ns: int
     pair: str

@@ -1,4 +1,4 @@
-"""The rows that facts carry as bytes, one a slot: the named dtypes that the compiled kernels share."""
+"""The rows that facts carry as bytes, one a slot: the dtypes that the compiled kernels share."""
 
 from typing import Any
 

@@ -50,7 +50,7 @@ class Line:
         }
 
     def post(self, inbox: str, event: Event) -> list[tuple[str, Event]]:
-        """Run one fact to quiescence; returns what leaves the line, each with the log it goes to."""
+        """Run one fact to quiescence; returns what leaves the line, each with its log."""
         pending, leaving, runs = [(inbox, event)], [], self._runs
         for name, fact in pending:  # grows as it is read: first in, first out
             if name not in runs:
@@ -63,7 +63,7 @@ class Line:
         return leaving
 
 
-# --- snapshots ------------------------------------------------------------------------------------------------------
+# --- snapshots ---
 
 
 def snapshot(state: Any) -> bytes:

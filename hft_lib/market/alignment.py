@@ -1,4 +1,4 @@
-"""The legs of a pair side by side: tops, staleness, and the grid points at which the models step."""
+"""The legs of a pair side by side: tops, staleness, and the grid points at which models step."""
 
 import msgspec
 

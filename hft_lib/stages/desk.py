@@ -110,7 +110,8 @@ def fill(legs, account, order, a, i, out, n):
 
 @kernel
 def trade(
-    desk, legs, accounts, orders, strategies, hedges, volatilities, risks, limits, out, time_ns, stale,
+    desk, legs, accounts, orders, strategies, hedges, volatilities, risks, limits, out,
+    time_ns, stale,
     y_bid, y_bid_size, y_ask, y_ask_size, y_ns, x_bid, x_bid_size, x_ask, x_ask_size, x_ns,
 ):  # fmt: skip
     """Take the tops of a complete moment, decide and work every account; returns the number of rows
@@ -125,7 +126,8 @@ def trade(
     for s in range(accounts.shape[0] - 1):
         if accounts[s].live != 0:
             n = trade_slot(
-                desk[0], legs, accounts, orders, strategies[s], hedges[s], volatilities[s], risks[s],
+                desk[0], legs, accounts, orders,
+                strategies[s], hedges[s], volatilities[s], risks[s],
                 limits[0], out, time_ns, stale, log_y, log_x, s, n,
             )  # fmt: skip
     if desk[0].capital_slot >= 0:

@@ -119,7 +119,7 @@ def align(state: IngestionState, name: str, event: MarketEvent, facts: list[Even
 def tell_staleness(
     state: IngestionState, pair: PairState, made: PairTick, facts: list[Event]
 ) -> None:
-    """A leg that brought quotes and stopped is told; one that has yet to begin is only waited for."""
+    """A leg that brought quotes and stopped is told; one that has yet to begin is waited for."""
     y_ns, x_ns = made.y_time_ns, made.x_time_ns
     if made.stale and not (y_ns and x_ns):
         return

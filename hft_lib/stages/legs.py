@@ -61,11 +61,16 @@ def hedged_multiple(position, wanted):
 
 @kernel
 def aim(account, legs, share):
-    """Set the goal to `share` of what is wanted, in whole lots; less than a lot of one leg is
-    nothing of either.
+    """Set the goal to `share` of what is wanted, in whole lots, both legs cut alike: what a coarse
+    lot takes from one leg the other gives up too, and less than a lot of one is nothing of either.
     """
+    cut = share
     for i in range(2):
-        wanted = share * account.wanted[i]
+        wanted = abs(account.wanted[i])
+        if wanted > 0.0:
+            cut = min(cut, whole_lots(share * wanted, legs[i].lots_per_unit) / wanted)
+    for i in range(2):
+        wanted = cut * account.wanted[i]
         quantity = whole_lots(abs(wanted), legs[i].lots_per_unit)
         account.goal[i] = quantity if wanted > 0.0 else -quantity
     if account.goal[0] == 0.0 or account.goal[1] == 0.0:

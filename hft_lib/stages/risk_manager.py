@@ -4,7 +4,9 @@ view.
 BOCD watches each slot's standardised innovations; an alarm is a collapse of the run length, held
 for a while. The size of a pair's positions is cut where the pairs' mids move together:
 
-    size_i = 1 / sqrt(1 + sum over j of max(rho_ij, 0)),   rho: exponentially weighted correlation of log mids of y
+    size_i = 1 / sqrt(1 + sum over j of max(rho_ij, 0))
+
+rho: exponentially weighted correlation of the log mids of the pairs' y legs.
 """
 
 from typing import TypeAlias, assert_never

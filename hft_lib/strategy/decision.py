@@ -58,7 +58,7 @@ def decide(params, direction, stopped, z, alarm, edge_cost_ratio):
 
 @kernel
 def notional(params, spread_sd, size, capital):
-    """Value of the y leg, in the quote currency, that the volatility forecast and the caps allow."""
+    """Value of the y leg, in the quote currency, that volatility forecast and caps allow."""
     return (
         min(params.risk_fraction * capital / spread_sd, params.gross_fraction_max * capital) * size
     )

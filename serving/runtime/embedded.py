@@ -28,7 +28,7 @@ class Diverged(Exception):
 
 
 class LineSnapshot(msgspec.Struct, frozen=True):
-    """The line at a point of its journal: whole frames read, facts of the feed taken, every stage."""
+    """The line at a point of its journal: frames read, facts of the feed taken, every stage."""
 
     frames: int
     fed: int
@@ -77,7 +77,8 @@ class EmbeddedLine:
         frames = self._restore()
         if frames > self.journal.frames:
             raise Diverged(
-                f"the snapshot is of frame {frames}, {self.journal.path} ends at {self.journal.frames}"
+                f"the snapshot is of frame {frames}, "
+                f"{self.journal.path} ends at {self.journal.frames}"
             )
         made: deque[tuple[str, Event]] = deque()
         self._bus.keep = lambda log, fact: made.append((log, fact))

@@ -173,7 +173,7 @@ def test_less_than_a_lot_of_one_leg_is_nothing_of_either():
     for _ in range(3):
         trader.tick(-2.0)
         trader.wait(1.0)
-    assert trader.held("slot-0") == (30.0, -50.0)
+    assert trader.held("slot-0") == (30.0, -30.0)
 
 
 def test_what_opens_goes_whole_or_not_at_all():
@@ -228,10 +228,10 @@ def test_aim_cuts_to_lots_and_at_goal_forgives_half_of_one():
     legs["lots_per_unit"] = 10.0
     account = row(wanted=(1.27, -2.55))
     aim(account, legs, 1.0)
-    assert account["goal"].tolist() == [1.2, -2.5]
-    account["position"] = (1.16, -2.46)
+    assert account["goal"].tolist() == [1.2, -2.4]
+    account["position"] = (1.16, -2.36)
     assert at_goal(account, legs)
-    account["position"] = (1.14, -2.5)
+    account["position"] = (1.14, -2.4)
     assert not at_goal(account, legs)
 
 
