@@ -11,7 +11,7 @@ from cli.console import command, emit, near, print_rows, progress, text
 from cli.context import Window, git_commit, iso, line_config, resolve_pair, window_of
 from cli.errors import BadInput
 from hft_lib.backtest.sampling import Moments, sample
-from hft_lib.fitting.calibrate import Calibration
+from hft_lib.fitting.calibrate import MOMENTS_MIN, Calibration
 from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import Evop, ParameterFile, Provenance
@@ -75,7 +75,13 @@ def sample_window(
     """The pair's complete moments over the window."""
     config = line_config(settings, pair, 1, Evop(), None)
     events = feed_events(tape, window[0], window[1], pair.split("~"))
-    return sample(config, pair, events, advance)
+    moments = sample(config, pair, events, advance)
+    if moments.time_ns.size < MOMENTS_MIN:
+        raise BadInput(
+            f"the window must hold at least {MOMENTS_MIN} moments at which both legs have prices, "
+            f"was {moments.time_ns.size}: name a longer one, or another tape"
+        )
+    return moments
 
 
 def parameter_file(tape: Tape, calibration: Calibration, trials: int = 1) -> ParameterFile:

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from cli import interrupt
+
 WIDTH_MAX = 100
 stderr = Console(stderr=True, highlight=False)
 
@@ -65,6 +67,7 @@ class Task:
 
     def advance(self, count: float = 1) -> None:
         """Add `count` to what is done."""
+        interrupt.check()
         if self._bars and self._id is not None:
             self._bars.advance(self._id, count)
 

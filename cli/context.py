@@ -1,11 +1,13 @@
 """What several verbs need: the pair in question, the line's configuration, the run's identity."""
 
 import hashlib
-import subprocess
+import subprocess  # nosec B404: it asks git, with fixed words
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cli.errors import BadInput
 from hft_lib.line import LineConfig, PairConfig
@@ -15,6 +17,7 @@ from serving.runtime.settings import Settings
 
 Window = tuple[int | None, int | None]
 
+_PRICES = pa.array(["Quote", "Trade", "Depth"])
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -81,6 +84,30 @@ def line_config(
 def content_sha256(value: object) -> str:
     """Hash of a struct's canonical JSON."""
     return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()
+
+
+def common_span(tape: Tape, pair: str) -> tuple[int, int]:
+    """First and last time at which both legs of `pair` have been quoted, and still are.
+
+    Raises BadInput where one ends before the other begins.
+    """
+    spans: dict[str, tuple[int, int]] = {}
+    for batch in tape.batches(symbols=pair.split("~")):
+        priced = batch.filter(pc.is_in(batch.column("kind").cast(pa.string()), _PRICES))
+        times, symbols = priced.column("time_ns").to_numpy(), priced.column("symbol")
+        for symbol in pc.unique(symbols.cast(pa.string())).to_pylist():
+            own = times[pc.equal(symbols.cast(pa.string()), symbol).to_numpy(zero_copy_only=False)]
+            spans[symbol] = (spans.get(symbol, (int(own[0]), 0))[0], int(own[-1]))
+    told = [f"{leg} {_span(spans.get(leg))}" for leg in pair.split("~")]
+    start_ns = max((first for first, _ in spans.values()), default=0)
+    end_ns = min((last for _, last in spans.values()), default=0)
+    if len(spans) < 2 or start_ns >= end_ns:
+        raise BadInput(f"the legs must be quoted at the same time, was {' and '.join(told)}")
+    return start_ns, end_ns
+
+
+def _span(span: tuple[int, int] | None) -> str:
+    return f"from {iso(span[0])} to {iso(span[1])}" if span else "never"
 
 
 def git_commit() -> str:

@@ -14,11 +14,10 @@ import typer
 from cli import options
 from cli.calibrate import parameter_file, sample_window
 from cli.console import command, emit, near, print_rows, progress, text
-from cli.context import content_sha256, iso, line_config, resolve_pair
-from cli.errors import BadInput
+from cli.context import common_span, content_sha256, iso, line_config, resolve_pair
 from cli.markets import synthetic_tape
 from cli.registry import as_facts, candidate, open_client, register_sets
-from cli.replay import print_figures, verify_command
+from cli.replay import in_sample, print_figures, verify_command
 from cli.run import new_header
 from cli.runs import (
     JOURNAL,
@@ -100,22 +99,19 @@ class Demo:
     ) -> None:
         self.settings, self.tape, self.pair, self.borrow = settings, tape, pair, borrow
         self.seed, self.folder, self.planted_market = seed, folder, planted_market
-        span_ns = tape.end_ns - tape.start_ns
-        split_ns = tape.start_ns + min(round(span_ns * FIT_SHARE), FIT_NS_MAX)
+        self.start_ns, end_ns = common_span(tape, pair)
+        split_ns = self.start_ns + min(round((end_ns - self.start_ns) * FIT_SHARE), FIT_NS_MAX)
         self.split_ns = split_ns - split_ns % 1_000_000  # as exact as it is printed
-        if span_ns <= 0:
-            raise BadInput(
-                f"the tape has no length: it ends at {iso(tape.end_ns)}, where it begins"
-            )
+        self.fit_rows = tape.rows * (self.split_ns - tape.start_ns) / (tape.end_ns - tape.start_ns)
 
     def run(self) -> dict[str, Any]:
         """Every step; returns the contract's keys but `seconds`."""
+        client = open_client(self.settings)  # first: one that does not answer costs no fit
         calibration, moments = self.calibrate()
         file, comparison = self.choose(calibration)
         config = line_config(self.settings, self.pair, file.params.grid_ms, file.evop, self.borrow)
         write_parameters(self.folder, file)
         sets = [(CHAMPION, file.params), *((item.name, item.params) for item in file.challengers)]
-        client = open_client(self.settings)
         figures = fit_figures(calibration, moments)
         made = self.register(client, file, config, calibration, comparison, sets, figures)
         tally = Tally()
@@ -130,7 +126,7 @@ class Demo:
             "start": iso(self.split_ns),
             "end": iso(self.tape.end_ns),
             **tally.document(execution),
-            "in_sample": False,
+            "in_sample": in_sample(self.tape, file, self.split_ns, None),
             "tape_sha256": self.tape.sha256,
             "config_sha256": content_sha256(config),
             "champion": _set_document(CHAMPION, file.params, made),
@@ -147,9 +143,8 @@ class Demo:
         """Fit the three models to the first part of the tape; returns what they were fitted to."""
         from hft_lib.fitting.calibrate import calibrate
 
-        window = (None, self.split_ns)
-        share = (self.split_ns - self.tape.start_ns) / (self.tape.end_ns - self.tape.start_ns)
-        with progress("cleaning the fitting window", self.tape.rows * share) as task:
+        window = (self.start_ns, self.split_ns)
+        with progress("cleaning the fitting window", self.fit_rows) as task:
             moments = sample_window(self.settings, self.tape, self.pair, window, task.advance)
             return calibrate(*moments, self.pair, progress=task.describe), moments
 
@@ -161,10 +156,9 @@ class Demo:
         sets: list[tuple[str, Parameters]] = [("champion", champion)]
         sets += [(item.name, item.params) for item in (*chosen, *alike)]
         config = line_config(self.settings, self.pair, champion.grid_ms, Evop(), self.borrow)
-        events = feed_events(self.tape, None, self.split_ns, self.pair.split("~"))
-        share = (self.split_ns - self.tape.start_ns) / (self.tape.end_ns - self.tape.start_ns)
-        with progress("comparing the sets in sample", self.tape.rows * share) as task:
-            comparison = compare(config, sets, events, self.tape.start_ns, task.advance)
+        events = feed_events(self.tape, self.start_ns, self.split_ns, self.pair.split("~"))
+        with progress("comparing the sets in sample", self.fit_rows) as task:
+            comparison = compare(config, sets, events, self.start_ns, task.advance)
         lucky = max(alike, key=lambda item: float(comparison.difference(item.name).sum()))
         challengers = [*chosen]
         challengers.insert(1, Challenger(name="lucky", params=lucky.params))
@@ -215,11 +209,9 @@ class Demo:
         window = (self.split_ns, None)
         header = new_header(self.tape, file, config, self.folder, "hft demo", window)
         edge = MlflowRegistry(client, artifact_location(self.settings))
-        rows = self.tape.rows * (1.0 - FIT_SHARE)
+        rows = self.tape.rows - self.fit_rows
         try:
-            with open_line(self.folder, header, config, tally, (edge,)) as line:
-                for registered in sets:
-                    line.post("orchestrator", registered)
+            with open_line(self.folder, header, sets, tally, (edge,)) as line:
                 events = tape_feed(self.tape, self.pair.split("~"), *window)
                 with progress("trading the rest of the tape", rows) as task:
                     run_feed(line, events, task.advance)
@@ -284,11 +276,11 @@ class Demo:
         return self.folder / REPORT, said.replace("`", "")
 
     def commands(self) -> list[str]:
-        """The lines that make this run again and check it."""
-        tape = ("--tape", self.tape.path.absolute(), "--pair", self.pair)
+        """The lines that make this run again and check it, from whatever folder."""
+        tape = ("--tape", self.files()["tape"], "--pair", self.pair)
         again = ["hft", "demo", *(() if self.planted_market else tape), "--seed", str(self.seed)]
         again += [] if self.borrow is None else ["--assume-borrow", f"{self.borrow!r}"]
-        return [command(*again), verify_command(self.files())]
+        return [command(*again), verify_command(self.files(), str)]
 
     def files(self) -> dict[str, str]:
         """Where the run's tape, parameters and journal are."""

@@ -3,17 +3,16 @@
 Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 refused by a rule.
 """
 
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
+
+from cli import interrupt
 
 INTERRUPTED = "hft: interrupted: what was whole is kept, nothing half-written is taken for it\n"
 
 
 def main() -> None:
     """Run the command line and leave with its exit code; SIGTERM ends it as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt.install()
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -26,7 +25,3 @@ def run_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(INTERRUPTED)
         return 1
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

@@ -27,7 +27,7 @@ from cli.context import (
 )
 from cli.errors import BadInput, Failed
 from cli.parameters import read_parameters
-from cli.runs import PARAMETERS, read_facts, registrations
+from cli.runs import PARAMETERS, read_facts, read_header, registrations
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event
 from hft_lib.line import LineConfig
@@ -35,7 +35,7 @@ from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from hft_lib.stage import Line
-from serving.runtime.journal import Header, encode_fact, read_header
+from serving.runtime.journal import Header, encode_fact
 from serving.runtime.settings import Settings
 from serving.services import INBOXES, STAGES
 
@@ -282,7 +282,7 @@ def print_figures(title: str, known: dict[str, Any]) -> None:
     for label, key, form in _FIGURES:
         value = known.get(key)
         if value is not None:
-            console.print(f"  {label:<28}{form(value)}")
+            console.print(f"  {label:<28}{form(value)}", soft_wrap=True)
     rejected = ", ".join(f"{reason} {count:,}" for reason, count in known["rejected"].items())
     console.print(f"  {'refused':<28}{rejected or 'nothing'}")
     if known.get("verified"):
@@ -293,11 +293,10 @@ def print_figures(title: str, known: dict[str, Any]) -> None:
             console.print("  the journal ends before its tape does: the run was cut off")
 
 
-def verify_command(known: dict[str, Any]) -> str:
-    """The line that holds a run's journal against a replay."""
-    files = (Path(known[name]) for name in ("tape", "params_file", "journal"))
-    options_ = zip(("--tape", "--params", "--verify"), files)
-    return command("hft", "replay", *(word for pair in options_ for word in pair))
+def verify_command(known: dict[str, Any], kind: Callable[[str], str | Path] = Path) -> str:
+    """The line that holds a run's journal against a replay; of `str` it runs from anywhere."""
+    tape, params, journal = (kind(known[name]) for name in ("tape", "params_file", "journal"))
+    return command("hft", "replay", "--tape", tape, "--params", params, "--verify", journal)
 
 
 def _money(value: float) -> str:

@@ -32,6 +32,7 @@ from cli.runs import (
     journal_tally,
     note_journal,
     open_line,
+    read_header,
     registrations,
     resume_line,
     run_feed,
@@ -44,7 +45,7 @@ from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from serving.adapters.tape_feed import tape_feed
 from serving.runtime.embedded import EmbeddedLine
-from serving.runtime.journal import Header, read_header
+from serving.runtime.journal import Header
 from serving.runtime.settings import Settings
 
 
@@ -95,8 +96,8 @@ def run(
         name = resolve_pair(pair, file, settings, opened)
         file, sets = _sets(settings, file, name)
         config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
-        stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
         with run_folder(settings, "run", out) as folder:
+            stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
             header = new_header(opened, file, config, folder, "hft run", window)
             try:
                 document = _run(opened, header, file, folder, sets, pace)
@@ -184,14 +185,15 @@ def _run(
     tally = Tally()
     start_ns = max(header.start_ns, tape.start_ns)
     write_parameters(folder, file)
-    with open_line(folder, header, header.config, tally) as line:
-        for item in sets:
-            line.post("orchestrator", msgspec.structs.replace(item, time_ns=start_ns))
+    begun = (msgspec.structs.replace(item, time_ns=start_ns) for item in sets)
+    with open_line(folder, header, begun, tally) as line:
         _feed(line, tape, header, pace)
         return _document(line, tape, header, folder, file, tally)
 
 
 def _resume(folder: Path, pace: float | None) -> dict[str, Any]:
+    if not (folder / JOURNAL).is_file():
+        raise BadInput(f"{folder} holds no run that has begun: it has no {JOURNAL}")
     header = read_header(folder / JOURNAL)
     if header.command != "hft run":
         raise BadInput(

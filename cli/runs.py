@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from cli import interrupt
 from cli.errors import BadInput
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event, Registered
@@ -19,7 +20,9 @@ from hft_lib.line import LineConfig
 from hft_lib.parameters import ParameterFile, Parameters, parameter_sha256
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import Sink
-from serving.runtime.journal import Header, Journal, read, replace_file
+from serving.runtime.journal import Header, Journal, read
+from serving.runtime.journal import read_header as journal_header
+from serving.runtime.journal import replace_file
 from serving.runtime.settings import Settings
 
 JOURNAL = "journal"
@@ -82,12 +85,27 @@ def write_parameters(folder: Path, file: ParameterFile) -> None:
     replace_file(folder / PARAMETERS, msgspec.json.format(msgspec.json.encode(file)) + b"\n")
 
 
+def read_header(path: Path) -> Header:
+    """What a journal says of its run; BadInput where another version of the code wrote it."""
+    try:
+        return journal_header(path)
+    except msgspec.MsgspecError as error:
+        raise _another_version(path, error) from error
+
+
 def read_facts(path: Path, logs: tuple[str, ...] | None = None) -> Iterator[tuple[str, Event]]:
     """Each fact of a journal with its log; BadInput where another version of the code wrote it."""
     try:
         yield from read(path, logs)
     except msgspec.MsgspecError as error:
-        raise BadInput(f"journal {path} was written by another version: {error}") from error
+        raise _another_version(path, error) from error
+
+
+def _another_version(path: Path, error: msgspec.MsgspecError) -> BadInput:
+    return BadInput(
+        f"journal {path} was written by another version of this program: "
+        f"read it with that one ({error})"
+    )
 
 
 def journals(settings: Settings) -> list[Path]:
@@ -158,19 +176,27 @@ class _TallySink:
 def open_line(
     folder: Path,
     header: Header,
-    config: LineConfig,
+    sets: Iterable[Registered],
     tally: Tally,
     sinks: tuple[Sink, ...] = (),
 ) -> Iterator[EmbeddedLine]:
-    """A new run in `folder`: its journal begun, its six stages hosted, its facts counted."""
-    with held(folder), Journal(folder / JOURNAL, header) as journal:
+    """A new run in `folder`: its six stages hosted, its sets registered, its facts counted.
+
+    The journal takes its name when the sets are in it: what has it can be resumed.
+    """
+    unnamed = folder / f".{JOURNAL}"
+    with held(folder), Journal(unnamed, header) as journal:
+        line = EmbeddedLine(header.config, journal, folder / SNAPSHOT, (_TallySink(tally), *sinks))
+        for registered in sets:
+            line.post("orchestrator", registered)
         journal.sync()
-        yield EmbeddedLine(config, journal, folder / SNAPSHOT, (_TallySink(tally), *sinks))
+        journal.path = unnamed.rename(folder / JOURNAL)
+        yield line
 
 
 @contextmanager
 def resume_line(folder: Path, config: LineConfig) -> Iterator[EmbeddedLine]:
-    """Go on with the run in `folder` from where its journal ends; BadInput where it never began."""
+    """Go on with the run in `folder` from where its journal ends."""
     with held(folder), Journal.reopen(folder / JOURNAL) as journal:
         line = EmbeddedLine(config, journal, folder / SNAPSHOT)
         try:
@@ -180,14 +206,13 @@ def resume_line(folder: Path, config: LineConfig) -> Iterator[EmbeddedLine]:
                 f"{folder / SNAPSHOT} cannot be read: delete it, the journal alone is enough "
                 f"({error})"
             ) from error
-        if not line.fed:  # the sets that it starts with may not be in the journal yet
-            raise BadInput(f"the run in {folder} ended before its first event: begin it again")
         yield line
 
 
 def run_feed(line: EmbeddedLine, events: Iterable[Event], advance: Callable[[int], None]) -> None:
     """Feed every event to quiescence, and end with a snapshot."""
     for count, event in enumerate(events, start=1):
+        interrupt.check()
         line.feed(event)
         if count % 4096 == 0:
             advance(4096)

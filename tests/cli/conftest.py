@@ -1,4 +1,4 @@
-"""What the verbs' tests share: a short market, parameters fitted to it, a verb run here or outside."""
+"""What the verbs' tests share: a short market, parameters fitted to it, ways to run a verb."""
 
 import json
 import os

@@ -42,4 +42,4 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_fit(
 
 def test_a_window_that_is_too_short_is_refused_with_its_length(hft: Verb, tape: Path) -> None:
     answer = hft("calibrate", "--tape", tape, "--end", "2024-01-01T01:00:00Z")
-    assert answer.code == 2 and "at least 100, was 59" in answer.sentence
+    assert answer.code == 2 and "at least 100 moments" in answer.sentence

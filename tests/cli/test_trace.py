@@ -50,7 +50,7 @@ def test_an_order_is_found_beside_a_broken_journal(hft: Verb, tape: Path, params
     hft("replay", "--tape", tape, "--params", params, "--orders", "o.csv")
     order = next(csv.DictReader(Path("o.csv").open()))["client_order_id"]
     broken = Path("home/broken/journal")
-    broken.write_bytes(b"HFTJ1\n" + b"\xff" * 100)
+    broken.write_bytes(b"HFTJ1\n" + b"\xfe" * 100)
     assert hft("trace", order, "--json").json["journal"].endswith("good/journal")
     answer = hft("trace", "nosuch")
     assert answer.code == 2 and "no order 'nosuch' in the 2 journals" in answer.sentence
