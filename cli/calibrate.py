@@ -8,7 +8,15 @@ import typer
 
 from cli import options
 from cli.console import command, emit, near, print_rows, progress, text
-from cli.context import Window, git_commit, iso, line_config, resolve_pair, window_of
+from cli.context import (
+    Window,
+    content_sha256,
+    git_commit,
+    iso,
+    line_config,
+    resolve_pair,
+    window_of,
+)
 from cli.errors import BadInput
 from hft_lib.backtest.sampling import Moments, sample
 from hft_lib.fitting.calibrate import MOMENTS_MIN, Calibration
@@ -26,12 +34,16 @@ def calibrate(
     start: options.StartOption = None,
     end: options.EndOption = None,
     out: Annotated[Path | None, typer.Option(help="Write the parameter file here.")] = None,
+    register: Annotated[
+        bool, typer.Option("--register", help="Log the fit in MLflow and register its set.")
+    ] = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Fit hedge ratio, volatility and changepoint models of a pair by maximum likelihood.
 
     Says what was found, with standard errors, whether each fit converged, and whether the pair
-    holds together at all. With --out it writes the file that replay and run read.
+    holds together at all. With --out it writes the file that replay and run read. With --register
+    the set becomes the pair's champion in MLflow, or a challenger where it has a champion.
 
     Example: hft calibrate --tape runs/tapes/synth-1-7 --out champion.json
     """
@@ -41,12 +53,14 @@ def calibrate(
     window = window_of(opened, start, end)
     if out is not None:
         _can_be_written(out)
-    calibration = fit_window(settings, opened, name, window)
+    calibration, moments = fit_window(settings, opened, name, window, opened.rows)
     document = {**calibration.document(), "tape_sha256": opened.sha256}
+    file = parameter_file(opened, calibration)
     if out is not None:
-        content = msgspec.json.format(msgspec.json.encode(parameter_file(opened, calibration)))
-        replace_file(out, content + b"\n")
+        replace_file(out, msgspec.json.format(msgspec.json.encode(file)) + b"\n")
         document |= {"params_file": str(out), "tape": str(tape)}
+    if register:
+        document["registered"] = register_fit(settings, file, calibration, moments)
     emit(document, as_json, print_calibration)
 
 
@@ -56,13 +70,49 @@ def _can_be_written(out: Path) -> None:
         raise BadInput(f"--out must be a file in a folder that exists, was {out}")
 
 
-def fit_window(settings: Settings, tape: Tape, pair: str, window: Window) -> Calibration:
-    """Clean and align the pair over the window as a run would, and fit the three models to it."""
+def fit_window(
+    settings: Settings, tape: Tape, pair: str, window: Window, rows: float
+) -> tuple[Calibration, Moments]:
+    """Clean and align the pair over the window as a run would, and fit the three models to it.
+
+    `rows` of the tape are about what the window holds. Returns also what was fitted.
+    """
     from hft_lib.fitting.calibrate import calibrate as fit
 
-    with progress("fitting", tape.rows) as task:
+    with progress("cleaning the fitting window", rows) as task:
         moments = sample_window(settings, tape, pair, window, task.advance)
-        return fit(moments.time_ns, moments.log_y, moments.log_x, pair, progress=task.describe)
+        terms = tape.instruments()
+        cadence_ns = max(terms[leg].cadence_ns if leg in terms else 0 for leg in pair.split("~"))
+        return fit(*moments, pair, task.describe, cadence_ns), moments
+
+
+def register_fit(
+    settings: Settings, file: ParameterFile, calibration: Calibration, moments: Moments
+) -> dict[str, Any]:
+    """Register the set of a fit with its run and figures; returns name, version, run and alias."""
+    from cli.registry import candidate, open_client, register_beside
+    from hft_lib.backtest.fit_figures import fit_figures
+
+    config = line_config(settings, file.pair, file.params.grid_ms, file.evop, None)
+    found = candidate(
+        file,
+        "calibrated",
+        file.params,
+        content_sha256(config),
+        fit_metrics(calibration),
+        calibration.document(),
+    )
+    client = open_client(settings)
+    return register_beside(settings, client, found, fit_figures(calibration, moments))
+
+
+def fit_metrics(calibration: Calibration) -> dict[str, float]:
+    """What the registry shows of a fit at a glance."""
+    return {
+        "log_likelihood_kalman": float(calibration.kalman.log_likelihood),
+        "log_likelihood_garch": float(calibration.garch.log_likelihood),
+        "log_likelihood_bocd": float(calibration.bocd.log_likelihood),
+    }
 
 
 def sample_window(
@@ -124,6 +174,9 @@ def print_calibration(known: dict[str, Any]) -> None:
             spread = f" ± {error:.3g}" if error is not None else ""
             shown = "none (normal)" if value is None else f"{value:.6g}{spread}"
             console.print(f"    {name:<24}{shown}")
+    if "registered" in known:
+        made = known["registered"]
+        console.print(f"  registered as {made['alias']}: {made['name']} version {made['version']}")
     if "params_file" in known:
         written = Path(known["params_file"])
         again = command("hft", "replay", "--tape", Path(known["tape"]), "--params", written)

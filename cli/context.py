@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from cli.errors import BadInput
 from hft_lib.line import LineConfig, PairConfig
@@ -17,7 +15,6 @@ from serving.runtime.settings import Settings
 
 Window = tuple[int | None, int | None]
 
-_PRICES = pa.array(["Quote", "Trade", "Depth"])
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -91,17 +88,12 @@ def common_span(tape: Tape, pair: str) -> tuple[int, int]:
 
     Raises BadInput where one ends before the other begins.
     """
-    spans: dict[str, tuple[int, int]] = {}
-    for batch in tape.batches(symbols=pair.split("~")):
-        priced = batch.filter(pc.is_in(batch.column("kind").cast(pa.string()), _PRICES))
-        times, symbols = priced.column("time_ns").to_numpy(), priced.column("symbol")
-        for symbol in pc.unique(symbols.cast(pa.string())).to_pylist():
-            own = times[pc.equal(symbols.cast(pa.string()), symbol).to_numpy(zero_copy_only=False)]
-            spans[symbol] = (spans.get(symbol, (int(own[0]), 0))[0], int(own[-1]))
-    told = [f"{leg} {_span(spans.get(leg))}" for leg in pair.split("~")]
-    start_ns = max((first for first, _ in spans.values()), default=0)
-    end_ns = min((last for _, last in spans.values()), default=0)
-    if len(spans) < 2 or start_ns >= end_ns:
+    spans, legs = tape.quote_spans(), pair.split("~")
+    known = [spans[leg] for leg in legs if leg in spans]
+    start_ns = max((first for first, _ in known), default=0)
+    end_ns = min((last for _, last in known), default=0)
+    if len(known) < 2 or start_ns >= end_ns:
+        told = [f"{leg} {_span(spans.get(leg))}" for leg in legs]
         raise BadInput(f"the legs must be quoted at the same time, was {' and '.join(told)}")
     return start_ns, end_ns
 

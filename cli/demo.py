@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from cli import options
-from cli.calibrate import parameter_file, sample_window
+from cli.calibrate import fit_metrics, fit_window, parameter_file
 from cli.console import command, emit, near, print_rows, progress, text
 from cli.context import common_span, content_sha256, iso, line_config, resolve_pair
 from cli.markets import synthetic_tape
@@ -141,12 +141,8 @@ class Demo:
 
     def calibrate(self) -> tuple[Calibration, Moments]:
         """Fit the three models to the first part of the tape; returns what they were fitted to."""
-        from hft_lib.fitting.calibrate import calibrate
-
         window = (self.start_ns, self.split_ns)
-        with progress("cleaning the fitting window", self.fit_rows) as task:
-            moments = sample_window(self.settings, self.tape, self.pair, window, task.advance)
-            return calibrate(*moments, self.pair, progress=task.describe), moments
+        return fit_window(self.settings, self.tape, self.pair, window, self.fit_rows)
 
     def choose(self, calibration: Calibration) -> tuple[ParameterFile, Comparison]:
         """Choose challengers, compare all sets in sample, and take the scales of the evidence."""
@@ -184,11 +180,7 @@ class Demo:
         figures: dict[str, Any],
     ) -> Any:
         """Register every set in MLflow and point the aliases at them."""
-        diagnostics = calibration.document()
-        metrics = {
-            f"log_likelihood_{model}": diagnostics[model]["log_likelihood"]
-            for model in ("kalman", "garch", "bocd")
-        }
+        diagnostics, metrics = calibration.document(), fit_metrics(calibration)
         found = {
             name: candidate(
                 file,

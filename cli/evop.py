@@ -142,18 +142,18 @@ def _iso(time_ns: int) -> str:
 
 
 def _print_status(document: dict[str, Any]) -> None:
-    table = Table("pair", "champion", "under test", "since", "budget", "last decision")
     for pair in document["pairs"]:
         test = pair["test"] or {"challenger": None, "began": ""}
+        table = Table("champion", "under test", "since", "budget", "last decision")
+        table.title = pair["pair"]
         table.add_row(
-            pair["pair"],
             _name(pair["champion"]),
             "frozen" if pair["frozen"] else _name(test["challenger"]),
             test["began"][:10],
             f"{pair['budget_spent']:.4f} / {pair['budget']:.2f}",
             f"{pair['last']['number']} {pair['last']['kind']} {pair['last']['time'][:10]}",
         )
-    text().print(table)
+        text().print(table)
 
 
 def _print_history(document: dict[str, Any]) -> None:

@@ -56,6 +56,22 @@ def register_sets(
     return made
 
 
+def register_beside(
+    settings: Settings, client: Any, found: Candidate, figures: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Register one set beside what the pair has: its champion where it has none, else a challenger.
+
+    Aliases of other sets stay where they are.
+    """
+    with progress(f"registering {found.name}"):
+        experiment = lineage.experiment_id(client, mlflow_store.artifact_location(settings))
+        made = lineage.register(client, experiment, found, figures)
+        first = lineage.CHAMPION not in lineage.read_aliases(client, found.pair)
+        alias = lineage.CHAMPION if first else lineage.challenger_alias(found.name)
+        lineage.set_alias(client, found.pair, alias, made.version)
+    return {"name": made.name, "version": made.version, "run_id": made.run_id, "alias": alias}
+
+
 def _alias(name: str) -> str:
     return name if name == lineage.CHAMPION else lineage.challenger_alias(name)
 

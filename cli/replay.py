@@ -285,6 +285,10 @@ def print_figures(title: str, known: dict[str, Any]) -> None:
             console.print(f"  {label:<28}{form(value)}", soft_wrap=True)
     rejected = ", ".join(f"{reason} {count:,}" for reason, count in known["rejected"].items())
     console.print(f"  {'refused':<28}{rejected or 'nothing'}")
+    if known["rejected"].get("NO_BORROW"):
+        console.print(
+            "  a spot leg is never sold short: --assume-borrow RATE assumes that it can be"
+        )
     if known.get("verified"):
         console.print(
             f"  every one of {known['frames']:,} facts is the one that the run journalled"

@@ -79,19 +79,21 @@ def calibrate(
     log_x: npt.ArrayLike,
     pair: str,
     progress: Callable[[str], None] | None = None,
+    cadence_ns_min: int = 0,
 ) -> Calibration:
     """Fit all three models to a pair's complete moments: times, and log mids of both legs (time,).
 
-    `progress` is told each stage's name. Raises FitRefused where the window is too short or a leg
-    does not move.
+    `progress` is told each stage's name. `cadence_ns_min` is the slower leg's cadence: between its
+    quotes the spread moves by the other leg alone, and comes back with a speed that is not its own.
+    Raises FitRefused where the window is too short or a leg does not move.
     """
     tell = progress if progress is not None else _say_nothing
     times = np.asarray(time_ns, dtype=np.int64)
     y, x = vector("log_y", log_y, times.size), vector("log_x", log_x, times.size)
     require(times.size >= MOMENTS_MIN, f"moments must be at least {MOMENTS_MIN}", times.size)
     tell("relation")
-    cadence, window = cadence_ns(times), int(times[-1] - times[0])
-    interval = max(cadence, -(-window // RELATION_SAMPLES_MAX))
+    cadence, window = max(cadence_ns(times), cadence_ns_min), int(times[-1] - times[0])
+    interval = cadence * max(1, -(-window // (RELATION_SAMPLES_MAX * cadence)))
     sampled_y, sampled_x = regular(times, interval, y, x)
     found = relation(sampled_y, sampled_x, interval / 1e9)
     grid_ms = choose_grid_ms(found.half_life_s, cadence / 1e9, window / 1e9)

@@ -59,8 +59,12 @@ def grid_moments(time_ns: npt.NDArray[np.int64], grid_ms: int) -> tuple[Counts, 
 def regular(
     time_ns: npt.NDArray[np.int64], interval_ns: int, *columns: Vector
 ) -> tuple[Vector, ...]:
-    """The last known value of each column at every `interval_ns` from the first moment on."""
-    points = np.arange(time_ns[0], time_ns[-1] + 1, interval_ns)
+    """The last known value of each column at every multiple of `interval_ns` since 1970.
+
+    Bars of both legs close at such multiples: off them one leg would be older than the other.
+    """
+    first = -(-int(time_ns[0]) // interval_ns) * interval_ns
+    points = np.arange(first, time_ns[-1] + 1, interval_ns)
     last = np.searchsorted(time_ns, points, side="right") - 1
     return tuple(column[last] for column in columns)
 

@@ -135,24 +135,18 @@ class Tape:
             if at_ns is None or instrument.time_ns <= at_ns
         }
 
-    def quoted(self, symbols: Iterable[str]) -> tuple[int, int] | None:
-        """The times from which and until which all of `symbols` are quoted; None where they never
-        are together.
-        """
+    def quote_spans(self) -> dict[str, tuple[int, int]]:
+        """The times of the first and the last quote of each symbol that has any."""
         spans: dict[str, tuple[int, int]] = {}
         for batch in self._groups(["time_ns", "symbol", "bid"], None, None, filled="bid"):
             rows = batch.filter(batch.column("bid").is_valid())
             names, codes = tape_columns.dictionary(rows.column("symbol"))
             times = rows.column("time_ns").to_numpy()
             for code in np.unique(codes).tolist():
-                at = np.flatnonzero(codes == code)
-                first, last = int(times[at[0]]), int(times[at[-1]])
-                spans[names[code]] = (spans.get(names[code], (first, first))[0], last)
-        wanted = [spans[symbol] for symbol in symbols if symbol in spans]
-        if len(wanted) < len(set(symbols)):
-            return None
-        start_ns, end_ns = max(span[0] for span in wanted), min(span[1] for span in wanted)
-        return (start_ns, end_ns) if start_ns < end_ns else None
+                own = times[codes == code]
+                first_ns = spans.get(names[code], (int(own[0]), 0))[0]
+                spans[names[code]] = (first_ns, int(own[-1]))
+        return spans
 
     def windows(self, silence_ns_max: int) -> list[tuple[int, int]]:
         """First and last times of the stretches without a silence longer than `silence_ns_max`."""

@@ -43,3 +43,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_fit(
 def test_a_window_that_is_too_short_is_refused_with_its_length(hft: Verb, tape: Path) -> None:
     answer = hft("calibrate", "--tape", tape, "--end", "2024-01-01T01:00:00Z")
     assert answer.code == 2 and "at least 100 moments" in answer.sentence
+
+
+def test_a_registered_fit_is_champion_of_a_new_pair_and_challenger_of_a_known_one(
+    hft: Verb, tape: Path
+) -> None:
+    first = hft("calibrate", "--tape", tape, "--register", "--json").json["registered"]
+    assert first["alias"] == "champion" and first["version"] == "1"
+    end = ("--end", "2024-01-03T12:00:00Z")
+    second = hft("calibrate", "--tape", tape, *end, "--register", "--json").json["registered"]
+    assert second["alias"] == "challenger-calibrated" and second["version"] == "2"
+    listed = hft("models", "list", "--json").json["models"]
+    assert [model["aliases"] for model in listed] == [["champion"], ["challenger-calibrated"]]

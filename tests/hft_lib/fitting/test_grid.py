@@ -81,6 +81,11 @@ def test_regular_sampling_looks_back_only() -> None:
     assert values.tolist() == [1.0, 2.0, 2.0]
 
 
+def test_regular_sampling_is_at_multiples_where_bars_of_both_legs_close() -> None:
+    (values,) = regular(np.array([4, 10, 14, 20, 24]), 10, np.arange(5.0))
+    assert values.tolist() == [1.0, 3.0]
+
+
 def test_the_cadence_is_the_usual_time_between_moments() -> None:
     assert cadence_ns(np.array([0, 0, 10, 20, 30, 500])) == 10
     with pytest.raises(FitRefused, match="at two times at least"):
