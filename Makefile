@@ -7,7 +7,7 @@ BIN := .venv/bin
 STEP := scripts/step.sh
 PACKAGES := $(wildcard hft_lib components pipelines serving cli)
 # Two cores are what a small machine has; a file's tests stay in one process, so that its fixtures are made once.
-PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --doctest-modules hft_lib tests
+PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder --doctest-modules hft_lib tests
 
 # What a check may write besides build/: the operator's own addresses are not a test's business.
 export MLFLOW_DISABLE_TELEMETRY := true

@@ -19,6 +19,8 @@ def outside(tmp_path: Path) -> Outside:
 
     def run(*arguments: object) -> Answer:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HFT_HOME": str(tmp_path / "home")}
+        # A million events under a tracer take minutes; other tests cover the same lines.
+        environment.pop("COVERAGE_PROCESS_CONFIG", None)
         words = [*HFT, *map(str, arguments)]
         done = subprocess.run(
             words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
