@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -102,13 +103,22 @@ def begin(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     def run(*arguments: object, **environment: str) -> subprocess.Popen[str]:
         pipe, words = subprocess.PIPE, [*HFT, *map(str, arguments)]
         env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-        begun.append(subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=env))
+        begun.append(
+            subprocess.Popen(
+                words, stdout=pipe, stderr=pipe, text=True, env=env, preexec_fn=_heed_interrupts
+            )
+        )
         return begun[-1]
 
     yield run
     for process in begun:
         process.kill()
         process.communicate()
+
+
+def _heed_interrupts() -> None:
+    # A shell's background jobs, as a runner of tests may be one, hand on that SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ended(process: subprocess.Popen[str]) -> Answer:
