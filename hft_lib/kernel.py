@@ -8,7 +8,7 @@ No fastmath, no parallel reductions: the same bits on every machine.
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 import numba
 
@@ -33,6 +33,18 @@ CACHE_DIR = _ROOT / "__pycache__" / f"kernels-{sources_sha256()[:16]}"
 numba.config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]
 
 
-def kernel(function: Function) -> Function:
-    """Compile `function` at its first call, without fastmath, cached on disk."""
-    return cast(Function, numba.njit(cache=True, error_model="numpy")(function))
+@overload
+def kernel(function: Function) -> Function: ...
+
+
+@overload
+def kernel(*, nogil: bool) -> Callable[[Function], Function]: ...
+
+
+def kernel(function: Function | None = None, *, nogil: bool = False) -> Any:
+    """Compile `function` at its first call, without fastmath, cached on disk.
+
+    With `nogil` a call lets other threads run: for work of milliseconds over arrays of its own.
+    """
+    compiled = numba.njit(cache=True, error_model="numpy", nogil=nogil)
+    return compiled if function is None else cast(Function, compiled(function))

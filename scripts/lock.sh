@@ -18,9 +18,9 @@ resolve() { # SET PLATFORM OUTPUT [ARGUMENT...]
     "requirements/$set_name.in" --output-file "$output" "$@"
 }
 
-for set_name in dev research runtime; do
+for set_name in bench dev research runtime; do
   constraint=()
-  [ "$set_name" = dev ] || constraint=(--constraint requirements/dev.lock)
+  [ "$set_name" = bench ] || constraint=(--constraint requirements/bench.lock)
   # The lock that stands is the resolver's preference: without an edit of the .in files nothing moves.
   resolve "$set_name" x86_64 "requirements/$set_name.lock" "${constraint[@]}" "$@"
   cp "requirements/$set_name.lock" "$work/$set_name.lock"

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly set_name=${1:?usage: scripts/setup.sh research|dev}
+readonly set_name=${1:?usage: scripts/setup.sh research|dev|bench}
 readonly lock=requirements/$set_name.lock
 readonly venv=.venv
 
@@ -66,9 +66,12 @@ install_set() {
   install_build_tools
   locked "$lock"
   pip check >/dev/null || fail "the installed packages do not fit together: $(pip check | head -n 3)"
-  stamp_of "$lock" >"$venv/stamp-$set_name"
-  # The dev set holds the research set, at the same versions (tests/test_locks.py).
-  [ "$set_name" = research ] || stamp_of requirements/research.lock >"$venv/stamp-research"
+  # The bench set holds the dev set and that the research set, at the same versions (tests/test_locks.py).
+  local held
+  for held in research dev bench; do
+    stamp_of "requirements/$held.lock" >"$venv/stamp-$held"
+    [ "$held" != "$set_name" ] || break
+  done
 }
 
 # The project's own packages stay where they are: a .pth file points here, and .venv/bin/hft is the command.
@@ -77,7 +80,7 @@ install_project() {
   stamp_of pyproject.toml >"$venv/stamp-project"
 }
 
-[ -f "$lock" ] || fail "the set is research or dev, was '$set_name'"
+[ -f "$lock" ] || fail "the set is research, dev or bench, was '$set_name'"
 python=$(find_python)
 mkdir -p build
 if command -v flock >/dev/null; then

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
-SETS = ("runtime", "research", "dev")
+SETS = ("runtime", "research", "dev", "bench")
 PIN = re.compile(r"^([a-z0-9][a-z0-9-]*)==(\S+) \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
 
@@ -27,7 +27,9 @@ def wanted(set_name: str) -> dict[str, str | None]:
     return found
 
 
-@pytest.mark.parametrize(("smaller", "larger"), [("runtime", "research"), ("research", "dev")])
+@pytest.mark.parametrize(
+    ("smaller", "larger"), [("runtime", "research"), ("research", "dev"), ("dev", "bench")]
+)
 def test_a_larger_set_holds_the_smaller_one_at_the_same_versions(smaller: str, larger: str) -> None:
     assert pins(smaller).items() <= pins(larger).items()
 
@@ -56,5 +58,5 @@ def test_no_registry_is_named(path: Path) -> None:
 
 
 def test_the_source_only_package_finds_its_build_tools_in_the_lock() -> None:
-    for set_name in ("research", "dev"):
+    for set_name in ("research", "dev", "bench"):
         assert {"setuptools", "wheel", "packaging", "kfp-server-api"} <= pins(set_name).keys()
