@@ -28,8 +28,8 @@ from hft_lib.models.special import exp2, fma, log, log2, log_gamma
 Matrix = npt.NDArray[np.float64]
 
 LANES = 32
-# Fields of a cell. Weight, not normalised; observations before its heaviest run began; mean and
-# 2 beta of that run; entry; T; observations before its youngest run began; 1 over its runs' number.
+# Fields of a cell. Weight, not normalised; observations before its run began (if it has several, a
+# mean); mean and 2 beta; entry; T; observations before its youngest run began; 1 / number of runs.
 FIELDS = 8
 WEIGHT, START, MEAN, BETA, ENTRY, NORM, BIRTH, PER_RUN = (LANES * field for field in range(FIELDS))
 BLOCK = LANES * FIELDS

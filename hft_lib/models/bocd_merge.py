@@ -1,11 +1,14 @@
 """How neighbouring cells of the changepoint detector are merged when all are taken.
 
-Those pairs merge that lose least: whose runs forecast nearly alike, or of which one has little
+Those pairs merge that lose least: whose runs forecast nearly alike, or of which one has next to no
 weight. Old runs only: which of the young is right is not known yet. Nothing is cut, so no mass is
-lost and old regimes stay hypotheses. A merged cell goes on as its heavier run, with the weight of
-both and with the mean and the variance of their mixture.
+lost and old regimes stay hypotheses. A merged cell has the weight of both, the mean and variance of
+their mixture, and the harmonic mean of their run lengths: what it learns a value by, 1 / n, is the
+mixture's too. (With the longer run of two it would follow a drifting variance too slowly, which
+cost up to 20 nats in 20,000 values.)
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,8 @@ from hft_lib.models.special import exp2, log2
 
 _PROTECTED = 16  # run lengths up to this, and up to the alarm's, keep a cell each
 _PROTECTED_MAX = 32
-_WEIGHT_FLOOR = 1e-5  # a cell of less probability may gain it: it counts as if it had this
+_WEIGHT_FLOOR = 1e-12  # a cell of less probability may gain it: it counts as if it had this
+_BOUND = 0.5  # of the mean cost of the candidates: more merge less often, and lose more
 
 
 @kernel
@@ -36,7 +40,9 @@ def merge(params: Any, state: Vector) -> None:
 
 @kernel
 def _set_cost(state: Vector, i: int) -> None:
-    """How unlike cell i and its younger neighbour forecast, times the lighter's weight."""
+    """What merging cell i and its younger neighbour may cost, up to a factor: how unlike they
+    forecast, times the lighter's weight, for as long as they stay unlike, which grows with the run.
+    """
     at, younger = cell_at(state, i), cell_at(state, i + 1)
     old, young = variance(state, at), variance(state, younger)
     apart = state[at + cell.MEAN] - state[younger + cell.MEAN]
@@ -44,7 +50,8 @@ def _set_cost(state: Vector, i: int) -> None:
     unlike = apart * apart / (old + young) + spread * spread
     a = state[at + cell.WEIGHT] * state[cell.SCALE] + _WEIGHT_FLOOR
     b = state[younger + cell.WEIGHT] * state[cell.SCALE] + _WEIGHT_FLOOR
-    state[at + cell.NORM] = a * b / (a + b) * unlike
+    n = state[cell.STEPS] - state[at + cell.START]
+    state[at + cell.NORM] = a * b / (a + b) * unlike * n
 
 
 @kernel
@@ -56,13 +63,15 @@ def variance(state: Vector, at: int) -> float:
 
 @kernel
 def _bound(state: Vector, pairs: int) -> float:
-    """The highest cost that merges: the mean of those that are lower than both neighbours."""
-    total, found = 0.0, 0
+    """The highest cost that merges, not below the lowest there is."""
+    total, least, found = 0.0, np.inf, 0
     for i in range(pairs):
         if _lowest(state, i, pairs):
-            total += state[cell_at(state, i) + cell.NORM]
+            cost = state[cell_at(state, i) + cell.NORM]
+            total += cost
+            least = min(least, cost)
             found += 1
-    return total / found * 1.0000001
+    return max(least, _BOUND * total / found)
 
 
 @kernel
@@ -107,10 +116,8 @@ def _merge_pair(state: Vector, at: int, younger: int) -> None:
     apart = state[younger + cell.MEAN] - state[at + cell.MEAN]
     mixed = variance(state, at)
     mixed += share * (variance(state, younger) - mixed) + share * (1.0 - share) * (apart * apart)
-    # BIRTH: the oldest cell's runs begin at 0, so that a cell of m runs has 1 / m of its weight each.
     runs = 1.0 / state[at + cell.PER_RUN] + 1.0 / state[younger + cell.PER_RUN]
-    if share > 0.5:
-        state[at + cell.START] = state[younger + cell.START]
+    state[at + cell.START] = state[cell.STEPS] - _mean_run(state, at, younger, share)
     n = state[cell.STEPS] - state[at + cell.START]
     beta = mixed * (2.0 * state[cell.PRIOR_ALPHA] + n)
     both = max(old, young) + log2(1.0 + (odds if odds < 1.0 else 1.0 / odds))
@@ -121,3 +128,12 @@ def _merge_pair(state: Vector, at: int, younger: int) -> None:
     state[at + cell.BETA] = beta
     state[at + cell.BIRTH] = state[younger + cell.BIRTH]
     state[at + cell.PER_RUN] = 1.0 / runs
+
+
+@kernel
+def _mean_run(state: Vector, at: int, younger: int, share: float) -> float:
+    """Harmonic mean of two run lengths, a whole number: the table of T is by run length."""
+    old = state[cell.STEPS] - state[at + cell.START] + 1.0
+    young = state[cell.STEPS] - state[younger + cell.START] + 1.0
+    mean = math.floor(old * young / (young + share * (old - young)) - 0.5)
+    return min(max(mean, young - 1.0), old - 1.0)
