@@ -39,11 +39,7 @@ CELLS = 64
 
 # The first figures of a state: cells taken, observations, and what `Track` has.
 COUNT, STEPS, RECENT_PROBABILITY = cell.COUNT, cell.STEPS, cell.RECENT_PROBABILITY
-RUN_LENGTH, MAP_RUN_LENGTH, LOG_PREDICTIVE = (
-    cell.RUN_LENGTH,
-    cell.MAP_RUN_LENGTH,
-    cell.LOG_PREDICTIVE,
-)
+RUN_LENGTH, LOG_PREDICTIVE = cell.RUN_LENGTH, cell.LOG_PREDICTIVE
 
 Params = np.dtype(
     [
@@ -104,7 +100,6 @@ def start(params: Any, state: Vector) -> None:
 def step(params: Any, state: Vector, standardised: float) -> None:
     """Learn one standardised innovation, into the state's first figures; NaN, a gap, is skipped."""
     if _advance(params, state, standardised):
-        state[MAP_RUN_LENGTH] = cell.most_probable(state)
         state[RECENT_PROBABILITY] = probability_below(state, params.alarm_run_length + 1.0)
         if state[COUNT] == cell.capacity(state):
             merge(params, state)
@@ -221,7 +216,7 @@ def _run(params: Rows, states: Matrix, standardised: Vector, track: Rows) -> Non
         step(p, state, standardised[t])
         track[t].recent_probability = state[RECENT_PROBABILITY]
         track[t].run_length = state[RUN_LENGTH]
-        track[t].map_run_length = state[MAP_RUN_LENGTH]
+        track[t].map_run_length = cell.most_probable(state)
         track[t].log_predictive = state[LOG_PREDICTIVE]
 
 

@@ -36,14 +36,13 @@ BLOCK = LANES * FIELDS
 TABLE_PER_CELL = 8  # run lengths in the table, a cell
 
 # The header. The first figures are the posterior's.
-COUNT, STEPS, RECENT_PROBABILITY, RUN_LENGTH, MAP_RUN_LENGTH, LOG_PREDICTIVE = range(6)
-SCALE = 6  # what makes a weight a probability
-REFERENCE = 7
-SINGLE = 8  # the cells from this one on have one run length each
-CHANGE, STAY = 9, 10  # log2 of the hazard, of 1 - hazard
-HAZARD, PRIOR_MEAN, PRIOR_KAPPA, PRIOR_ALPHA, PRIOR_BETA = range(11, 16)  # in force
-NORM_BITS, NORM_BITS_PER_RUN = 16, 17  # T(n) but for its gamma function and kappa + n
-BEST = 32  # lanes to work in: the highest probability of a run, and its block
+COUNT, STEPS, RECENT_PROBABILITY, RUN_LENGTH, LOG_PREDICTIVE = range(5)
+SCALE, REFERENCE = 5, 6  # what makes a weight a probability; see above
+SINGLE = 7  # the cells from this one on have one run length each
+CHANGE, STAY = 8, 9  # log2 of the hazard, of 1 - hazard
+HAZARD, PRIOR_MEAN, PRIOR_KAPPA, PRIOR_ALPHA, PRIOR_BETA = range(10, 15)  # in force
+NORM_BITS, NORM_BITS_PER_RUN = 15, 16  # T(n) but for its gamma function and kappa + n
+BEST = 32  # lanes to work in: the highest probability of a run, and that run's length
 TABLE = BEST + 2 * LANES
 
 _NOTHING = -1e300  # the entry of a cell that is not taken
@@ -55,7 +54,7 @@ _LANES, _BLOCK = np.uint64(LANES), np.uint64(BLOCK)
 _WEIGHT, _START, _MEAN, _BETA, _ENTRY, _NORM, _BIRTH, _PER_RUN = (
     np.uint64(LANES * field) for field in range(FIELDS)
 )
-_BEST, _WHERE = np.uint64(BEST), np.uint64(BEST + LANES)
+_BEST, _LENGTH = np.uint64(BEST), np.uint64(BEST + LANES)
 
 
 def state_size(cells: int) -> int:
@@ -73,6 +72,13 @@ def capacity(state: Vector) -> int:
 def cell_at(state: Vector, i: int) -> int:
     """Where cell `i` stands: at this index its weight, the other fields from there."""
     return TABLE + capacity(state) * TABLE_PER_CELL + (i // LANES) * BLOCK + i % LANES
+
+
+@kernel
+def next_at(at: int) -> int:
+    """Where the cell after the one at `at` stands."""
+    lane = (at - TABLE) & (LANES - 1)
+    return at + 1 if lane < LANES - 1 else at + 1 + (BLOCK - LANES)
 
 
 @kernel
@@ -206,8 +212,8 @@ def _find_norms(state: Vector, at: int) -> None:
         _long_norms(state, i)
     for lane in range(_LANES):
         n = steps - state[i + _START + lane]
-        if n < length:
-            state[i + _NORM + lane] = state[last - np.uint64(n)]
+        if not long or n < length:
+            state[i + _NORM + lane] = state[last - np.uint64(np.int64(n))]
 
 
 @kernel
@@ -266,21 +272,26 @@ def most_probable(state: Vector) -> float:
     at = np.uint64(cell_at(state, 0))
     for lane in range(LANES):
         state[BEST + lane] = -1.0
-    for block in range(used_blocks(state)):
-        _best_of_block(state, at, float(block))
+    for _ in range(used_blocks(state)):
+        _best_of_block(state, at)
         at += _BLOCK
-    best = 0
-    for lane in range(1, LANES):
-        if state[BEST + lane] > state[BEST + best]:
-            best = lane
-    return state[STEPS] - state[cell_at(state, int(state[BEST + LANES + best]) * LANES + best) + START]
+    half = LANES // 2
+    while half > 0:
+        for lane in range(half):
+            if state[BEST + lane + half] > state[BEST + lane]:
+                state[BEST + lane] = state[BEST + lane + half]
+                state[BEST + LANES + lane] = state[BEST + LANES + lane + half]
+        half //= 2
+    return state[BEST + LANES]
 
 
 @kernel
-def _best_of_block(state: Vector, at: Any, block: float) -> None:
-    """Keep the run of highest probability of each lane, and its block."""
+def _best_of_block(state: Vector, at: Any) -> None:
+    """Keep the highest probability of a run in each lane, and the run's length."""
+    steps = state[STEPS]
     for lane in range(_LANES):
         probability = state[at + lane] * state[at + lane + _PER_RUN]
         best = state[_BEST + lane]
-        state[_WHERE + lane] = block if probability > best else state[_WHERE + lane]
+        run = steps - state[at + lane + _START]
+        state[_LENGTH + lane] = run if probability > best else state[_LENGTH + lane]
         state[_BEST + lane] = probability if probability > best else best

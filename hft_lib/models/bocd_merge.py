@@ -15,43 +15,54 @@ import numpy as np
 
 from hft_lib.kernel import kernel
 from hft_lib.models import bocd_cells as cell
-from hft_lib.models.bocd_cells import cell_at, log_weight, norm
+from hft_lib.models.bocd_cells import capacity, cell_at, next_at, norm
 from hft_lib.models.inputs import Vector
-from hft_lib.models.special import exp2, log2
+from hft_lib.models.special import log2
 
 _PROTECTED = 16  # run lengths up to this, and up to the alarm's, keep a cell each
 _PROTECTED_MAX = 32
 _WEIGHT_FLOOR = 1e-12  # a cell of less probability may gain it: it counts as if it had this
-_BOUND = 0.5  # of the mean cost of the candidates: more merge less often, and lose more
+_PROBABILITY_MIN = 1e-290  # no merged cell dies of underflow
+_KEPT = 56  # so many cells, or half of them if that is more, are left
 
 
 @kernel
 def merge(params: Any, state: Vector) -> None:
-    """Merge pairs of old cells; there is at least one."""
-    protected = min(max(params.alarm_run_length, _PROTECTED), _PROTECTED_MAX)
-    pairs, count = 0, int(state[cell.COUNT])
-    while pairs + 1 < count and (
-        state[cell.STEPS] - state[cell_at(state, pairs + 1) + cell.BIRTH] > protected
-    ):
-        _set_cost(state, pairs)
-        pairs += 1
-    _close(state, pairs, _bound(state, pairs))
+    """Merge pairs of old cells until there is room for a while."""
+    kept = max(_KEPT, capacity(state) // 2)
+    while state[cell.COUNT] > kept:
+        pairs = _set_costs(params, state)
+        bound = _bound(state, pairs)
+        # Far from the end of it all candidates merge, for fewer rounds.
+        _close(state, pairs, bound if state[cell.COUNT] < 1.5 * kept else 1e300)
 
 
 @kernel
-def _set_cost(state: Vector, i: int) -> None:
-    """What merging cell i and its younger neighbour may cost, up to a factor: how unlike they
-    forecast, times the lighter's weight, for as long as they stay unlike, which grows with the run.
+def _set_costs(params: Any, state: Vector) -> int:
+    """What merging each old cell and its younger neighbour may cost, up to a factor, where NORM was;
+    returns the number of such pairs.
+
+    How unlike they forecast, times the lighter's weight, for as long as they stay unlike, which
+    grows with the run. Infinite for the pair after the last.
     """
-    at, younger = cell_at(state, i), cell_at(state, i + 1)
-    old, young = variance(state, at), variance(state, younger)
-    apart = state[at + cell.MEAN] - state[younger + cell.MEAN]
-    spread = (old - young) / (old + young)
-    unlike = apart * apart / (old + young) + spread * spread
-    a = state[at + cell.WEIGHT] * state[cell.SCALE] + _WEIGHT_FLOOR
-    b = state[younger + cell.WEIGHT] * state[cell.SCALE] + _WEIGHT_FLOOR
-    n = state[cell.STEPS] - state[at + cell.START]
-    state[at + cell.NORM] = a * b / (a + b) * unlike * n
+    protected = min(max(params.alarm_run_length, _PROTECTED), _PROTECTED_MAX)
+    youngest, scale = state[cell.STEPS] - protected, state[cell.SCALE]
+    pairs, count, at = 0, int(state[cell.COUNT]), cell_at(state, 0)
+    old, a = variance(state, at), state[at + cell.WEIGHT] * scale + _WEIGHT_FLOOR
+    while pairs + 1 < count:
+        younger = next_at(at)
+        if state[younger + cell.BIRTH] >= youngest:
+            break
+        young = variance(state, younger)
+        b = state[younger + cell.WEIGHT] * scale + _WEIGHT_FLOOR
+        apart = state[at + cell.MEAN] - state[younger + cell.MEAN]
+        both = old + young
+        unlike = apart * apart * both + (old - young) * (old - young)
+        n = state[cell.STEPS] - state[at + cell.START]
+        state[at + cell.NORM] = a * b * n * unlike / ((a + b) * (both * both))
+        at, old, a, pairs = younger, young, b, pairs + 1
+    state[at + cell.NORM] = np.inf
+    return pairs
 
 
 @kernel
@@ -63,43 +74,36 @@ def variance(state: Vector, at: int) -> float:
 
 @kernel
 def _bound(state: Vector, pairs: int) -> float:
-    """The highest cost that merges, not below the lowest there is."""
-    total, least, found = 0.0, np.inf, 0
-    for i in range(pairs):
-        if _lowest(state, i, pairs):
-            cost = state[cell_at(state, i) + cell.NORM]
+    """Leave costs only where both neighbouring pairs cost more, so that none shares a cell, and make
+    the others infinite; returns the mean of those left: what costs more waits for another round.
+    """
+    total, found, before, at = 0.0, 0, np.inf, cell_at(state, 0)
+    for _ in range(pairs):
+        younger = next_at(at)
+        cost = state[at + cell.NORM]
+        if cost < before and cost <= state[younger + cell.NORM]:
             total += cost
-            least = min(least, cost)
             found += 1
-    return max(least, _BOUND * total / found)
-
-
-@kernel
-def _lowest(state: Vector, i: int, pairs: int) -> bool:
-    """Whether no neighbouring pair costs less: of two neighbours one at most is lowest."""
-    cost = state[cell_at(state, i) + cell.NORM]
-    if i > 0 and state[cell_at(state, i - 1) + cell.NORM] <= cost:
-        return False
-    return i + 1 >= pairs or state[cell_at(state, i + 1) + cell.NORM] >= cost
+        else:
+            state[at + cell.NORM] = np.inf
+        at, before = younger, cost
+    return total / found * (1.0 + 1e-12)
 
 
 @kernel
 def _close(state: Vector, pairs: int, bound: float) -> None:
-    """Merge the lowest pairs up to `bound`, and move the cells up."""
+    """Merge the pairs that cost up to `bound`, and move the cells up."""
     count, single = int(state[cell.COUNT]), int(state[cell.SINGLE])
-    i, to, single_after = 0, 0, 0
+    i, to, single_after, at, target = 0, 0, 0, cell_at(state, 0), cell_at(state, 0)
     while i < count:
-        joins = i < pairs and _lowest(state, i, pairs)
-        joins = joins and state[cell_at(state, i) + cell.NORM] <= bound
-        at, target = cell_at(state, i), cell_at(state, to)
+        joins = i < pairs and state[at + cell.NORM] <= bound
+        younger = next_at(at)
         if joins:
-            _merge_pair(state, at, cell_at(state, i + 1))
+            _merge_pair(state, at, younger)
         if to < i:
-            for field in range(cell.FIELDS):
-                if field * cell.LANES != cell.NORM:
-                    state[target + field * cell.LANES] = state[at + field * cell.LANES]
-        i += 2 if joins else 1
-        to += 1
+            _move(state, at, target)
+        i, at = (i + 2, next_at(younger)) if joins else (i + 1, younger)
+        to, target = to + 1, next_at(target)
         if joins or i <= single:
             single_after = to
     state[cell.SINGLE] = single_after
@@ -108,22 +112,34 @@ def _close(state: Vector, pairs: int, bound: float) -> None:
 
 
 @kernel
+def _move(state: Vector, at: int, target: int) -> None:
+    """Put the cell at `at` in another place."""
+    state[target + cell.WEIGHT] = state[at + cell.WEIGHT]
+    state[target + cell.START] = state[at + cell.START]
+    state[target + cell.MEAN] = state[at + cell.MEAN]
+    state[target + cell.BETA] = state[at + cell.BETA]
+    state[target + cell.ENTRY] = state[at + cell.ENTRY]
+    state[target + cell.BIRTH] = state[at + cell.BIRTH]
+    state[target + cell.PER_RUN] = state[at + cell.PER_RUN]
+
+
+@kernel
 def _merge_pair(state: Vector, at: int, younger: int) -> None:
     """Put the cell at `younger` into the one at `at`."""
-    old, young = log_weight(state, at), log_weight(state, younger)
-    odds = exp2(min(young - old, 1000.0))
-    share = odds / (1.0 + odds)
+    weight = state[at + cell.WEIGHT] + state[younger + cell.WEIGHT]
+    share = state[younger + cell.WEIGHT] / weight
     apart = state[younger + cell.MEAN] - state[at + cell.MEAN]
     mixed = variance(state, at)
     mixed += share * (variance(state, younger) - mixed) + share * (1.0 - share) * (apart * apart)
     runs = 1.0 / state[at + cell.PER_RUN] + 1.0 / state[younger + cell.PER_RUN]
-    state[at + cell.START] = state[cell.STEPS] - _mean_run(state, at, younger, share)
-    n = state[cell.STEPS] - state[at + cell.START]
-    beta = mixed * (2.0 * state[cell.PRIOR_ALPHA] + n)
-    both = max(old, young) + log2(1.0 + (odds if odds < 1.0 else 1.0 / odds))
-    energy = (state[cell.PRIOR_ALPHA] + 0.5 * n) * log2(beta)
-    state[at + cell.ENTRY] = both + state[cell.REFERENCE] + energy - norm(state, n)
-    state[at + cell.WEIGHT] += state[younger + cell.WEIGHT]
+    n = _mean_run(state, at, younger, share)
+    double_alpha = 2.0 * state[cell.PRIOR_ALPHA] + n
+    beta = mixed * double_alpha
+    probability = max(weight * state[cell.SCALE], _PROBABILITY_MIN)
+    evidence = norm(state, n) - 0.5 * double_alpha * log2(beta)
+    state[at + cell.ENTRY] = log2(probability) + state[cell.REFERENCE] - evidence
+    state[at + cell.WEIGHT] = weight
+    state[at + cell.START] = state[cell.STEPS] - n
     state[at + cell.MEAN] += share * apart
     state[at + cell.BETA] = beta
     state[at + cell.BIRTH] = state[younger + cell.BIRTH]

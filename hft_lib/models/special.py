@@ -126,8 +126,8 @@ def log(x: float) -> float:
 
 @kernel
 def exp2(x: float) -> float:
-    """2 to the power `x`, which must be below 1023; what is below -1022 counts as -1022."""
-    x = x if x > -1022.0 else -1022.0
+    """2 to the power `x`, which must be below 1023; what is below -1000 counts as -1000."""
+    x = x if x > -1000.0 else -1000.0
     shifted = x + _ROUND
     r = x - (shifted - _ROUND)
     series = 7.070977866508138e-09
