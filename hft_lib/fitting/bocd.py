@@ -37,7 +37,7 @@ _REGIME_MIN = 100
 _SEED = 20_071
 
 
-def fit_bocd(standardised: npt.ArrayLike, alarm_run_length: int = 10) -> Fit[BocdParameters]:
+def fit_bocd(standardised: npt.ArrayLike, alarm_run_length: int = 20) -> Fit[BocdParameters]:
     """Most likely hazard and prior variance for standardised innovations (time,), with an alarm to
     fit.
 
