@@ -114,7 +114,7 @@ def _advance(params: Any, state: Vector, standardised: float) -> bool:
     z = _STANDARDISED_MAX if z > _STANDARDISED_MAX else z
     z = -_STANDARDISED_MAX if z < -_STANDARDISED_MAX else z
     if _differs(params, state):
-        _adopt(params, state)
+        adopt(params, state)
     cell.learn(state, z)
     total, lengths = cell.sums(state)
     shift = 0.0
@@ -156,7 +156,7 @@ def _differs(params: Any, state: Vector) -> bool:
 
 
 @kernel
-def _adopt(params: Any, state: Vector) -> None:
+def adopt(params: Any, state: Vector) -> None:
     """Go by other parameters from here on: weights, means and variances of the runs stay."""
     count, alpha = int(state[COUNT]), state[cell.PRIOR_ALPHA]
     for i in range(count):

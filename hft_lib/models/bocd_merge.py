@@ -11,8 +11,6 @@ cost up to 20 nats in 20,000 values.)
 import math
 from typing import Any
 
-import numpy as np
-
 from hft_lib.kernel import kernel
 from hft_lib.models import bocd_cells as cell
 from hft_lib.models.bocd_cells import capacity, cell_at, next_at, norm
@@ -23,6 +21,7 @@ _PROTECTED = 16  # run lengths up to this, and up to the alarm's, keep a cell ea
 _PROTECTED_MAX = 32
 _WEIGHT_FLOOR = 1e-12  # a cell of less probability may gain it: it counts as if it had this
 _PROBABILITY_MIN = 1e-290  # no merged cell dies of underflow
+_COST_MAX, _ALL, _NONE = 1e299, 2e299, 1e300  # of a pair; a bound for all; no pair
 _KEPT = 56  # so many cells, or half of them if that is more, are left
 
 
@@ -34,7 +33,7 @@ def merge(params: Any, state: Vector) -> None:
         pairs = _set_costs(params, state)
         bound = _bound(state, pairs)
         # Far from the end of it all candidates merge, for fewer rounds.
-        _close(state, pairs, bound if state[cell.COUNT] < 1.5 * kept else 1e300)
+        _close(state, pairs, bound if state[cell.COUNT] < 1.5 * kept else _ALL)
 
 
 @kernel
@@ -43,7 +42,7 @@ def _set_costs(params: Any, state: Vector) -> int:
     returns the number of such pairs.
 
     How unlike they forecast, times the lighter's weight, for as long as they stay unlike, which
-    grows with the run. Infinite for the pair after the last.
+    grows with the run.
     """
     protected = min(max(params.alarm_run_length, _PROTECTED), _PROTECTED_MAX)
     youngest, scale = state[cell.STEPS] - protected, state[cell.SCALE]
@@ -56,12 +55,13 @@ def _set_costs(params: Any, state: Vector) -> int:
         young = variance(state, younger)
         b = state[younger + cell.WEIGHT] * scale + _WEIGHT_FLOOR
         apart = state[at + cell.MEAN] - state[younger + cell.MEAN]
-        both = old + young
-        unlike = apart * apart * both + (old - young) * (old - young)
+        inverse = 1.0 / (old + young)
+        spread = (old - young) * inverse
         n = state[cell.STEPS] - state[at + cell.START]
-        state[at + cell.NORM] = a * b * n * unlike / ((a + b) * (both * both))
+        cost = a * b / (a + b) * n * (apart * apart * inverse + spread * spread)
+        state[at + cell.NORM] = cost if cost < _COST_MAX else _COST_MAX
         at, old, a, pairs = younger, young, b, pairs + 1
-    state[at + cell.NORM] = np.inf
+    state[at + cell.NORM] = _NONE
     return pairs
 
 
@@ -75,9 +75,9 @@ def variance(state: Vector, at: int) -> float:
 @kernel
 def _bound(state: Vector, pairs: int) -> float:
     """Leave costs only where both neighbouring pairs cost more, so that none shares a cell, and make
-    the others infinite; returns the mean of those left: what costs more waits for another round.
+    the others none; returns the mean of those left: what costs more waits for another round.
     """
-    total, found, before, at = 0.0, 0, np.inf, cell_at(state, 0)
+    total, found, before, at = 0.0, 0, _NONE, cell_at(state, 0)
     for _ in range(pairs):
         younger = next_at(at)
         cost = state[at + cell.NORM]
@@ -85,7 +85,7 @@ def _bound(state: Vector, pairs: int) -> float:
             total += cost
             found += 1
         else:
-            state[at + cell.NORM] = np.inf
+            state[at + cell.NORM] = _NONE
         at, before = younger, cost
     return total / found * (1.0 + 1e-12)
 
