@@ -1,20 +1,20 @@
-"""Changepoint detection, measured: speed beside fast-bocpd, delay and false alarms beside Page's CUSUM,
-coverage of the fitted hazard, and when it alarms on recorded breaks.
+"""Changepoint detection, measured: speed beside fast-bocpd, delay beside Page's CUSUM, coverage of
+the fitted hazard, and when it alarms on recorded breaks.
 
     .venv/bin/python bench/changepoints.py [--part speed --part delay ...] [--json]
 
 speed     microseconds an observation, with the peer's posterior held to equality first.
-delay     200 series a scenario, the break after 1,000 values; both detectors are set on the same
-          unbroken window, the CUSUM to the false alarms that the detector shows on 200,000 values.
+delay     200 series a scenario, the break after 1,000 values; the detector fitted to an unbroken
+          window, the CUSUM set to the false alarms that the detector has on 200,000 values.
 coverage  100 series of the model itself at each hazard: how often the 95 % interval holds the truth.
 recorded  BTC in USDC against BTC in USDT around 2023-03-10, LINK against UNI around 2022-05-09.
 """
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def speed_at(cap: int, turns: int = 60) -> dict[str, Any]:
         ours = min(ours, seconds(lambda: bocd.run(row, values, state=state)) / values.size)
         theirs = min(theirs, seconds(lambda: other.batch_update(values[:50])) / 50)
         for value in values[:50].tolist():
-            steps = min(steps, seconds(lambda z=value: bocd.step(row[0], state[0], z)))
+            steps = min(steps, seconds(partial(bocd.step, row[0], state[0], value)))
     return {
         "cells": cap,
         "run_us": 1e6 * ours,
@@ -147,11 +147,10 @@ BREAKS: dict[str, Callable[[Vector], Vector]] = {
 }
 
 
-@numba.njit
-def page(values: Vector, bound: float) -> Vector:
+def _page(values: Vector, bound: float) -> Vector:
     """Page's CUSUM of three log likelihood ratios: the mean 2 up, 2 down, the variance times 4.
 
-    Returns 1 where one of them passes `bound` (inf: the largest of them everywhere); all begin anew.
+    Returns 1 where one of them passes `bound`; then all begin anew.
     """
     out = np.zeros(values.size)
     up = down = wide = 0.0
@@ -166,12 +165,17 @@ def page(values: Vector, bound: float) -> Vector:
     return out
 
 
+page: Any = numba.njit(_page)
+
+
 def page_bound(unbroken: Vector, alarms_wanted: float) -> float:
     """The bound at which Page's CUSUM alarms so often on `unbroken`."""
     low, high = 1.0, 200.0
     for _ in range(40):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if page(unbroken, middle).sum() > alarms_wanted else (low, middle)
+        low, high = (
+            (middle, high) if page(unbroken, middle).sum() > alarms_wanted else (low, middle)
+        )
     return high
 
 
@@ -271,8 +275,8 @@ def coverage(series: int = 100, size: int = 2_000) -> Rows:
 
 def recorded() -> Rows:
     """Calibrate before each break, then step through it: the first alarms."""
-    depeg, luna = RECORDED / "multivenue_btc_1m_202303_usdc_depeg", RECORDED
-    luna = luna / "binance_spot_5m_202201_202208_luna"
+    depeg = RECORDED / "multivenue_btc_1m_202303_usdc_depeg"
+    luna = RECORDED / "binance_spot_5m_202201_202208_luna"
     if not RECORDED.is_dir():
         return [{"skipped": "no recorded market data beside the repository: shared/data"}]
     return [
@@ -297,7 +301,7 @@ def first_alarms(
     broke: str,
     end: str,
 ) -> dict[str, Any]:
-    """Fit on [begin, split), step through [split, end): alarms before `broke` and the first after."""
+    """Fit on [begin, split), step through [split, end): the alarms before and after `broke`."""
     from hft_lib.fitting.calibrate import calibrate
     from hft_lib.fitting.grid import grid_moments
     from hft_lib.models import garch, kalman
@@ -310,9 +314,7 @@ def first_alarms(
     found = calibrate(times[known], y[known], x[known], pair)
     at, steps = grid_moments(times, found.params.grid_ms)
     filtered = kalman.run(kalman.params_row(found.params.kalman), y[at], x[at], steps)
-    track = garch.run(
-        garch.params_row(found.params.garch), filtered["innovation"].copy(), steps
-    )
+    track = garch.run(garch.params_row(found.params.garch), filtered["innovation"].copy(), steps)
     params, grid = found.params.bocd, times[at]
     where = alarmed(params, track["standardised"].copy())
     moments = [int(grid[i]) for i in where if grid[i] >= ns(split)]

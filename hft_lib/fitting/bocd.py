@@ -1,5 +1,4 @@
-"""Maximum predictive likelihood of the changepoint detector, and its alarm at a stated rate of false
-alarms.
+"""Maximum likelihood of the changepoint detector, and an alarm of a stated rate of false ones.
 
 The hazard and the variance that a new regime is expected to have are searched for; the rest of the
 prior is one observation's worth (kappa 1, alpha 1) about 0. Each value is forecast from those
@@ -41,8 +40,8 @@ def fit_bocd(standardised: npt.ArrayLike, alarm_run_length: int = 20) -> Fit[Boc
     """Most likely hazard and prior variance for standardised innovations (time,), with an alarm to
     fit.
 
-    Of more than 20,000 values the last are used. Without a change in the window the hazard is at its
-    lower bound and `reason` says so. Raises FitRefused for fewer than 50 values, or values all
+    Of more than 20,000 values the last are used. Without a change in the window the hazard is at
+    its lower bound and `reason` says so. Raises FitRefused for fewer than 50 values, or values all
     alike.
     """
     values = vector("standardised", standardised)[-OBSERVATIONS_MAX:]

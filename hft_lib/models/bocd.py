@@ -66,7 +66,6 @@ Track = np.dtype(
 _STANDARDISED_MAX = 1e12  # larger values count as this: their squares would leave a float64
 _EVIDENCE_MIN = 1e-270  # below, weights are taken relative to the largest
 _LN2 = 0.6931471805599453
-_REFERENCE_MAX = 4096.0  # bits; from here on it is taken from the entries, for their digits
 
 
 def params_row(p: BocdParameters) -> Rows:

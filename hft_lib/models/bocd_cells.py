@@ -8,7 +8,7 @@ The posterior weight of a run of n observations is its regime's mass at birth ti
 its observations. With the prior (m, kappa, alpha, beta) of `bocd`, in bits,
 
     log2 w = entry + T(n) - reference - (alpha + n/2) log2(2 beta_n)
-    T(n) = log2( Gamma(alpha + n/2) / Gamma(alpha) sqrt(kappa / (kappa + n)) ((1 - H) / sqrt(pi))^n )
+    T(n) = log2(Gamma(alpha + n/2) / Gamma(alpha) sqrt(kappa / (kappa + n)) ((1 - H) / sqrt(pi))^n)
 
 entry: log2 of (mass at birth) + reference then + alpha log2(2 beta); reference: log2 of the density
 of all observations. So a cell costs one logarithm and one power of two. T comes from the table, and

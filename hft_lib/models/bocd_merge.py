@@ -21,6 +21,7 @@ _PROTECTED = 16  # run lengths up to this, and up to the alarm's, keep a cell ea
 _PROTECTED_MAX = 32
 _WEIGHT_FLOOR = 1e-12  # a cell of less probability may gain it: it counts as if it had this
 _PROBABILITY_MIN = 1e-290  # no merged cell dies of underflow
+_REFERENCE_MAX = 4096.0  # bits
 _COST_MAX, _ALL, _NONE = 1e299, 2e299, 1e300  # of a pair; a bound for all; no pair
 _KEPT = 56  # so many cells, or half of them if that is more, are left
 
@@ -34,11 +35,23 @@ def merge(params: Any, state: Vector) -> None:
         bound = _bound(state, pairs)
         # Far from the end of it all candidates merge, for fewer rounds.
         _close(state, pairs, bound if state[cell.COUNT] < 1.5 * kept else _ALL)
+    if abs(state[cell.REFERENCE]) > _REFERENCE_MAX:
+        _take_up(state)
+
+
+@kernel
+def _take_up(state: Vector) -> None:
+    """Take the reference into the entries: as a small number it has more digits."""
+    at = cell_at(state, 0)
+    for _ in range(int(state[cell.COUNT])):
+        state[at + cell.ENTRY] -= state[cell.REFERENCE]
+        at = next_at(at)
+    state[cell.REFERENCE] = 0.0
 
 
 @kernel
 def _set_costs(params: Any, state: Vector) -> int:
-    """What merging each old cell and its younger neighbour may cost, up to a factor, where NORM was;
+    """What merging each old cell and its younger neighbour may cost, up to a factor, in place of T;
     returns the number of such pairs.
 
     How unlike they forecast, times the lighter's weight, for as long as they stay unlike, which
@@ -74,8 +87,8 @@ def variance(state: Vector, at: int) -> float:
 
 @kernel
 def _bound(state: Vector, pairs: int) -> float:
-    """Leave costs only where both neighbouring pairs cost more, so that none shares a cell, and make
-    the others none; returns the mean of those left: what costs more waits for another round.
+    """Leave costs only where both neighbouring pairs cost more, so that none shares a cell; returns
+    the mean of those left: what costs more waits for another round.
     """
     total, found, before, at = 0.0, 0, _NONE, cell_at(state, 0)
     for _ in range(pairs):

@@ -10,14 +10,15 @@ branches, so that loops over cells are vectorised. All three are within 2 ulp of
     R(s^2) lgamma(x) = (x - 1/2)(log x - 1) + c + sum_j B_2j / (2j (2j-1) x^(2j-1))     for x >= 8
     (Stirling)
 
-`exp2` and `log2` are the hot loops' versions, with half the work: fused, to base 2, no guards. Their
-relative and absolute errors are 6e-16.
+`exp2` and `log2` are the hot loops' versions, with half the work: fused, to base 2, no guards.
+Their relative and absolute errors are 6e-16.
 
 Below 8 lgamma is a polynomial about each zero (1 and 2) and lgamma(x+1) = lgamma(x) + log x. The
 coefficients are Chebyshev fits made with 60 digits.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 from numba import types
@@ -49,10 +50,13 @@ def _from_bits(bits: np.uint64) -> float:
 
 
 @intrinsic
-def fma(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
-    """a * b + c, rounded once: one instruction, which vectors have (in kernels only)."""
+def _fused(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
     signature = types.float64(types.float64, types.float64, types.float64)
     return signature, lambda _context, builder, _signature, arguments: builder.fma(*arguments)
+
+
+# a * b + c, rounded once: one instruction, which vectors have. In kernels only.
+fma = cast(Callable[[float, float, float], float], _fused)
 
 
 @kernel

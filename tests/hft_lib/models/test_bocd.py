@@ -246,7 +246,9 @@ def test_any_value_leaves_a_posterior(values: list[float], prior_alpha: float) -
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 5e-324, 1e6, 1e160, math.inf, -math.inf])
-@pytest.mark.parametrize("changes", [{}, {"hazard": 1e-12}, {"hazard": 0.9}, {"prior_beta": 1e-300}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"hazard": 1e-12}, {"hazard": 0.9}, {"prior_beta": 1e-300}]
+)
 def test_the_same_value_over_and_over_leaves_a_posterior(
     value: float, changes: dict[str, float]
 ) -> None:
