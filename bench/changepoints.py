@@ -4,9 +4,9 @@ the fitted hazard, and when it alarms on recorded breaks.
     .venv/bin/python bench/changepoints.py [--part speed --part delay ...] [--json]
 
 speed     microseconds an observation, with the peer's posterior held to equality first.
-delay     200 series a scenario, the break after 1,000 values; the detector fitted to an unbroken
-          window, the CUSUM set to the false alarms that the detector has on 200,000 values.
-coverage  100 series of the model itself at each hazard: how often the 95 % interval holds the truth.
+delay     200 series a scenario, the break after 1,000 values; the detector is fitted to an
+          unbroken window, the CUSUM set to the detector's false alarms on 200,000 values.
+coverage  100 series of the model itself at each hazard: how often the 95 % interval is right.
 recorded  BTC in USDC against BTC in USDT around 2023-03-10, LINK against UNI around 2022-05-09.
 """
 

@@ -210,12 +210,12 @@ def run(
 
 @kernel
 def _run(params: Rows, states: Matrix, standardised: Vector, track: Rows) -> None:
-    p, state = params[0], states[0]
+    p, state, lanes = params[0], states[0], np.empty(2 * cell.LANES)
     for t in range(standardised.shape[0]):
         step(p, state, standardised[t])
         track[t].recent_probability = state[RECENT_PROBABILITY]
         track[t].run_length = state[RUN_LENGTH]
-        track[t].map_run_length = cell.most_probable(state)
+        track[t].map_run_length = cell.most_probable(state, lanes)
         track[t].log_predictive = state[LOG_PREDICTIVE]
 
 

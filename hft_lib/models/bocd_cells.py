@@ -1,8 +1,8 @@
 """The cells of the changepoint detector: their layout in a state, and the loop that teaches them.
 
-A state is one row of float64: a header, lanes to work in, a table by run length, then the cells,
-oldest first, in blocks of `LANES`. Within a block each field's values lie together, so that the
-loop over a block is vectorised: the distance between two fields is a constant the compiler sees.
+A state is one row of float64: a header, a table by run length, then the cells, oldest first, in
+blocks of `LANES`. Within a block each field's values lie together, so that the loop over a block is
+vectorised: the distance between two fields is a constant the compiler sees.
 
 The posterior weight of a run of n observations is its regime's mass at birth times the evidence of
 its observations. With the prior (m, kappa, alpha, beta) of `bocd`, in bits,
@@ -42,8 +42,7 @@ SINGLE = 7  # the cells from this one on have one run length each
 CHANGE, STAY = 8, 9  # log2 of the hazard, of 1 - hazard
 HAZARD, PRIOR_MEAN, PRIOR_KAPPA, PRIOR_ALPHA, PRIOR_BETA = range(10, 15)  # in force
 NORM_BITS, NORM_BITS_PER_RUN = 15, 16  # T(n) but for its gamma function and kappa + n
-BEST = 32  # lanes to work in: the highest probability of a run, and that run's length
-TABLE = BEST + 2 * LANES
+TABLE = 32
 
 _NOTHING = -1e300  # the entry of a cell that is not taken
 _LN2_INVERSE = 1.4426950408889634
@@ -54,7 +53,6 @@ _LANES, _BLOCK = np.uint64(LANES), np.uint64(BLOCK)
 _WEIGHT, _START, _MEAN, _BETA, _ENTRY, _NORM, _BIRTH, _PER_RUN = (
     np.uint64(LANES * field) for field in range(FIELDS)
 )
-_BEST, _LENGTH = np.uint64(BEST), np.uint64(BEST + LANES)
 
 
 def state_size(cells: int) -> int:
@@ -267,31 +265,32 @@ def sums(state: Vector) -> tuple[float, float]:
 
 
 @kernel
-def most_probable(state: Vector) -> float:
-    """The run length of highest probability; a cell's weight is shared by its run lengths."""
+def most_probable(state: Vector, lanes: Vector) -> float:
+    """The run length of highest probability; a cell's weight is shared by its run lengths. `lanes`
+    (2 * LANES,) is to work in.
+    """
     at = np.uint64(cell_at(state, 0))
     for lane in range(LANES):
-        state[BEST + lane] = -1.0
+        lanes[lane] = -1.0
     for _ in range(used_blocks(state)):
-        _best_of_block(state, at)
+        _best_of_block(state, lanes, at)
         at += _BLOCK
     half = LANES // 2
     while half > 0:
         for lane in range(half):
-            if state[BEST + lane + half] > state[BEST + lane]:
-                state[BEST + lane] = state[BEST + lane + half]
-                state[BEST + LANES + lane] = state[BEST + LANES + lane + half]
+            if lanes[lane + half] > lanes[lane]:
+                lanes[lane] = lanes[lane + half]
+                lanes[LANES + lane] = lanes[LANES + lane + half]
         half //= 2
-    return state[BEST + LANES]
+    return lanes[LANES]
 
 
 @kernel
-def _best_of_block(state: Vector, at: Any) -> None:
-    """Keep the highest probability of a run in each lane, and the run's length."""
+def _best_of_block(state: Vector, lanes: Vector, at: Any) -> None:
+    """Keep the highest probability of a run in each lane, and after the lanes the run's length."""
     steps = state[STEPS]
     for lane in range(_LANES):
         probability = state[at + lane] * state[at + lane + _PER_RUN]
-        best = state[_BEST + lane]
-        run = steps - state[at + lane + _START]
-        state[_LENGTH + lane] = run if probability > best else state[_LENGTH + lane]
-        state[_BEST + lane] = probability if probability > best else best
+        best, run = lanes[lane], steps - state[at + lane + _START]
+        lanes[_LANES + lane] = run if probability > best else lanes[_LANES + lane]
+        lanes[lane] = probability if probability > best else best
