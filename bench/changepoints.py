@@ -81,7 +81,7 @@ def speed() -> Rows:
 
 def speed_at(cap: int, turns: int = 60) -> dict[str, Any]:
     """Both detectors long past their caps."""
-    row, values = bocd.params_row(prior(0.004)), np.random.default_rng(0).normal(size=2 * cap)
+    row, values = bocd.params_row(prior(0.004)), np.random.default_rng(0).normal(size=cap)
     state, other = bocd.new_states(1, cap), peer(0.004, cap)
     bocd.start(row[0], state[0])
     stepping = [values, np.zeros(1)]

@@ -167,7 +167,7 @@ def adopt(params: Any, state: Vector) -> None:
         n = state[STEPS] - state[at + cell.START]
         state[at + cell.BETA] *= (2.0 * state[cell.PRIOR_ALPHA] + n) / (2.0 * alpha + n)
         energy = (state[cell.PRIOR_ALPHA] + 0.5 * n) * log2(state[at + cell.BETA])
-        state[at + cell.ENTRY] += energy - cell.norm(state, n)
+        state[at + cell.ENTRY] += energy - cell.log_norm(state, n)
 
 
 @kernel

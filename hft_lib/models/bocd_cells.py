@@ -123,7 +123,7 @@ def _table_at(state: Vector, n: float) -> int:
 
 
 @kernel
-def norm(state: Vector, n: float) -> float:
+def log_norm(state: Vector, n: float) -> float:
     """T(n), from the table or by Stirling's series."""
     if n < table_length(state):
         return state[_table_at(state, n)]
@@ -153,7 +153,7 @@ def log_weight(state: Vector, at: int) -> float:
     """log2 of the weight of the cell at `at`, before it is scaled."""
     n = state[STEPS] - state[at + START]
     energy = (state[PRIOR_ALPHA] + 0.5 * n) * log2(state[at + BETA])
-    return state[at + ENTRY] + norm(state, n) - state[REFERENCE] - energy
+    return state[at + ENTRY] + log_norm(state, n) - state[REFERENCE] - energy
 
 
 @kernel

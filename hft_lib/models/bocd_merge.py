@@ -13,7 +13,7 @@ from typing import Any
 
 from hft_lib.kernel import kernel
 from hft_lib.models import bocd_cells as cell
-from hft_lib.models.bocd_cells import capacity, cell_at, next_at, norm
+from hft_lib.models.bocd_cells import capacity, cell_at, log_norm, next_at
 from hft_lib.models.inputs import Vector
 from hft_lib.models.special import log2
 
@@ -149,7 +149,7 @@ def _merge_pair(state: Vector, at: int, younger: int) -> None:
     double_alpha = 2.0 * state[cell.PRIOR_ALPHA] + n
     beta = mixed * double_alpha
     probability = max(weight * state[cell.SCALE], _PROBABILITY_MIN)
-    evidence = norm(state, n) - 0.5 * double_alpha * log2(beta)
+    evidence = log_norm(state, n) - 0.5 * double_alpha * log2(beta)
     state[at + cell.ENTRY] = log2(probability) + state[cell.REFERENCE] - evidence
     state[at + cell.WEIGHT] = weight
     state[at + cell.START] = state[cell.STEPS] - n

@@ -171,7 +171,9 @@ def test_run_lengths_beyond_the_table_cost_nothing() -> None:
         bocd.start(bocd.params_row(parameters(prior_alpha=2.5, prior_kappa=0.3))[0], each)
     assert bocd_cells.table_length(state) == 512
     for n in (512.0, 513.0, 1000.0, 20_000.0):
-        assert bocd_cells.norm(state, n) == pytest.approx(bocd_cells.norm(long, n), rel=2e-15)
+        assert bocd_cells.log_norm(state, n) == pytest.approx(
+            bocd_cells.log_norm(long, n), rel=2e-15
+        )
 
 
 def test_other_parameters_go_on_from_the_same_beliefs() -> None:
