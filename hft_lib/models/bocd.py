@@ -16,8 +16,10 @@ Bayesian Analysis of the Gaussian Distribution, sec. 3. With a constant hazard P
 hazard at every step: what tells of a change is P(r <= k). A missing observation changes nothing.
 
 Each run length has a cell. When all cells are taken neighbours merge (`bocd_merge`): until then the
-posterior is exact, and after that 64 cells cost less than 0.05 nats in 20,000 observations. A state
-is one contiguous row of float64, whose first figures are named here (RUN_LENGTH and so on).
+posterior is exact. After that 64 cells cost less than 0.05 nats in 20,000 observations for regimes
+or heavy tails and hazards from 1e-4 to 1e-2, less than 0.2 for hazards far off. Of a variance that
+never stands still 64 cells may lose 10 nats, 256 less than a half. A state is one contiguous row of
+float64, whose first figures are named here (RUN_LENGTH and so on).
 """
 
 from typing import Any
