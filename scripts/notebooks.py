@@ -12,6 +12,8 @@ may differ by machine is tagged `nbval-ignore-output`; pictures are not compared
 
 import argparse
 import ast
+import html
+import logging
 import os
 import re
 import subprocess
@@ -29,6 +31,7 @@ BUILD = ROOT / "build" / "notebooks"
 KERNEL = "python3"
 BYTES_MAX = 300_000
 OUTPUT_LINES_MAX = 40
+COLUMNS_MAX = 100
 CELL_SECONDS_MAX = 600
 PARAMETERS_WANTED = {"quick": bool, "tape": str, "pair": str}
 PARAMETERS_ELSEWHERE = {"seed": 11}  # `all` executes on another market than the kept one
@@ -39,6 +42,8 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 MACHINE_PATH = re.compile(r"(?<![\w.:])/(home|root|tmp|usr|var|opt|mnt|Users)/|[A-Z]:\\\\Users")
+QUIET = ["--IPKernelApp.log_level=ERROR"]  # a kernel's notices are no news of the notebook
+NO_ALT = 'alt="No description has been provided for this image"'
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 Node = Any  # nbformat's notebooks and cells: dictionaries with attributes
@@ -119,7 +124,7 @@ def _truth(text: str) -> bool:
 def faults(path: Path) -> list[str]:
     """What is wrong with a kept notebook, a sentence each."""
     notebook = read(path)
-    found = [*_shape_faults(notebook), *_size_faults(path)]
+    found = [*_shape_faults(notebook), *_size_faults(path), *_name_faults(notebook)]
     for number, cell in enumerate(notebook.cells):
         found += [f"cell {number}: {fault}" for fault in _cell_faults(cell)]
     return found
@@ -170,7 +175,9 @@ def _source_faults(source: str) -> list[str]:
         tree = ast.parse(source)
     except SyntaxError as error:
         return [f"is no plain Python: {error.msg}"]
-    found = []
+    found = [] if formatted(source) == source else ["is not in black's format: `write` does it"]
+    if max(map(len, source.splitlines()), default=0) > COLUMNS_MAX:
+        found.append(f"has a line of more than {COLUMNS_MAX} columns")
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.append(f"defines {node.name}: what is defined belongs into hft_lib")
@@ -195,8 +202,31 @@ def _output_faults(output: Node) -> list[str]:
     return found
 
 
+def _name_faults(notebook: Node) -> list[str]:
+    """Names that nothing defines and imports that nothing uses, over all cells in their order."""
+    from pyflakes.checker import Checker
+
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    try:
+        messages = Checker(ast.parse(code)).messages
+    except SyntaxError:
+        return []  # said of its cell
+    return [str(message.message % message.message_args) for message in messages]
+
+
+def formatted(source: str) -> str:
+    """A cell's code in the project's format; a cell ends without a newline."""
+    from black import InvalidInput, Mode, TargetVersion, format_str  # type: ignore[attr-defined]
+
+    mode = Mode(line_length=COLUMNS_MAX, target_versions={TargetVersion.PY311})
+    try:
+        return str(format_str(source, mode=mode)).rstrip("\n")
+    except InvalidInput:
+        return source
+
+
 def cleaned(notebook: Node) -> Node:
-    """The notebook as it is kept: outputs without counts, no metadata of an execution."""
+    """The notebook as it is kept: formatted, outputs without counts, no execution's metadata."""
     from nbformat import NotebookNode, from_dict
 
     notebook.metadata = from_dict(METADATA)
@@ -204,6 +234,7 @@ def cleaned(notebook: Node) -> Node:
         tags = [tag for tag in cell.metadata.get("tags", ()) if tag in TAGS]
         cell.metadata = NotebookNode({"tags": tags} if tags else {})
         if cell.cell_type == "code":
+            cell.source = formatted(cell.source)
             cell.execution_count = None
             for output in cell.outputs:
                 if "execution_count" in output:
@@ -218,7 +249,6 @@ def cleaned(notebook: Node) -> Node:
 def run_one(path: Path, given: Parameters, out: Path) -> str:
     """Execute a copy with papermill; returns its failure with cell and traceback, or nothing."""
     import papermill
-    from nbconvert import HTMLExporter
     from papermill.exceptions import PapermillExecutionError
 
     out.mkdir(parents=True, exist_ok=True)
@@ -232,13 +262,27 @@ def run_one(path: Path, given: Parameters, out: Path) -> str:
             progress_bar=False,
             cwd=ROOT,
             execution_timeout=CELL_SECONDS_MAX,
+            extra_arguments=QUIET,
         )
     except PapermillExecutionError as error:
         failure = f"cell {error.cell_index}: {error}"
     if executed.is_file():
-        page, _ = HTMLExporter().from_filename(str(executed))
-        executed.with_suffix(".html").write_text(page, encoding="utf-8")
+        executed.with_suffix(".html").write_text(page_of(read(executed)), encoding="utf-8")
     return failure
+
+
+def page_of(notebook: Node) -> str:
+    """The executed notebook as one HTML page, each figure with its title as the text for it."""
+    from nbconvert import HTMLExporter
+
+    logging.getLogger("traitlets").setLevel(logging.ERROR)  # it misses the texts added below
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if "image/png" in output.get("data", {}):
+                title = html.escape(output.data.get("text/plain", "figure"))
+                page = page.replace(NO_ALT, f'alt="{title}"', 1)
+    return str(page)
 
 
 def compare_one(path: Path) -> str:
@@ -261,6 +305,7 @@ def write_one(path: Path) -> str:
         notebook,
         kernel_name=KERNEL,
         timeout=CELL_SECONDS_MAX,
+        extra_arguments=QUIET,
         resources={"metadata": {"path": str(path.parent)}},
     )
     try:

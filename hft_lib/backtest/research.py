@@ -31,7 +31,7 @@ def hedge_sd(params: KalmanParameters, y: Vector, x: Vector, steps: Counts) -> V
 class RollingFit:
     """Least squares over the last `window` observations, NaN until there are as many, (time,) each.
 
-    `error` is y against what the fit up to the observation before says, as an innovation is.
+    `error` is y less what the fit up to the observation before says, as an innovation is.
     """
 
     hedge_ratio: Vector

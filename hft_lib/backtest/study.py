@@ -103,7 +103,8 @@ class Study:
     def relation_sentence(self) -> str:
         """What the fitting window says of the pair, and whether to go on."""
         found = self.relation
-        ratio = f"hedge ratio {found.hedge_ratio:.4g}, p = {found.p_value:.2g}"
+        p_value = f"p = {found.p_value:.2g}" if found.p_value >= 1e-4 else "p < 0.0001"
+        ratio = f"hedge ratio {found.hedge_ratio:.4g}, {p_value}"
         if not found.cointegrated:
             return (
                 f"The legs do NOT hold together in the fitting window ({ratio}; {P_VALUE_MAX} is "

@@ -46,6 +46,7 @@ COLORS = (CHAMPION, TEST, BUY, REALISED, SELL, EXPLORER)
 TRUTH = "truth"  # a line of this name is drawn in ink, dashed
 POINTS_MAX = 4_000  # of a scatter
 QUANTILES_MAX = 400
+FAR_OUT = 1.6  # times the central 99.8 %: beyond it the whole range would flatten the rest
 
 Lines = Mapping[str, Vector]
 
@@ -57,14 +58,16 @@ def lines(
     *,
     bands: Mapping[str, tuple[Vector, Vector]] | None = None,
     levels: Mapping[str, float] | None = None,
+    limits: Mapping[str, tuple[float, float]] | None = None,
     shades: Sequence[Shade] = (),
     moments: Sequence[Moment] = (),
     layout: Layout = WIDE,
 ) -> Any:
     """Lines (time,) by name over time, a box for each axis label (with its unit) of `boxes`.
 
-    `bands` are (low, high) of the first line of a box, by its label; `levels` one dashed line each.
-    A line named `truth` is drawn as one. Axes show the band's and lines' central 99.8 %.
+    `bands` are (low, high) of the first line of a box, by its label; `levels` one dashed line each,
+    `limits` what its axis shows. Without, it shows all, but for a few values far out. A line named
+    `truth` is drawn in ink.
     """
     height = 220 if len(boxes) == 1 else 170
     figure, axes = panels(layout, title, [Panel(height, b, len(v) + 1) for b, v in boxes.items()])
@@ -82,7 +85,10 @@ def lines(
             axis.plot(dates(at), shown, label=name, **style)
         if levels is not None and label in levels:
             axis.axhline(levels[label], color=INK, linewidth=1.0, linestyle="--")
-        _limit(axis, [*named.values(), *(bands or {}).get(label, ())])
+        if limits is not None and label in limits:
+            axis.set_ylim(*limits[label])
+        else:
+            _limit(axis, [*named.values(), *(bands or {}).get(label, ())])
     set_time_axis(layout, axes, int(time_ns[0]), int(time_ns[-1]))
     shade(axes, [*shades, *silences])
     mark(axes, moments)
@@ -120,6 +126,7 @@ def curves(
         axis.set_xscale("log")
     if log_y:
         axis.set_yscale("log")
+    axis.margins(x=0.0 if x.size >= 25 else 0.02)
     axis.set_xlabel(labels[0])
     legend(layout, axis)
     return figure
@@ -175,6 +182,7 @@ def autocorrelation(
     axis.axhline(0.0, color=MUTED, linewidth=0.8)
     for (name, values), style in zip(named.items(), _styles(named), strict=True):
         axis.plot(at, correlations(values, lags), label=name, marker="o", markersize=3.5, **style)
+    axis.margins(x=0.02)
     axis.set_xlabel(f"lag, {interval[1]}")
     legend(layout, axis)
     return figure
@@ -204,6 +212,7 @@ def quantiles(
         axis.plot(expected, ordered[rows], "o", color=color, markersize=3.5, label=name)
         reach = max(reach, float(np.abs(expected).max()))
     axis.plot([-reach, reach], [-reach, reach], color=INK, linewidth=1.0, label="agreement")
+    axis.margins(x=0.02)
     axis.set_xlabel("expected, sds")
     legend(layout, axis)
     return figure
@@ -232,6 +241,7 @@ def calibration(
     )
     ends = BP * np.array([0.9 * expected.min(), 1.1 * expected.max()])
     axis.plot(ends, ends, color=INK, linewidth=1.0, label="as forecast")
+    axis.margins(x=0.02)
     axis.set_xlabel("forecast sd, bp")
     legend(layout, axis)
     return figure
@@ -288,5 +298,7 @@ def _limit(axis: Any, drawn: Sequence[Vector]) -> None:
     if known.size == 0:
         return
     low, high = np.percentile(known, (0.1, 99.9))
+    if known.max() - known.min() < FAR_OUT * (high - low):
+        low, high = known.min(), known.max()
     pad = 0.08 * (high - low) or 0.01
     axis.set_ylim(low - pad, high + pad)
