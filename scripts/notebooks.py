@@ -383,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-p", "--parameter", **pair)  # type: ignore[arg-type]
     parser.add_argument("--out", type=Path, default=BUILD, help="where `run` puts its copies")
     parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
-    asked = parser.parse_args(arguments)
+    asked = parser.parse_intermixed_args(arguments)
     try:
         paths = chosen(asked.names)
         if asked.verb == "check":

@@ -40,7 +40,7 @@ class RollingFit:
 
 
 def rolling_least_squares(y: npt.ArrayLike, x: npt.ArrayLike, window: int) -> RollingFit:
-    """Regress `y` on `x` (time,) over a rolling `window`; raises ValueError below 3 observations."""
+    """Regress `y` on `x` (time,) over a rolling `window`; ValueError below 3 observations."""
     ys = vector("y", y)
     xs = vector("x", x, ys.size)
     if not 3 <= window <= ys.size:
