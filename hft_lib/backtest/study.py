@@ -218,6 +218,7 @@ def synthetic_tape(seed: int, market: SyntheticMarket, progress: Progress | None
         done += written
         tell("making a synthetic market", min(done / rows, 1.0))
 
+    tell("making a synthetic market", 0.0)
     try:
         return synthetic.write(seed, path, market, count)
     except (TapeError, OSError):

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from hft_lib.plots.words import number
+from hft_lib.plots.words import MINUS, number
 
 SCALE = 1.5  # of a picture's pixels to the page's: sharp on most screens, small in the file
 COLORS_MAX = 64  # lines and letters need few; the file is a third of what it was
@@ -67,7 +67,9 @@ def _cell(value: object, digits: int) -> str:
         return "yes" if value else "no"
     if isinstance(value, str):
         return value
-    return number(float(value), digits)  # type: ignore[arg-type]
+    size = float(value)  # type: ignore[arg-type]
+    tiny = 0.0 < abs(size) < 1e-4
+    return f"{size:.{digits}g}".replace("-", MINUS) if tiny else number(size, digits)
 
 
 class Progress:
