@@ -149,6 +149,8 @@ def _shape_faults(notebook: Node) -> list[str]:
                 found.append(f"must have a parameter {name} of type {kind.__name__}")
     if dict(notebook.metadata) != METADATA:
         found.append("has metadata of an execution: `scripts/notebooks.py write` cleans it")
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        found.append("was not executed from top to bottom: `scripts/notebooks.py write` does it")
     if code and not any(cell.outputs for cell in code):
         found.append("keeps no output, and without any nbval compares nothing")
     return found
@@ -163,8 +165,6 @@ def _cell_faults(cell: Node) -> list[str]:
     if cell.cell_type != "code":
         return found
     found += _source_faults(cell.source)
-    if cell.execution_count is not None:
-        found.append("keeps an execution count")
     for output in cell.outputs:
         found += _output_faults(output)
     return found
@@ -226,19 +226,20 @@ def formatted(source: str) -> str:
 
 
 def cleaned(notebook: Node) -> Node:
-    """The notebook as it is kept: formatted, outputs without counts, no execution's metadata."""
+    """The notebook as it is kept: formatted, counted from 1, without an execution's metadata."""
     from nbformat import NotebookNode, from_dict
 
-    notebook.metadata = from_dict(METADATA)
+    notebook.metadata, count = from_dict(METADATA), 0
     for cell in notebook.cells:
         tags = [tag for tag in cell.metadata.get("tags", ()) if tag in TAGS]
         cell.metadata = NotebookNode({"tags": tags} if tags else {})
         if cell.cell_type == "code":
             cell.source = formatted(cell.source)
-            cell.execution_count = None
+            count += 1  # nbval takes a cell without a count for one that never ran
+            cell.execution_count = count
             for output in cell.outputs:
                 if "execution_count" in output:
-                    output.execution_count = None
+                    output.execution_count = count
                 output.pop("transient", None)
     return notebook
 
