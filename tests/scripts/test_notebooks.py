@@ -34,8 +34,10 @@ runner = load_runner()
 
 def made(*cells: Any, metadata: dict[str, Any] | None = None) -> Any:
     """A notebook with a title and parameters before `cells`."""
-    first = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
-    shown = new_code_cell("size", outputs=[text_output("3")])
+    first = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}, execution_count=1)
+    shown = new_code_cell("size", outputs=[text_output("3")], execution_count=2)
+    for number, cell in enumerate(cells, start=3):
+        cell.execution_count = cell.execution_count or number
     known = runner.METADATA if metadata is None else metadata
     return new_notebook(cells=[new_markdown_cell("# A"), first, shown, *cells], metadata=known)
 
@@ -98,12 +100,12 @@ def test_what_an_output_must_not_hold_is_named(output: Any, fault: str, tmp_path
 
 
 def test_traces_of_an_execution_are_named(tmp_path: Path) -> None:
-    counted = new_code_cell("size", execution_count=3)
+    counted = new_code_cell("size", execution_count=7)
     timed = new_code_cell("size", metadata={"papermill": {"duration": 1.0}})
     metadata = runner.METADATA | {"papermill": {}}
     found = "\n".join(runner.faults(saved(made(counted, timed, metadata=metadata), tmp_path)))
     for fault in (
-        "cell 3: keeps an execution count",
+        "not executed from top to bottom",
         "cell 4: metadata",
         "has metadata of an exec",
     ):
@@ -132,6 +134,7 @@ def test_cleaning_keeps_outputs_and_drops_the_traces(tmp_path: Path) -> None:
     cell = runner.read(path).cells[3]
     assert cell.source == "x = size" and cell.outputs[0].data["text/plain"] == "3"
     assert cell.metadata.tags == ["hide-input"]
+    assert cell.execution_count == cell.outputs[0].execution_count == 3
 
 
 @pytest.mark.parametrize(

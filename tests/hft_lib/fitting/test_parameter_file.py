@@ -31,7 +31,7 @@ class Gridded(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def moments():
+def moments() -> tuple[Counts, Vector, Vector]:
     random = np.random.default_rng(5)
     x = 4.6 + np.cumsum(random.normal(0.0, 5e-4, 8_000))
     spread = np.zeros(8_000)
@@ -42,8 +42,8 @@ def moments():
 
 
 @pytest.fixture(scope="module")
-def calibration(moments) -> Calibration:
-    return calibrate(*moments, pair=PAIR)
+def calibration(moments: tuple[Counts, Vector, Vector]) -> Calibration:
+    return calibrate(*moments, PAIR)
 
 
 @pytest.fixture(scope="module")

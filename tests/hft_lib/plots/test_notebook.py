@@ -30,7 +30,7 @@ def test_the_same_figure_is_the_same_bytes() -> None:
 
 
 def test_a_table_reads_as_people_do() -> None:
-    rows = {
+    rows: dict[str, dict[str, object]] = {
         "a": {"size": 12345.678, "small": -0.000012, "known": True, "note": "x"},
         "b": {"size": None, "small": 0.5, "known": False, "more": 3},
     }
