@@ -10,7 +10,7 @@ from typing import Any
 from hft_lib.plots.words import MINUS, number
 
 SCALE = 1.5  # of a picture's pixels to the page's: sharp on most screens, small in the file
-COLORS_MAX = 64  # lines and letters need few; the file is a third of what it was
+COLORS_MAX = 255  # lines and letters need few; the file is a third of what it was
 
 
 class Picture:

@@ -76,7 +76,7 @@ def test_a_notebook_that_follows_the_rules_has_no_fault(tmp_path: Path) -> None:
         ("x=size", "cell 3: is not in black's format"),
         ("absent", "undefined name 'absent'"),
         ("import os", "'os' imported but unused"),
-        ('where = "/home/someone/tape"', "cell 3: names a path of one machine"),
+        ('where = "/Users/someone/tape"', "cell 3: names a path of one machine"),
         ("x = " + " + ".join(["size"] * 30), "cell 3: is not in black's format"),
     ],
 )

@@ -25,6 +25,16 @@ def test_a_picture_is_white_small_and_named() -> None:
     assert len(bundle["image/png"]) < 60_000
 
 
+def test_colours_that_mean_something_survive_the_palette() -> None:
+    x = np.linspace(0.0, 6.0, 300)
+    many = {str(i): np.sin(x + i) for i in range(len(research.COLORS))}
+    picture = Picture(research.curves("Waves", x, many, ("time, s", "height, m")))
+    image = np.asarray(Image.open(io.BytesIO(picture.png())).convert("RGB")).reshape(-1, 3)
+    for color in research.COLORS:
+        wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+        assert np.abs(np.unique(image, axis=0).astype(int) - wanted).max(axis=1).min() <= 2
+
+
 def test_the_same_figure_is_the_same_bytes() -> None:
     assert made_picture().png() == made_picture().png()
 
