@@ -13,16 +13,16 @@ PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reo
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONHASHSEED := 0
 
-.PHONY: help demo test check format lint types unit tests lock setup dev clean \
+.PHONY: help demo test check format lint types unit tests notebooks lab lock setup dev clean \
 	black isort flake8 bandit imports mypy
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## set up, then run the whole loop on an embedded default
 	$(BIN)/hft demo
 
-test: lint types tests ## set up, then every check and every test, with coverage
+test: lint types tests notebooks ## set up, then every check, test and notebook, with coverage
 
 check: lint types unit ## set up, then format, lint, types and unit tests: what a feature branch must pass
 
@@ -33,6 +33,13 @@ format: dev ## rewrite the sources in the one format
 lint: black isort flake8 bandit imports ## format, style, security and import direction, nothing rewritten
 
 types: mypy ## static types
+
+notebooks: dev ## execute every notebook, compare with its kept outputs; WRITE=1 keeps new ones
+	@$(STEP) notebooks $(BIN)/python scripts/notebooks.py $(if $(WRITE),write,all)
+
+lab: dev ## open JupyterLab on the notebooks, with the project's kernel; LAB="--no-browser" and so on
+	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB) \
+		notebooks/00_start_here.ipynb
 
 lock: dev ## resolve requirements/*.in to the locks again
 	scripts/lock.sh
