@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 import hft_lib.models
+from hft_lib.parameters import Parameters, StrategyParameters, check_parameters
 
 SHAPE = ("Params", "Track", "params_row", "new_states", "start", "step", "run", "log_likelihood")
 
@@ -208,3 +210,23 @@ def unfinite(track: Any) -> str:
 def neighbours(states: Any) -> bytes:
     """The bytes beside a row of `Model.started`."""
     return states.base[:1].tobytes() + states.base[2:].tobytes()
+
+
+def checked(model: Model, params: Any) -> bool:
+    """Whether a parameter set with `params` in it is let through by the rules."""
+    whole: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Parameters):
+        usual_of = USUAL.get(getattr(field.type, "__name__", ""))
+        if usual_of is not None:
+            whole[field.name] = field.type(**usual_of)
+            if field.type is model.parameters:
+                whole[field.name] = params
+    strategy = StrategyParameters(
+        entry_z=2.0, exit_z=0.5, stop_z=5.0, horizon_s=60.0, risk_fraction=0.01,
+        gross_fraction_max=1.0, edge_cost_ratio_min=1.0, warmup_s=0.0,
+    )  # fmt: skip
+    try:
+        check_parameters(Parameters(grid_ms=1000, strategy=strategy, **whole))
+    except ValueError:
+        return False
+    return True

@@ -3,18 +3,16 @@
 import math
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hft_lib.parameters import Parameters, StrategyParameters, check_parameters
 from tests.contracts.found_models import (
     EDGES,
     MODELS,
-    USUAL,
     Inputs,
     Model,
+    checked,
     finite,
     neighbours,
     unfinite,
@@ -63,26 +61,6 @@ def test_the_extreme_parameters_are_said_of_every_model(name: str) -> None:
     assert said, f"say the extreme parameters of {parameters.__name__} in EXTREMES"
     assert set(MODELS[name].module.Params.names) <= set(said), "each has its extremes"
     assert set(said) <= set(parameters.__struct_fields__)
-
-
-def checked(model: Model, params: Any) -> bool:
-    """Whether a parameter set with `params` in it is let through by the rules."""
-    whole: dict[str, Any] = {}
-    for field in msgspec.structs.fields(Parameters):
-        usual_of = USUAL.get(getattr(field.type, "__name__", ""))
-        if usual_of is not None:
-            whole[field.name] = field.type(**usual_of)
-            if field.type is model.parameters:
-                whole[field.name] = params
-    strategy = StrategyParameters(
-        entry_z=2.0, exit_z=0.5, stop_z=5.0, horizon_s=60.0, risk_fraction=0.01,
-        gross_fraction_max=1.0, edge_cost_ratio_min=1.0, warmup_s=0.0,
-    )  # fmt: skip
-    try:
-        check_parameters(Parameters(grid_ms=1000, strategy=strategy, **whole))
-    except ValueError:
-        return False
-    return True
 
 
 # Parameters that the rules let through and that break a model: each mark goes when its cause does.

@@ -118,7 +118,8 @@ def main() -> None:
         "method": "copied from statsmodels' state-space test results by make_state_space.py",
         "source": "R scripts test_ucm.R, test_exact_diffuse_filtering.R, test_intercepts.R, "
         "test_smoothing.R and Stata script test_exact_diffuse_filtering_stata.do in "
-        "statsmodels/tsa/statespace/tests/results (C. Fulton, BSD); series: statsmodels.datasets.macrodata",
+        "statsmodels/tsa/statespace/tests/results (C. Fulton, BSD); series: "
+        "statsmodels.datasets.macrodata",
         "versions": {"statsmodels": version("statsmodels"), "KFAS": "not noted by the scripts"},
         "conventions": "KFAS leaves (1/2) log 2 pi out for each diffuse observation; time counts "
         "from 0; a standard deviation divides by n - 1",
