@@ -33,6 +33,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "asymmetric": (False, True),
 }
 
+_NEVER = 1e9  # the loss of a point that is not allowed: finite, for the simplex subtracts
+
 
 @dataclass(frozen=True)
 class Sample:
