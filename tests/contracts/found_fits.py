@@ -119,17 +119,21 @@ class Fitting:
         if not checked(self.model, params):
             return False
         if self.model.module is bocd:
-            ranges = (10.0 * params.hazard * sample.innovation.size, 1.0, math.inf)
-            betas = (params.prior_beta, PRIOR_BETA_MIN, PRIOR_BETA_MAX)
-            within = all(low <= value <= high for value, low, high in (ranges, betas))
-            return within and params.hazard <= HAZARD_MAX
+            # The search is in logarithms: a bound comes back an ulp beyond itself.
+            hazard, beta = params.hazard, params.prior_beta
+            lowest = min(0.1 / sample.innovation.size, HAZARD_MAX / 2.0)
+            within = lowest * (1.0 - 1e-9) <= hazard <= HAZARD_MAX * (1.0 + 1e-9)
+            return within and PRIOR_BETA_MIN * (1.0 - 1e-9) <= beta <= PRIOR_BETA_MAX * (1.0 + 1e-9)
         dof = getattr(params, "dof", None)
         if dof is not None and not 1.0 / INVERSE_DOF_MAX <= dof <= 1.0 / INVERSE_DOF_MIN:
             return False
-        if self.model.module is garch:
-            persistence = params.alpha + 0.5 * getattr(params, "gamma", 0.0) + params.beta
-            return bool(persistence <= PERSISTENCE_MAX)
-        return abs(getattr(params, "beta", 0.0)) <= PERSISTENCE_MAX
+        return self.persistence(params) <= PERSISTENCE_MAX
+
+    def persistence(self, params: Any) -> float:
+        """How much of a variance, or of EGARCH's logarithm of one, is left an interval later."""
+        if self.model.module is not garch:
+            return abs(float(getattr(params, "beta", 0.0)))
+        return float(params.alpha + 0.5 * getattr(params, "gamma", 0.0) + params.beta)
 
     def maximised(self, params: Any, sample: Sample) -> float:
         """What the fit maximises over the parameters that it searches.
@@ -145,8 +149,7 @@ class Fitting:
             )
         if self.model.module is garch:
             before = garch.presample_variance(sample.innovation, params.mean, "sample")
-            persistence = params.alpha + 0.5 * getattr(params, "gamma", 0.0) + params.beta
-            variance = params.omega + persistence * before
+            variance = params.omega + self.persistence(params) * before
             params = msgspec.structs.replace(params, variance_prior=variance)
         return self.log_likelihood(params, sample)
 
