@@ -99,7 +99,7 @@ def document(kind: str, series: str, distribution: str, form: dict[str, Any]) ->
         "distribution": distribution,
         "observations": int(values.size),
         "sum": float(values.sum()),
-        "backcast": backcast,
+        "backcast": float(np.exp(backcast)) if kind == "egarch" else backcast,
         "params": {NAMES[name]: value for name, value in params.items()},
         "standard_errors": {
             NAMES[name]: float(error) for name, error in zip(params, errors, strict=True)
