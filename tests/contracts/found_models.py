@@ -41,6 +41,14 @@ USUAL: dict[str, dict[str, Any]] = {
         "beta": 0.85,
         "variance_prior": 1.0,
     },
+    "EgarchParameters": {
+        "mean": 0.0,
+        "omega": 0.0,
+        "alpha": 0.1,
+        "gamma": -0.05,
+        "beta": 0.95,
+        "variance_prior": 1.0,
+    },
     "BocdParameters": {
         "hazard": 0.004,
         "prior_mean": 0.0,
