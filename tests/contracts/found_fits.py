@@ -147,9 +147,12 @@ class Fitting:
             return self.log_likelihood(
                 msgspec.structs.replace(params, **diffuse), sample, skip=skip
             )
-        if self.model.module is garch:
+        if "presample" in self.names:
             before = garch.presample_variance(sample.innovation, params.mean, "sample")
-            variance = params.omega + self.persistence(params) * before
+            if self.model.module is garch:
+                variance = params.omega + self.persistence(params) * before
+            else:  # EGARCH's recursion is of the logarithm
+                variance = math.exp(params.omega + params.beta * math.log(before))
             params = msgspec.structs.replace(params, variance_prior=variance)
         return self.log_likelihood(params, sample)
 
