@@ -251,9 +251,7 @@ def _judge_maximum(pair: Pair, fit: Fit[KalmanParameters], outcome: Outcome) -> 
         _judge_errors(pair, centre, told, outcome)
 
 
-def _judge_errors(
-    pair: Pair, centre: Vector, told: list[float | None], outcome: Outcome
-) -> None:
+def _judge_errors(pair: Pair, centre: Vector, told: list[float | None], outcome: Outcome) -> None:
     hessian = derivatives(pair, centre, extended, 1e-3)[1]
     try:
         variances = np.diag(np.linalg.inv(-hessian))

@@ -143,14 +143,14 @@ class _Found:
     """What the search found, in words and in the window's units."""
 
     def __init__(self, result: Vector, highest: float) -> None:
-        (self.u, self.w, value, ended, curved, worst, self.var_a, self.var_b, self.var_noise) = (
+        self.u, self.w, value, ended, curved, worst, self.var_a, self.var_b, self.var_noise = (
             result[: search.NOISE].tolist()
         )
         self.noise = float(result[search.NOISE])
         self.drifts = self.u > -math.inf
         self.bound = self.u >= highest - 1e-9
         self.ended, self.curved = ended > 0.0, curved > 0.0
-        self.ends_apart = value - worst
+        self.ends_apart = max(value - worst, 0.0)
         self.split = not self.drifts or self.ends_apart >= SHARE_GAIN_MIN
 
     @property
@@ -191,14 +191,10 @@ class _Found:
             return "the search did not come to an end"
         if not self.curved:
             return "the curvature is not a maximum's"
-        names = [name for name, end in zip(_NAMES, (math.inf, -math.inf), strict=False)]
-        names = [n for n, end in zip(names, (math.inf, -math.inf), strict=True) if self.w == end]
-        if not self.drifts:
-            names = list(_NAMES[:2])
+        ends = {math.inf: _NAMES[:1], -math.inf: _NAMES[1:2]}
+        names = ends.get(self.w, ()) if self.drifts else _NAMES[:2]
         words = f"at the bound 0: {', '.join(names)}" if names else "maximum"
         if not self.split:
-            words += (
-                "; the drift's split between intercept and hedge ratio is not identified: all of"
-                f" one or all of the other is {self.ends_apart:.2g} nats from the maximum at most"
-            )
+            words += "; how the drift is split between intercept and hedge ratio is not identified"
+            words += f": all of it either's costs {self.ends_apart:.2g} nats at most"
         return words

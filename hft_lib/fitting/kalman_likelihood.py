@@ -34,6 +34,7 @@ _MANTISSA = np.uint64(0x000FFFFFFFFFFFFF)
 _ONE = np.uint64(0x3FF0000000000000)
 _EXPONENT_BIAS = 1023.0
 _NOISE_MIN = 1e-300
+_ROUNDING = 1e-14  # of a log price
 
 # Where each figure's lanes begin in the work array: constants, so that the loop is vectorised.
 _A, _B, _AA, _AB, _BB, _D, _SQUARE, _PRODUCT, _EXPONENT, _QA, _QB = (LANES * k for k in range(11))
@@ -85,11 +86,11 @@ def likelihoods(
 
 @kernel
 def first_move(x: Vector) -> int:
-    """The first index at which `x` is not what it was at the first; the last one where it never
-    is.
+    """The first index at which `x` is not what it was at the first, but for its rounding; the last
+    one where it never is.
     """
     moved = 1
-    while moved < x.shape[0] - 1 and x[moved] == x[0]:
+    while moved < x.shape[0] - 1 and abs(x[moved] - x[0]) <= _ROUNDING * abs(x[0]):
         moved += 1
     return moved
 

@@ -13,14 +13,11 @@ So a maximum on a bound is compared with the whole line beside it, not with its 
 drift, or a share between the ends, that gains less than GAIN_MIN nats is none.
 """
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from hft_lib.fitting.kalman_likelihood import (
     LANES,
-    LOGS,
     SQUARES,
     VALUE,
     WORK,
@@ -91,12 +88,12 @@ def search(
         ended = promised < PROMISE_MAX
     result[FOUND], result[FIXED] = value, fixed
     result[WORST_END] = min(max(value_a, fixed), max(value_b, fixed))
-    result[VAR_A], result[VAR_B] = np.nan, np.nan
+    result[VAR_A], result[VAR_B], result[VAR_NOISE] = np.nan, np.nan, np.nan
     if not value > fixed + GAIN_MIN:
         best_u, best_w, result[FOUND] = -np.inf, -np.inf, fixed
         result[VAR_NOISE], result[NOISE] = 2.0 / (y.shape[0] - 2), noise
     else:
-        curved, promised = _curvature(y, x, steps, best_u, best_w, highest, work, found, result)
+        curved, promised = _curvature(y, x, steps, best_u, best_w, work, found, result)
         ended = ended and promised < PROMISE_MAX
     result[U], result[W], result[ENDED], result[CURVED] = best_u, best_w, ended, curved
 
@@ -260,6 +257,7 @@ def _climb_plane(
     """Newton steps within a radius; (u, w, value, nats that the next step promises)."""
     value, radius, promised = -np.inf, 1.0, np.inf
     trial_u, trial_w, step_u, step_w = u, w, 0.0, 0.0
+    du, dw, duu, dww, duw = 0.0, 0.0, 0.0, 0.0, 0.0
     for _ in range(_STEPS_MAX):
         _stencil(y, x, steps, trial_u, trial_w, _U_WIDTH, _W_WIDTH, work, found)
         if found[VALUE, 0] > value - _ROUNDING:
@@ -302,7 +300,6 @@ def _curvature(
     steps: Counts,
     u: float,
     w: float,
-    highest: float,
     work: Vector,
     found: Matrix,
     result: Vector,
@@ -310,59 +307,30 @@ def _curvature(
     """Put the noise and the variances of the logarithms of drifts and noise in `result`; whether
     the curvature is a maximum's, and the nats that a step still promises.
 
-    In (u, w, log r), where log L = -(1/2) (n log r + sum log S + (1/r) sum e^2 / S).
+    VALUE is concentrated: its curvature is that of (u, w) with log r free. Given them log r has the
+    variance 2/n and the mean log sum e^2 / S, which moves with them; nothing cancels that way.
     """
     _stencil(y, x, steps, u, w, _U_WIDTH, _W_WIDTH, work, found)
     count, squares = y.shape[0] - 2, found[SQUARES, 0]
-    noise = squares / count
-    result[NOISE], result[FOUND] = noise, found[VALUE, 0]
+    result[NOISE], result[FOUND] = squares / count, found[VALUE, 0]
     du, dw, duu, dww, duw = _derivatives(found[VALUE], _U_WIDTH, _W_WIDTH)
-    lu, lw, luu, lww, luw = _derivatives(found[LOGS], _U_WIDTH, _W_WIDTH)
-    su, sw, suu, sww, suw = _derivatives(found[SQUARES], _U_WIDTH, _W_WIDTH)
-    uu, ww, uw = 0.5 * (luu + suu / noise), 0.5 * (lww + sww / noise), 0.5 * (luw + suw / noise)
-    ur, wr, rr = -0.5 * su / noise, -0.5 * sw / noise, 0.5 * count
-    if not -_W_MAX < w < _W_MAX:
-        determinant = uu * rr - ur * ur
-        curved = duu < 0.0 and determinant > 0.0
-        both = (rr - 2.0 * ur + uu) / determinant if curved else np.nan
-        result[VAR_A], result[VAR_B] = (both, np.nan) if w < 0.0 else (np.nan, both)
-        result[VAR_NOISE] = uu / determinant if curved else np.nan
-        return curved, 0.5 * du * du / max(-duu, 1e-300)
-    hessian = np.array([[uu, uw, ur], [uw, ww, wr], [ur, wr, rr]])
-    inverse = np.empty((3, 3))
-    curved = _invert(hessian, inverse)
-    share = 1.0 / (1.0 + exp(-w))
-    result[VAR_A] = _along(inverse, 1.0, -share, 1.0) if curved else np.nan
-    result[VAR_B] = _along(inverse, 1.0, 1.0 - share, 1.0) if curved else np.nan
-    result[VAR_NOISE] = inverse[2, 2] if curved else np.nan
+    su, sw, _, _, _ = _derivatives(found[SQUARES], _U_WIDTH, _W_WIDTH)
+    between = -_W_MAX < w < _W_MAX
+    if not between:  # u alone is searched for
+        dw, dww, duw, sw = 0.0, -1.0, 0.0, 0.0
+    curved = duu < 0.0 and duu * dww > duw * duw
+    if curved:
+        spread = (-dww, duw, -duu, duu * dww - duw * duw)
+        by_u, by_w, alone = su / squares, sw / squares, 2.0 / count
+        share = 1.0 / (1.0 + exp(-w)) if between else 0.0
+        result[VAR_NOISE] = alone + _along(spread, by_u, by_w)
+        result[VAR_A] = alone + _along(spread, 1.0 + by_u, by_w - share)
+        result[VAR_B] = alone + _along(spread, 1.0 + by_u, by_w + (1.0 - share) * between)
     step_u, step_w = _newton(du, dw, duu, dww, duw)
     return curved, 0.5 * (du * step_u + dw * step_w)
 
 
 @kernel
-def _along(covariance: Matrix, j: float, k: float, m: float) -> float:
-    """Variance of j u + k w + m log r."""
-    return (
-        j * j * covariance[0, 0]
-        + k * k * covariance[1, 1]
-        + m * m * covariance[2, 2]
-        + 2.0 * (j * k * covariance[0, 1] + j * m * covariance[0, 2] + k * m * covariance[1, 2])
-    )
-
-
-@kernel
-def _invert(matrix: Any, inverse: Any) -> bool:
-    """Invert a symmetric (3, 3) by cofactors; false where it is not positive definite."""
-    a, b, c = matrix[0, 0], matrix[0, 1], matrix[0, 2]
-    d, e, f = matrix[1, 1], matrix[1, 2], matrix[2, 2]
-    minor = a * d - b * b
-    determinant = a * (d * f - e * e) - b * (b * f - c * e) + c * (b * e - c * d)
-    if not (a > 0.0 and minor > 0.0 and determinant > 0.0):
-        return False
-    inverse[0, 0], inverse[1, 1], inverse[2, 2] = d * f - e * e, a * f - c * c, minor
-    inverse[0, 1], inverse[0, 2], inverse[1, 2] = c * e - b * f, b * e - c * d, b * c - a * e
-    inverse[1, 0], inverse[2, 0], inverse[2, 1] = inverse[0, 1], inverse[0, 2], inverse[1, 2]
-    for j in range(3):
-        for k in range(3):
-            inverse[j, k] /= determinant
-    return True
+def _along(spread: tuple[float, float, float, float], j: float, k: float) -> float:
+    """Variance of j u + k w; `spread` is (ww, uw, uu, determinant) of minus the Hessian."""
+    return (j * j * spread[0] + 2.0 * j * k * spread[1] + k * k * spread[2]) / spread[3]

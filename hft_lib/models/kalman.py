@@ -64,7 +64,7 @@ Track = np.dtype(
 # Outside these an observation is not learned from: products would leave the range of a float64.
 _DENOMINATOR_MIN = 1e-290
 _DENOMINATOR_MAX = 1e290
-_INNOVATION_MAX = 1e100
+_STATE_MAX = 1e100
 _LOG_TWO_PI = 1.8378770664093453
 
 
@@ -117,17 +117,23 @@ def predict_and_update(
     e = y - a - b * x
     c = pab + x * pbb
     t = c * c + (d + r * pbb)
-    small = (_DENOMINATOR_MIN < t) & (t < _DENOMINATOR_MAX)  # neither holds for NaN: a gap
-    learnable = small & (-_INNOVATION_MAX < e) & (e < _INNOVATION_MAX)
     gain = e / t
     scale = pbb / t
+    after_a = a + gain * (d + pab * c)
+    after_b = b + gain * (c * pbb)
+    after_aa = (x * x * d + r * paa) * scale
+    # None of these holds for NaN: it is a gap.
+    learnable = (_DENOMINATOR_MIN < t) & (t < _DENOMINATOR_MAX) & (after_aa < _DENOMINATOR_MAX)
+    learnable &= (-_STATE_MAX < e) & (e < _STATE_MAX)
+    learnable &= (-_STATE_MAX < after_a) & (after_a < _STATE_MAX)
+    learnable &= (-_STATE_MAX < after_b) & (after_b < _STATE_MAX)
     return (
         paa,
         pbb,
         d,
-        a + gain * (d + pab * c),
-        b + gain * (c * pbb),
-        (x * x * d + r * paa) * scale,
+        after_a,
+        after_b,
+        after_aa,
         (r * pab - x * d) * scale,
         (d + r * pbb) * scale,
         r * d * scale,
