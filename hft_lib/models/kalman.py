@@ -66,6 +66,7 @@ _DENOMINATOR_MIN = 1e-290
 _DENOMINATOR_MAX = 1e290
 _STATE_MAX = 1e100
 _LOG_TWO_PI = 1.8378770664093453
+_ONE_EACH = np.ones(1, dtype=np.int64)  # the last of the steps holds for all that follow
 
 
 def params_row(p: KalmanParameters) -> Rows:
@@ -232,7 +233,10 @@ def run(
     With `state` (one row) it goes on from there and leaves the last state in it. Bit for bit what
     `step` does.
     """
-    ys, xs, counts = _checked(params, y, x, steps)
+    one_row("params", params, Params)
+    ys = vector("y", y)
+    xs = vector("x", x, ys.size)
+    counts = _ONE_EACH if steps is None else intervals(steps, ys.size)
     state = _started(params) if state is None else state
     one_row("state", state, State)
     track = np.empty(ys.size, dtype=Track)
@@ -246,9 +250,9 @@ def _run(params: Rows, states: Rows, y: Vector, x: Vector, steps: Counts, track:
     qa, qb, r = p.intercept_drift_var, p.hedge_drift_var, p.noise_var
     a, b, paa, pab = state.intercept, state.hedge_ratio, state.var_aa, state.cov_ab
     pbb, d, e, s = state.var_bb, state.determinant, state.innovation, state.innovation_var
-    seen = state.steps
+    seen, last = state.steps, steps.shape[0] - 1
     for t in range(y.shape[0]):
-        n = steps[t]
+        n = steps[min(t, last)]
         a, b, paa, pab, pbb, d, e, s = advance(
             a, b, paa, pab, pbb, d, n * qa, n * qb, r, y[t], x[t]
         )
