@@ -3,7 +3,8 @@
 A row's `prepare` computes both results first and raises `Unequal` unless they agree: a figure of
 speed is worth nothing where the answer is another one. Absolute times move from machine to machine
 and from minute to minute; their ratio moves much less, when the two are measured in turn and the
-least of several measurements is taken of each.
+least of several measurements is taken of each. The clock is the process's own, of all its threads:
+what a core spends, whatever else runs on the machine, so that a busy one flatters nobody.
 """
 
 import time
@@ -83,7 +84,7 @@ def require_at_least(what: str, ours: float, peer: float, short: float) -> None:
 def race(case: Case, repeats: int) -> tuple[float, float]:
     """Nanoseconds a unit, ours and the peer's: the least of `repeats` measurements in turn."""
     calls = case.ours, case.peer
-    timers = [timeit.Timer(call) for call in calls]
+    timers = [timeit.Timer(call, timer=time.process_time) for call in calls]
     loops = [_loops(timer) for timer in timers]
     least, began = [np.inf, np.inf], time.perf_counter()
     for done in range(1, max(repeats, 1) + 1):
