@@ -13,7 +13,7 @@ PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reo
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONHASHSEED := 0
 
-.PHONY: help demo test check format lint types unit tests lock setup dev clean \
+.PHONY: help demo test check format lint types unit tests lock bench setup dev clean \
 	black isort flake8 bandit imports mypy
 
 help: ## this list
@@ -36,6 +36,11 @@ types: mypy ## static types
 
 lock: dev ## resolve requirements/*.in to the locks again
 	scripts/lock.sh
+
+bench: ## set up with the benchmarks' peers, then measure the models beside them: five minutes
+	@rm -f build/steps.tsv
+	@$(STEP) set-up scripts/setup.sh bench
+	$(BIN)/python bench/models.py
 
 clean: ## remove what checks and builds leave behind, not .venv and not runs
 	rm -rf build htmlcov coverage.xml .coverage .coverage.* .mypy_cache .pytest_cache .import_linter_cache

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Run as a file, this folder is on the path and the project's is not where nothing is installed.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# Run as a file, its own folder is on the path; the project's is not where it is not installed.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from bench.timing import Row, Unequal, measure  # noqa: E402
 

@@ -1,5 +1,6 @@
 """GARCH beside arch: the filter, a live step, and the fits of one series and of many."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,10 +11,11 @@ from arch import arch_model
 from bench import series
 from bench.series import Vector
 from bench.timing import Case, Row, package, require_at_least, require_close
-from hft_lib.fitting.garch import fit_garch
+from hft_lib.fitting.egarch import fit_egarch
+from hft_lib.fitting.garch import fit_garch, fit_garch_many
 from hft_lib.fitting.result import Fit
-from hft_lib.models import garch
-from hft_lib.parameters import GarchParameters
+from hft_lib.models import egarch, garch
+from hft_lib.parameters import EgarchParameters, GarchParameters
 
 OBSERVATIONS = 50_000
 STEPS = 1000  # of a measured call: one alone is too short to time
@@ -101,31 +103,34 @@ def live_step() -> Case:
 
 def our_fit(values: Vector, kind: str) -> Fit[Any]:
     """Our fit by arch's convention of what was before the sample."""
-    return fit_garch(values, distribution="t" if kind == "t" else "normal", presample="backcast")
+    if kind == "egarch-t":
+        return fit_egarch(values, distribution="t", presample="backcast")
+    distribution = "t" if kind == "t" else "normal"
+    return fit_garch(
+        values, distribution=distribution, presample="backcast", asymmetric=kind == "gjr"
+    )
 
 
-def theirs_by_ours(values: Vector, kind: str, ours: GarchParameters, found: Any) -> float:
+def theirs_by_ours(values: Vector, kind: str, found: Any) -> float:
     """Our log likelihood at arch's parameters, from the presample variance that both take."""
-    p = found.params
-    persistence = float(p["alpha[1]"] + p["beta[1]"])
+    p = {name.removesuffix("[1]"): float(value) for name, value in found.params.items()}
     before = garch.presample_variance(values, float(values.mean()), "backcast")
-    moved = {
-        "mean": float(p["mu"]),
-        "omega": float(p["omega"]),
-        "alpha": float(p["alpha[1]"]),
-        "beta": float(p["beta[1]"]),
-        "variance_prior": float(p["omega"]) + persistence * before,
-        "dof": float(p["nu"]) if kind == "t" else None,
-    }
-    row = garch.params_row(msgspec.structs.replace(ours, **moved))
-    return garch.log_likelihood(row, values)
+    shape = {"mean": p["mu"], "alpha": p["alpha"], "gamma": p.get("gamma", 0.0), "beta": p["beta"]}
+    shape |= {"omega": p["omega"], "dof": p.get("nu")}
+    if kind == "egarch-t":
+        prior = math.exp(p["omega"] + p["beta"] * math.log(before))
+        log_form = EgarchParameters(variance_prior=prior, **shape)
+        return egarch.log_likelihood(egarch.params_row(log_form), values)
+    persistence = p["alpha"] + 0.5 * shape["gamma"] + p["beta"]
+    square_form = GarchParameters(variance_prior=p["omega"] + persistence * before, **shape)
+    return garch.log_likelihood(garch.params_row(square_form), values)
 
 
 def require_fits_equal(sample: Sequence[Vector], kind: str, fits: Sequence[Fit[Any]]) -> None:
     """Ours reaches arch's likelihood on each series, and arch's function and ours are the same."""
     for number, (values, fit) in enumerate(zip(sample, fits, strict=True)):
         found = arch_fitted(values, kind)
-        theirs = theirs_by_ours(values, kind, fit.params, found)
+        theirs = theirs_by_ours(values, kind, found)
         where = f"log likelihood of series {number}"
         require_close(f"{where} at arch's parameters", theirs, found.loglikelihood, rel=1e-9)
         require_at_least(where, fit.log_likelihood, theirs, SHORT_NATS)
@@ -147,6 +152,21 @@ def fits(kind: str, size: int, count: int) -> Callable[[], Case]:
     return prepare
 
 
+def many() -> Case:
+    """Fits of 200 series in one call, against arch's one after another."""
+    sample = np.stack([simulated("normal", WINDOW, seed) for seed in range(100, 100 + SERIES)])
+
+    def ours() -> Sequence[Fit[Any]]:
+        return fit_garch_many(sample, presample="backcast")
+
+    require_fits_equal(list(sample), "normal", ours())
+    return Case(
+        ours=ours,
+        peer=lambda: [arch_fitted(values, "normal") for values in sample],
+        peer_name=f"{package('arch')} fit, one after another",
+    )
+
+
 def simulated(kind: str, size: int, seed: int) -> Vector:
     """A series of the kind that is then fitted to it."""
     if kind == "egarch-t":
@@ -162,4 +182,9 @@ ROWS = (
     Row("GARCH-normal fit, 50k observations", 25.0, fits("normal", 50_000, 2)),
     Row("GARCH-t fit, 1k observations", 60.0, fits("t", 1_000, 8)),
     Row("GARCH-t fit, 50k observations", None, fits("t", 50_000, 2)),
+    Row("GJR fit, 1k observations", 150.0, fits("gjr", 1_000, 8)),
+    Row("GJR fit, 50k observations", None, fits("gjr", 50_000, 2)),
+    Row("EGARCH-t fit, 1k observations", 25.0, fits("egarch-t", 1_000, 8)),
+    Row("EGARCH-t fit, 50k observations", None, fits("egarch-t", 50_000, 2)),
+    Row("GARCH-normal fits of 200 series, 1k observations each", 190.0, many),
 )

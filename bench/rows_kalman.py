@@ -16,6 +16,8 @@ from hft_lib.models import kalman
 from hft_lib.parameters import KalmanParameters
 
 PAIRS = 200
+PANEL_STEPS = 100
+PANEL_NS_MAX = 2.0
 UPDATES = 1000  # of a measured call: one alone is too short to time
 OBSERVATIONS = 50_000
 SHORT_NATS = 0.01
@@ -54,14 +56,14 @@ def filterpy_updates(peer: Any, y: list[float], x: list[float]) -> None:
 
 
 def our_updates(p: KalmanParameters) -> tuple[Callable[[list[float], list[float]], None], Any]:
-    """One compiled call for each price pair, as a stage makes it; and the state it works on."""
-    rows, states = kalman.params_row(p), kalman.new_states(1)
+    """One compiled call for each price pair; and the state it works on."""
+    rows, states, live = kalman.params_row(p), kalman.new_states(1), np.ones(1, np.int64)
     kalman.start(rows[0], states[0])
-    row, state, step = rows[0], states[0], kalman.step
+    step = kalman.stepper()
 
     def update(y: list[float], x: list[float]) -> None:
         for yt, xt in zip(y, x, strict=True):
-            step(row, state, yt, xt, 1)
+            step(rows, states, live, yt, xt, 1)
 
     return update, states
 
@@ -81,6 +83,43 @@ def one_update() -> Case:
         peer_name=f"{package('filterpy')} predict and update",
         units=UPDATES,
     )
+
+
+def one_step_of_panel() -> Case:
+    """A step of 200 pairs in one call, against a call a pair."""
+    rng = np.random.default_rng(3)
+    rows = np.concatenate([kalman.params_row(spread(rng)) for _ in range(PAIRS)])
+    states, live, steps = kalman.new_states(PAIRS), np.ones(1, np.int64), np.ones(PAIRS, np.int64)
+    for row, state in zip(rows, states, strict=True):
+        kalman.start(row, state)
+    pairs = [series.pair(PANEL_STEPS, seed) for seed in range(PAIRS)]
+    y, x = (np.ascontiguousarray(np.array(side).T) for side in zip(*pairs, strict=True))
+    one, params, panel = kalman.stepper(), kalman.panel(rows), kalman.panel(states)
+    # A pair at a time: contiguous arrays of one row, as the call takes them.
+    each = [(rows[i : i + 1], states[i : i + 1], live) for i in range(PAIRS)]
+    prices = [list(zip(*row, strict=True)) for row in zip(y.tolist(), x.tolist(), strict=True)]
+
+    def single_calls() -> None:
+        for row in prices:
+            for arrays, (yt, xt) in zip(each, row, strict=True):
+                one(*arrays, yt, xt, 1)
+
+    def panel_calls() -> None:
+        for yt, xt in zip(y, x, strict=True):
+            kalman.step_panel(params, panel, yt, xt, steps)
+
+    single_calls()
+    panel_calls()
+    require_close("the panel's states", panel, kalman.panel(states))
+    return Case(panel_calls, single_calls, "a call of our step a pair", PAIRS * PANEL_STEPS)
+
+
+def spread(rng: np.random.Generator) -> KalmanParameters:
+    """Parameters of one pair among many."""
+    factors = np.exp(rng.normal(0.0, 0.5, 3)).tolist()
+    names = ("intercept_drift_var", "hedge_drift_var", "noise_var")
+    changed = {n: f * getattr(PARAMETERS, n) for n, f in zip(names, factors, strict=True)}
+    return msgspec.structs.replace(PARAMETERS, **changed)
 
 
 class Regression(MLEModel):  # type: ignore[misc]
@@ -201,6 +240,7 @@ def diffuse_log_likelihood(p: KalmanParameters, y: Vector, x: Vector) -> float:
 ROWS = (
     Row("Kalman update, one call from Python", 100.0, one_update),
     Row("Kalman filter over an array, an observation", 80.0, array),
+    Row("Kalman panel of 200 pairs, a pair", None, one_step_of_panel, PANEL_NS_MAX),
     Row("Kalman maximum likelihood, 1k observations", 50.0, maximum_likelihood(1_000, 5)),
     Row("Kalman maximum likelihood, 50k observations", 50.0, maximum_likelihood(50_000, 1)),
 )
