@@ -115,8 +115,8 @@ def theirs_by_ours(values: Vector, kind: str, found: Any) -> float:
     """Our log likelihood at arch's parameters, from the presample variance that both take."""
     p = {name.removesuffix("[1]"): float(value) for name, value in found.params.items()}
     before = garch.presample_variance(values, float(values.mean()), "backcast")
-    shape = {"mean": p["mu"], "alpha": p["alpha"], "gamma": p.get("gamma", 0.0), "beta": p["beta"]}
-    shape |= {"omega": p["omega"], "dof": p.get("nu")}
+    shape: dict[str, Any] = {"mean": p["mu"], "dof": p.get("nu"), "gamma": p.get("gamma", 0.0)}
+    shape |= {name: p[name] for name in ("omega", "alpha", "beta")}
     if kind == "egarch-t":
         prior = math.exp(p["omega"] + p["beta"] * math.log(before))
         log_form = EgarchParameters(variance_prior=prior, **shape)

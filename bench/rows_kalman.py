@@ -122,7 +122,7 @@ def spread(rng: np.random.Generator) -> KalmanParameters:
     return msgspec.structs.replace(PARAMETERS, **changed)
 
 
-class Regression(MLEModel):  # type: ignore[misc]
+class Regression(MLEModel):
     """statsmodels' state space form of the model: a regression whose coefficients walk."""
 
     def __init__(self, y: Vector, x: Vector, start: KalmanParameters) -> None:

@@ -1,4 +1,4 @@
-"""The series that the benchmarks run on: simulated from seeds, so that each machine has the same."""
+"""The series that the benchmarks run on: simulated from seeds, the same on each machine."""
 
 import math
 

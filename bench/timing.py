@@ -47,8 +47,8 @@ class Case:
 class Row:
     """A line of the table. `prepare` asserts equal results and gives the calls to time.
 
-    `target_ratio` is the peer's time over ours that is aimed at, None where there is none. Where the
-    aim is a time, `target_ns` a unit, the ratio is the one at which this run's peer stands to it.
+    `target_ratio` is the peer's time over ours that is aimed at, None where there is none. Where
+    the aim is a time, `target_ns` a unit, the ratio is that of this run's peer to it.
     """
 
     name: str
