@@ -94,7 +94,8 @@ def one_step_of_panel() -> Case:
         kalman.start(row, state)
     pairs = [series.pair(PANEL_STEPS, seed) for seed in range(PAIRS)]
     y, x = (np.ascontiguousarray(np.array(side).T) for side in zip(*pairs, strict=True))
-    one, params, panel = kalman.stepper(), kalman.panel(rows), kalman.panel(states)
+    one, every = kalman.stepper(), kalman.panel_stepper()
+    params, panel, instants = kalman.panel(rows), kalman.panel(states), list(zip(y, x, strict=True))
     # A pair at a time: contiguous arrays of one row, as the call takes them.
     each = [(rows[i : i + 1], states[i : i + 1], live) for i in range(PAIRS)]
     prices = [list(zip(*row, strict=True)) for row in zip(y.tolist(), x.tolist(), strict=True)]
@@ -105,8 +106,8 @@ def one_step_of_panel() -> Case:
                 one(*arrays, yt, xt, 1)
 
     def panel_calls() -> None:
-        for yt, xt in zip(y, x, strict=True):
-            kalman.step_panel(params, panel, yt, xt, steps)
+        for yt, xt in instants:
+            every(params, panel, yt, xt, steps)
 
     single_calls()
     panel_calls()

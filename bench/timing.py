@@ -113,8 +113,7 @@ def package(name: str) -> str:
 
 
 def _loops(timer: timeit.Timer) -> int:
-    """Calls that make a measurement long enough; its first call warms up."""
-    timer.timeit(1)
+    """Calls that make a measurement long enough; sizing them is the warm-up."""
     loops = 1
     while loops < _CALLS_MAX:
         seconds = timer.timeit(loops)
