@@ -19,6 +19,7 @@ from scipy.special import logsumexp
 from bench import series
 from bench.series import Vector
 from bench.timing import Case, Row, Unequal, package, require_close
+from hft_lib.kernel import direct
 from hft_lib.models import bocd
 from hft_lib.parameters import BocdParameters
 
@@ -132,11 +133,13 @@ def filled(cells: int) -> Callable[[], None]:
     bocd.start(row[0], states[0])
     values = one_regime(cells)
     bocd.run(row, values, state=states)
-    params, state, step, timed = row[0], states[0], bocd.step, values[-TIMED:].tolist()
+    live, current, timed = np.ones(1, np.int64), np.empty(1), values[-TIMED:].tolist()
+    step = direct(bocd.step_slots, row, states, live, current)
 
     def steps() -> None:
         for z in timed:
-            step(params, state, z)
+            current[0] = z
+            step(row, states, live, current)
 
     return steps
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 MEASURE_S_MIN = 0.005  # a measurement repeats its call until it is this long
-ROW_S_MAX = 20.0  # a row that takes longer than this ends early, but not before
+ROW_S_MAX = 10.0  # a row that takes longer than this ends early, but not before
 REPEATS_MIN = 3
 _CALLS_MAX = 1_000_000
 
