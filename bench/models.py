@@ -86,19 +86,22 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON list on stdout")
     parser.add_argument("--only", metavar="PATTERN", default="", help="rows whose name matches")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="measurements of each side")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.repeats < 1:
+        parser.error(f"--repeats must be at least 1, was {options.repeats}")
+    try:
+        options.only = re.compile(options.only, re.IGNORECASE)
+    except re.error as error:
+        parser.error(f"--only must be a regular expression: {error}")
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the chosen rows; 0 done, 1 results differ, 2 bad usage."""
     options = arguments(argv)
-    if options.repeats < 1:
-        print(f"--repeats must be at least 1, was {options.repeats}", file=sys.stderr)
-        return 2
-    pattern = re.compile(options.only, re.IGNORECASE)
-    rows = [row for row in all_rows() if pattern.search(row.name)]
+    rows = [row for row in all_rows() if options.only.search(row.name)]
     if not rows:
-        print(f"no row's name matches {options.only}", file=sys.stderr)
+        print(f"no row's name matches {options.only.pattern}", file=sys.stderr)
         return 2
     return report(rows, options.repeats, options.json)
 

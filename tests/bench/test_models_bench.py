@@ -128,13 +128,25 @@ def test_a_pattern_chooses_rows(
     assert [item["name"] for item in json.loads(capsys.readouterr().out)] == ["Kalman update"]
 
 
-@pytest.mark.parametrize("argv", [["--only", "none such"], ["--repeats", "0"]])
+@pytest.mark.parametrize("argv", [["--only", "("], ["--repeats", "0"], ["--repeats", "few"]])
 def test_bad_usage_ends_with_two(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str]
 ) -> None:
     use(monkeypatch, row())
-    assert models.main(argv) == 2
-    assert capsys.readouterr().out == ""
+    with pytest.raises(SystemExit) as ended:
+        models.main(argv)
+    assert ended.value.code == 2
+    assert argv[0] in capsys.readouterr().err
+
+
+def test_a_pattern_that_matches_no_row_ends_with_two(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(monkeypatch, row())
+    assert models.main(["--json", "--only", "none such"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "none such" in printed.err
 
 
 def test_close_results_pass_and_the_worst_place_is_named() -> None:
