@@ -14,7 +14,6 @@ from bench.timing import Case, Row, Unequal, package, require_at_least, require_
 from hft_lib.fitting.egarch import fit_egarch
 from hft_lib.fitting.garch import fit_garch, fit_garch_many
 from hft_lib.fitting.result import Fit, FitRefused
-from hft_lib.kernel import direct
 from hft_lib.models import egarch, garch
 from hft_lib.parameters import EgarchParameters, GarchParameters
 
@@ -42,7 +41,7 @@ def arch_fitted(values: Vector, kind: str) -> Any:
 
 
 def filtered() -> Case:
-    """Variances and standardised innovations over an array, of given parameters."""
+    """The variances forecast over an array of innovations, of given parameters."""
     values = series.garch(OBSERVATIONS, seed=1)
     row = garch.params_row(PARAMETERS)
     process = arch_of(values, "normal").volatility
@@ -52,18 +51,19 @@ def filtered() -> Case:
     theirs = np.array([PARAMETERS.omega, PARAMETERS.alpha, PARAMETERS.beta])
     variance = np.empty(OBSERVATIONS)
 
-    def peer() -> Vector:
-        deviations = values - PARAMETERS.mean
-        process.compute_variance(theirs, deviations, variance, before, bounds)
-        return deviations / np.sqrt(variance)
+    def peer() -> Any:
+        return process.compute_variance(theirs, values - PARAMETERS.mean, variance, before, bounds)
 
-    track, standardised = garch.run(row, values), peer()
-    require_close("variance", track["variance"], variance, rel=1e-10)
+    peer()
+    track = garch.run(row, values)
+    standardised = (values - PARAMETERS.mean) / np.sqrt(variance)
+    require_close("variance", garch.variances(row, values), variance, rel=1e-10)
+    require_close("variance of run", track["variance"], variance, rel=1e-10)
     require_close("standardised", track["standardised"], standardised, rel=1e-10, abs=1e-12)
     return Case(
-        ours=lambda: garch.run(row, values),
+        ours=lambda: garch.variances(row, values),
         peer=peer,
-        peer_name=f"{package('arch')} compute_variance, standardised",
+        peer_name=f"{package('arch')} compute_variance",
         units=OBSERVATIONS,
     )
 
@@ -77,22 +77,19 @@ def live_step() -> Case:
     # arch's own convention of what was before the sample, of deviations from the given mean.
     before = model.volatility.backcast(values - p.mean)
     prior = p.omega + (p.alpha + p.beta) * before
-    rows = garch.params_row(msgspec.structs.replace(p, variance_prior=prior))
-    states, live, current = garch.new_states(1), np.ones(1, np.int64), np.empty(1)
-    garch.start(rows[0], states[0])
-    step, innovations = direct(garch.step_slots, rows, states, live, current, 1), values.tolist()
+    cell = garch.new_cell(msgspec.structs.replace(p, variance_prior=prior))
+    step, innovations = garch.step_cell, values.tolist()
 
     def update() -> None:
         for innovation in innovations:
-            current[0] = innovation
-            step(rows, states, live, current, 1)
+            step(cell, innovation, 1)
 
     def peer() -> Any:
         return model.fix(theirs).forecast(horizon=1)
 
     update()
     forecast = float(peer().variance.to_numpy()[-1, 0])
-    require_close("forecast variance", float(states[0]["variance"]), forecast, rel=1e-10)
+    require_close("forecast variance", cell[7], forecast, rel=1e-10)
     return Case(
         ours=update,
         peer=peer,
