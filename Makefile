@@ -13,7 +13,11 @@ PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reo
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONHASHSEED := 0
 
+<<<<<<< HEAD
 .PHONY: help demo test check format lint types unit tests notebooks lab lock setup dev clean \
+=======
+.PHONY: help demo test check format lint types unit tests lock bench setup dev clean \
+>>>>>>> wip/bench
 	black isort flake8 bandit imports mypy
 
 help: ## this list
@@ -43,6 +47,11 @@ lab: dev ## open JupyterLab on the notebooks, with the project's kernel; LAB="--
 
 lock: dev ## resolve requirements/*.in to the locks again
 	scripts/lock.sh
+
+bench: ## set up with the benchmarks' peers, then measure the models beside them: five minutes
+	@rm -f build/steps.tsv
+	@$(STEP) set-up scripts/setup.sh bench
+	$(BIN)/python bench/models.py
 
 clean: ## remove what checks and builds leave behind, not .venv and not runs
 	rm -rf build htmlcov coverage.xml .coverage .coverage.* .mypy_cache .pytest_cache .import_linter_cache
