@@ -1,0 +1,245 @@
+"""The search for the most likely EGARCH(1,1,1), compiled.
+
+Damped scoring (Levenberg-Marquardt on the information matrix) leads near a maximum and Newton's
+method on the exact Hessian ends it; every trial is put back within the bounds. The likelihood has a
+kink in the mean at each innovation, and many maxima lie on one: near the end a step that crosses a
+kink in vain is cut there, and the mean stays where the derivatives of both sides point at it.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from hft_lib.fitting.egarch_score import (
+    ALPHA,
+    BETA,
+    GAMMA,
+    INVERSE_DOF,
+    JUMP,
+    LANES,
+    MEAN,
+    OMEGA,
+    Matrix,
+    hessian,
+    score,
+    values_of,
+)
+from hft_lib.fitting.garch_score import solve
+from hft_lib.kernel import kernel
+from hft_lib.models.inputs import Counts, Vector
+
+BETA_MAX = 1.0 - 1e-6
+SHOCK_MAX = 5.0  # of alpha and gamma, either way
+OMEGA_MAX = 50.0
+INVERSE_DOF_MIN, INVERSE_DOF_MAX = 1.0 / 500.0, 1.0 / 2.05
+_ITERATIONS_MAX = 200
+_SCORINGS = 12  # iterations of scoring before the Hessian takes over
+_TRIALS_MAX = 40
+_GAIN_NEAR = 1e-2  # nats that the next step promises, below which the Hessian takes over
+_GAIN_MIN = 1e-9  # and below which the search is at its end
+_GAIN_KEPT = 0.3  # share of the promise that a step across a kink must keep
+_ROUNDING = 1e-9  # nats
+_STARTS = 2 * LANES
+
+
+@kernel
+def search(
+    innovations: Vector,
+    steps: Counts,
+    presample: Vector,
+    normal: bool,
+    starts: Matrix,
+    theta: Vector,
+    free: Vector,
+    curvature: Matrix,
+) -> Any:
+    """Climb from the likeliest of `starts` (starts, 6); (log likelihood, whether it came to an end).
+
+    In place: the point `theta` (6,), 1 in `free` (6,) for what is held by no bound or kink, and minus
+    the Hessian there in `curvature` (6, 6).
+    """
+    first, second = _likeliest(innovations, steps, presample, normal, starts)
+    other, other_free, other_curvature = starts[second].copy(), np.empty(6), np.empty((6, 6))
+    theta[:] = starts[first]
+    value, ended = climb(theta, innovations, steps, presample, normal, free, curvature)
+    found, found_ended = climb(
+        other, innovations, steps, presample, normal, other_free, other_curvature
+    )
+    if found > value + (0.0 if found_ended or not ended else 1e-6):
+        theta[:] = other
+        free[:] = other_free
+        curvature[:] = other_curvature
+        value, ended = found, found_ended
+    return value, ended
+
+
+@kernel
+def _likeliest(
+    innovations: Vector, steps: Counts, presample: Vector, normal: bool, starts: Matrix
+) -> Any:
+    """The rows of the likeliest two starts."""
+    points, first, second = np.empty(6 * LANES), 0, 0
+    best, next_best = -np.inf, -np.inf
+    for begin in range(0, starts.shape[0], LANES):
+        for j in range(6):
+            for k in range(LANES):
+                points[j * LANES + k] = starts[begin + k, j]
+        found = values_of(points, innovations, steps, presample, normal)
+        for k in range(LANES):
+            if found[k] > best:
+                second, next_best = first, best
+                first, best = begin + k, found[k]
+            elif found[k] > next_best:
+                second, next_best = begin + k, found[k]
+    return first, second
+
+
+@kernel
+def climb(
+    theta: Vector,
+    innovations: Vector,
+    steps: Counts,
+    presample: Vector,
+    normal: bool,
+    free: Vector,
+    curvature: Matrix,
+) -> Any:
+    """Move `theta` in place to a maximum; (log likelihood, whether the search came to its end)."""
+    gradient, information, pull = np.empty(7), np.empty((6, 6)), np.empty(6)
+    trial_gradient, trial_information = np.empty(7), np.empty((6, 6))
+    step, trial = np.empty(6), np.empty(6)
+    bounded(theta, normal)
+    value = score(theta, innovations, steps, presample, normal, gradient, information)
+    damping, promised, failed, ended = 1e-3, np.inf, False, False
+    for iteration in range(_ITERATIONS_MAX):
+        near = (promised < _GAIN_NEAR or iteration >= _SCORINGS) and not failed
+        _hold(theta, gradient, normal, pull, free)
+        low, high = -np.inf, np.inf
+        if near:
+            hessian(theta, innovations, steps, presample, normal, curvature)
+            low, high = _kinks(innovations, theta[MEAN])
+            damping = 0.0 if damping < 1e-6 else damping
+        matrix = curvature if near else information
+        accepted, found = False, value
+        for _ in range(_TRIALS_MAX):
+            if solve(matrix, pull, free, damping, step):
+                promised = _promise(pull, step, free)
+                if near and damping == 0.0 and promised < _GAIN_MIN:
+                    ended = True
+                    break
+                _try(theta, step, free, 1.0, normal, trial)
+                crossed = not low <= trial[MEAN] <= high
+                found = score(
+                    trial, innovations, steps, presample, normal, trial_gradient, trial_information
+                )
+                enough = _GAIN_KEPT * promised if crossed else 0.0
+                accepted = found > value + enough - (_ROUNDING if promised < 1e-8 else 0.0)
+                if crossed and not accepted:
+                    edge = high if trial[MEAN] > high else low
+                    share = (edge - theta[MEAN]) / (trial[MEAN] - theta[MEAN])
+                    _try(theta, step, free, share, normal, trial)
+                    trial[MEAN] = edge
+                    found = score(
+                        trial,
+                        innovations,
+                        steps,
+                        presample,
+                        normal,
+                        trial_gradient,
+                        trial_information,
+                    )
+                    accepted = found > value - (_ROUNDING if promised < 1e-8 else 0.0)
+                if accepted:
+                    break
+            damping = max(10.0 * damping, 1e-6)
+        if ended:
+            break
+        if accepted:
+            theta[:] = trial
+            gradient[:] = trial_gradient
+            information[:] = trial_information
+            value = found
+            damping = damping * 0.1 if damping > 1e-9 else 0.0
+        elif not near:
+            break
+        else:
+            damping = 1e-3
+        failed = near and not accepted
+    if not ended:
+        hessian(theta, innovations, steps, presample, normal, curvature)
+    return value, ended
+
+
+@kernel
+def bounded(theta: Vector, normal: bool) -> None:
+    """Put a point back within the bounds, in place."""
+    theta[OMEGA] = min(max(theta[OMEGA], -OMEGA_MAX), OMEGA_MAX)
+    theta[ALPHA] = min(max(theta[ALPHA], -SHOCK_MAX), SHOCK_MAX)
+    theta[GAMMA] = min(max(theta[GAMMA], -SHOCK_MAX), SHOCK_MAX)
+    theta[BETA] = min(max(theta[BETA], 0.0), BETA_MAX)
+    if not normal:
+        theta[INVERSE_DOF] = min(max(theta[INVERSE_DOF], INVERSE_DOF_MIN), INVERSE_DOF_MAX)
+
+
+@kernel
+def _hold(theta: Vector, gradient: Vector, normal: bool, pull: Vector, free: Vector) -> None:
+    """What the search may move, and what pulls it: not what is pressed against its bound.
+
+    A mean on a kink is held unless one side rises.
+    """
+    free[:] = 1.0
+    pull[:] = gradient[:6]
+    jump = gradient[JUMP]
+    if jump != 0.0:
+        right, left = gradient[MEAN] + jump, gradient[MEAN] - jump
+        if right > 0.0 and right >= -left:
+            pull[MEAN] = right
+        elif left < 0.0:
+            pull[MEAN] = left
+        else:
+            free[MEAN] = 0.0
+    free[INVERSE_DOF] = 0.0 if normal else 1.0
+    for j in (ALPHA, GAMMA):
+        if abs(theta[j]) >= SHOCK_MAX and gradient[j] * theta[j] > 0.0:
+            free[j] = 0.0
+    if abs(theta[OMEGA]) >= OMEGA_MAX and gradient[OMEGA] * theta[OMEGA] > 0.0:
+        free[OMEGA] = 0.0
+    if _pressed(theta[BETA], gradient[BETA], 0.0, BETA_MAX):
+        free[BETA] = 0.0
+    if _pressed(theta[INVERSE_DOF], gradient[INVERSE_DOF], INVERSE_DOF_MIN, INVERSE_DOF_MAX):
+        free[INVERSE_DOF] = 0.0
+
+
+@kernel
+def _pressed(value: float, pull: float, low: float, high: float) -> bool:
+    return (value <= low and pull < 0.0) or (value >= high and pull > 0.0)
+
+
+@kernel
+def _kinks(innovations: Vector, mean: float) -> Any:
+    """The innovations next to `mean` on either side."""
+    low, high = -np.inf, np.inf
+    for t in range(innovations.shape[0]):
+        value = innovations[t]
+        low = value if low < value < mean else low
+        high = value if mean < value < high else high
+    return low, high
+
+
+@kernel
+def _promise(pull: Vector, step: Vector, free: Vector) -> float:
+    """What a step promises, in nats, to first order."""
+    promised = 0.0
+    for j in range(6):
+        promised += pull[j] * step[j] * free[j]
+    return promised
+
+
+@kernel
+def _try(
+    theta: Vector, step: Vector, free: Vector, share: float, normal: bool, trial: Vector
+) -> None:
+    """The point that a `share` of a step leads to, within the bounds."""
+    for j in range(6):
+        trial[j] = theta[j] + share * step[j] * free[j]
+    bounded(trial, normal)
