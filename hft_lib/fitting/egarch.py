@@ -1,0 +1,166 @@
+"""Maximum likelihood of EGARCH(1,1,1), normal or Student's t."""
+
+import math
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from hft_lib.fitting.egarch_climb import search
+from hft_lib.fitting.egarch_score import BETA, INVERSE_DOF, MEAN, OMEGA, Matrix
+from hft_lib.fitting.result import Fit, require
+from hft_lib.kernel import kernel
+from hft_lib.models.garch import presample_variance
+from hft_lib.models.inputs import Vector, intervals, vector
+from hft_lib.parameters import EgarchParameters
+
+OBSERVATIONS_MIN = 50
+# With more exact zeros than this Student's likelihood grows without bound as dof falls to 2.
+ALIKE_SHARE_MAX = 0.2
+# The log variance is kept within 300 of 0.
+SCALE_MIN, SCALE_MAX = 1e-50, 1e50
+NAMES = ("mean", "omega", "alpha", "gamma", "beta", "dof")
+# (alpha, gamma, beta) from which the search starts; the likeliest two are climbed from.
+_STARTS = tuple(product((0.03, 0.1, 0.2, 0.4), (0.0,), (0.3, 0.8, 0.95, 0.99)))
+
+
+def fit_egarch(
+    innovations: npt.ArrayLike,
+    steps: npt.ArrayLike | None = None,
+    distribution: str = "t",
+    presample: str = "sample",
+) -> Fit[EgarchParameters]:
+    """Most likely EGARCH(1,1,1) of `innovations` (time,), `steps` grid intervals apart.
+
+    `distribution` is `normal` or `t`; `presample` is the convention of
+    `models.garch.presample_variance`. Raises FitRefused for fewer than 50 observations, no
+    variance, and for t where more than a fifth are exactly alike.
+    """
+    if distribution not in ("normal", "t"):
+        raise ValueError(f"distribution must be normal or t, was {distribution}")
+    values = vector("innovations", innovations)
+    counts = intervals(steps, values.size)
+    normal = distribution == "normal"
+    scale = _checked_scale(values, normal)
+    unit = values / scale
+    mean = float(unit.mean())
+    before = np.array(
+        [presample_variance(unit, mean, presample), float(presample == "sample"), mean]
+    )
+    theta, free, curvature = np.empty(6), np.empty(6), np.empty((6, 6))
+    value, ended = search(unit, counts, before, normal, _starts(mean), theta, free, curvature)
+    count = 5 if normal else 6
+    alone = free[MEAN] > 0.0 or int((unit == theta[MEAN]).sum()) == 1
+    errors, curved = _standard_errors(theta, free, curvature, count, scale, alone)
+    return Fit(
+        params=_parameters(theta, before, scale, normal),
+        standard_errors=errors,
+        log_likelihood=float(value) - values.size * math.log(scale),
+        converged=bool(ended) and curved,
+        reason=_reason(free, bool(ended), curved, count, alone),
+        observations=values.size,
+    )
+
+
+def _starts(mean: float) -> Matrix:
+    starts = np.zeros((len(_STARTS), 6))
+    starts[:, 0] = mean
+    starts[:, 2:5] = _STARTS
+    starts[:, 5] = 1.0 / 7.0
+    return starts
+
+
+def _checked_scale(values: Vector, normal: bool) -> float:
+    require(
+        values.size >= OBSERVATIONS_MIN,
+        f"observations must be at least {OBSERVATIONS_MIN}",
+        values.size,
+    )
+    largest = max(float(values.max()), -float(values.min()))
+    require(largest < SCALE_MAX, f"innovations must be below {SCALE_MAX}", largest)
+    scale = float(values.std())
+    require(scale > 1e-12 * largest, "the innovations' variance must be positive", scale * scale)
+    rule = f"the innovations' standard deviation must be above {SCALE_MIN}"
+    require(scale > SCALE_MIN, rule, scale)
+    if not normal:
+        share = _longest_run(np.sort(values)) / values.size
+        rule = f"for t the share of innovations exactly alike must be at most {ALIKE_SHARE_MAX}"
+        require(share <= ALIKE_SHARE_MAX, rule, share)
+    return scale
+
+
+@kernel
+def _longest_run(ordered: Vector) -> int:
+    """How often the commonest of `ordered` values occurs: a price that does not move."""
+    longest, begin = 0, 0
+    for t in range(ordered.shape[0]):
+        if ordered[t] != ordered[begin]:
+            begin = t
+        longest = max(longest, t - begin + 1)
+    return longest
+
+
+def _parameters(theta: Vector, before: Vector, scale: float, normal: bool) -> EgarchParameters:
+    mean, omega, alpha, gamma, beta, inverse_dof = theta.tolist()
+    presample = before[0] + before[1] * (before[2] - mean) ** 2
+    prior = omega + beta * math.log(presample)
+    return EgarchParameters(
+        mean=mean * scale,
+        omega=omega + (1.0 - beta) * 2.0 * math.log(scale),
+        alpha=alpha,
+        gamma=gamma,
+        beta=beta,
+        variance_prior=math.exp(prior) * scale * scale,
+        dof=None if normal else 1.0 / inverse_dof,
+    )
+
+
+def _standard_errors(
+    theta: Vector, free: Vector, curvature: Matrix, count: int, scale: float, alone: bool
+) -> tuple[dict[str, float | None], bool]:
+    """Standard errors by the Hessian, None at a bound; and whether the curvature is a maximum's.
+
+    A mean held by the kink of one innovation has the curvature between the kink's two sides.
+    """
+    errors: dict[str, float | None] = dict.fromkeys(NAMES[:count])
+    held = [j for j in range(count) if free[j] > 0.0]
+    covariance = _inverse(curvature, held)
+    if covariance is None:
+        return errors, False
+    if alone and MEAN not in held:
+        wider = _inverse(curvature, [MEAN, *held])
+        covariance = covariance if wider is None else wider
+    # To the innovations' own unit: omega + (1 - beta) 2 log(scale), scale mean, 1 / (1 / dof).
+    units = np.eye(6)
+    units[MEAN, MEAN] = scale
+    units[OMEGA, BETA] = -2.0 * math.log(scale)
+    units[INVERSE_DOF, INVERSE_DOF] = theta[INVERSE_DOF] ** -2
+    variances = np.diag(units @ covariance @ units.T)
+    for j in range(count):
+        if covariance[j, j] > 0.0:
+            errors[NAMES[j]] = math.sqrt(float(variances[j]))
+    return errors, True
+
+
+def _inverse(curvature: Matrix, rows: list[int]) -> Matrix | None:
+    """Inverse of the part of `curvature` in `rows`, 0 elsewhere; None where not positive."""
+    part = curvature[np.ix_(rows, rows)]
+    whole = np.zeros((6, 6))
+    try:
+        np.linalg.cholesky(part)
+        whole[np.ix_(rows, rows)] = np.linalg.inv(part)
+    except np.linalg.LinAlgError:
+        return None
+    return whole
+
+
+def _reason(free: Vector, ended: bool, curved: bool, count: int, alone: bool) -> str:
+    if not ended:
+        return "the search did not come to an end"
+    if not curved:
+        return "the curvature is not a maximum's"
+    held = [j for j in range(count) if free[j] == 0.0 and not (j == MEAN and alone)]
+    names = ", ".join(NAMES[j] for j in held)
+    return f"at a bound or not identified: {names}" if names else "maximum"
+
+
