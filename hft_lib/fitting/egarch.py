@@ -1,12 +1,11 @@
 """Maximum likelihood of EGARCH(1,1,1), normal or Student's t."""
 
 import math
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
-from hft_lib.fitting.egarch_climb import search
+from hft_lib.fitting.egarch_climb import EDGE, ENDED, search
 from hft_lib.fitting.egarch_score import BETA, INVERSE_DOF, MEAN, OMEGA, Matrix
 from hft_lib.fitting.result import Fit, require
 from hft_lib.kernel import kernel
@@ -20,9 +19,17 @@ ALIKE_SHARE_MAX = 0.2
 # The log variance is kept within 300 of 0.
 SCALE_MIN, SCALE_MAX = 1e-50, 1e50
 NAMES = ("mean", "omega", "alpha", "gamma", "beta", "dof")
-# (alpha, gamma, beta) from which the search starts; the likeliest two are climbed from.
-_STARTS = tuple(product((0.03, 0.1, 0.2, 0.4), (0.0,), (0.3, 0.8, 0.95, 0.99)))
-
+# (alpha, gamma, beta) from which the search starts: lasting, middling, and short or odd effects.
+_STARTS = np.array(
+    [
+        *((0.1, 0.0, 0.99), (0.1, 0.0, 0.95), (0.25, 0.0, 0.99), (0.25, 0.0, 0.95)),
+        *((0.03, 0.0, 0.99), (0.02, -0.05, 0.995), (0.02, 0.05, 0.995), (0.1, -0.1, 0.9)),
+        *((0.1, 0.0, 0.8), (0.25, 0.0, 0.8), (0.25, 0.0, 0.5), (0.03, 0.0, 0.8)),
+        *((0.03, 0.0, 0.5), (0.1, 0.1, 0.8), (0.1, -0.1, 0.7), (0.01, -0.02, 0.7)),
+        *((0.1, 0.1, 0.1), (0.1, -0.1, 0.1), (0.01, 0.02, 0.0), (0.01, -0.02, 0.0)),
+        *((-0.1, 0.02, 0.0), (-0.1, -0.02, 0.0), (-0.1, 0.02, 0.7), (-0.1, -0.02, 0.7)),
+    ]
+)
 
 def fit_egarch(
     innovations: npt.ArrayLike,
@@ -41,14 +48,14 @@ def fit_egarch(
     values = vector("innovations", innovations)
     counts = intervals(steps, values.size)
     normal = distribution == "normal"
-    scale = _checked_scale(values, normal)
+    scale, level = _checked_scale(values, normal)
     unit = values / scale
     mean = float(unit.mean())
     before = np.array(
         [presample_variance(unit, mean, presample), float(presample == "sample"), mean]
     )
     theta, free, curvature = np.empty(6), np.empty(6), np.empty((6, 6))
-    value, ended = search(unit, counts, before, normal, _starts(mean), theta, free, curvature)
+    value, how = search(unit, counts, before, normal, _starts(mean, level), theta, free, curvature)
     count = 5 if normal else 6
     alone = free[MEAN] > 0.0 or int((unit == theta[MEAN]).sum()) == 1
     errors, curved = _standard_errors(theta, free, curvature, count, scale, alone)
@@ -56,21 +63,23 @@ def fit_egarch(
         params=_parameters(theta, before, scale, normal),
         standard_errors=errors,
         log_likelihood=float(value) - values.size * math.log(scale),
-        converged=bool(ended) and curved,
-        reason=_reason(free, bool(ended), curved, count, alone),
+        converged=how == ENDED and curved,
+        reason=_reason(free, how, curved, count, alone),
         observations=values.size,
     )
 
 
-def _starts(mean: float) -> Matrix:
-    starts = np.zeros((len(_STARTS), 6))
-    starts[:, 0] = mean
+def _starts(mean: float, level: float) -> Matrix:
+    starts = np.empty((len(_STARTS), 6))
+    starts[:, MEAN] = mean
+    starts[:, OMEGA] = (1.0 - _STARTS[:, 2]) * level
     starts[:, 2:5] = _STARTS
-    starts[:, 5] = 1.0 / 7.0
+    starts[:, INVERSE_DOF] = 1.0 / 7.0
     return starts
 
 
-def _checked_scale(values: Vector, normal: bool) -> float:
+def _checked_scale(values: Vector, normal: bool) -> tuple[float, float]:
+    """Standard deviation, and the log variance about which a search starts in units of it."""
     require(
         values.size >= OBSERVATIONS_MIN,
         f"observations must be at least {OBSERVATIONS_MIN}",
@@ -82,11 +91,15 @@ def _checked_scale(values: Vector, normal: bool) -> float:
     require(scale > 1e-12 * largest, "the innovations' variance must be positive", scale * scale)
     rule = f"the innovations' standard deviation must be above {SCALE_MIN}"
     require(scale > SCALE_MIN, rule, scale)
-    if not normal:
-        share = _longest_run(np.sort(values)) / values.size
-        rule = f"for t the share of innovations exactly alike must be at most {ALIKE_SHARE_MAX}"
-        require(share <= ALIKE_SHARE_MAX, rule, share)
-    return scale
+    if normal:
+        return scale, 0.0
+    ordered = np.sort(values)
+    share = _longest_run(ordered) / values.size
+    rule = f"for t the share of innovations exactly alike must be at most {ALIKE_SHARE_MAX}"
+    require(share <= ALIKE_SHARE_MAX, rule, share)
+    # Half of a normal lies within 1.349 deviations: a measure that no outlier moves.
+    spread = float(ordered[(3 * values.size) // 4] - ordered[values.size // 4])
+    return scale, 2.0 * math.log(max(spread / (1.349 * scale), 1e-6))
 
 
 @kernel
@@ -154,8 +167,10 @@ def _inverse(curvature: Matrix, rows: list[int]) -> Matrix | None:
     return whole
 
 
-def _reason(free: Vector, ended: bool, curved: bool, count: int, alone: bool) -> str:
-    if not ended:
+def _reason(free: Vector, how: int, curved: bool, count: int, alone: bool) -> str:
+    if how == EDGE:
+        return "at the edge of invertibility: beyond it a forecast would not forget its start"
+    if how != ENDED:
         return "the search did not come to an end"
     if not curved:
         return "the curvature is not a maximum's"

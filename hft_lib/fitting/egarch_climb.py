@@ -18,6 +18,7 @@ from hft_lib.fitting.egarch_score import (
     JUMP,
     LANES,
     MEAN,
+    MEMORY,
     OMEGA,
     Matrix,
     hessian,
@@ -32,14 +33,18 @@ BETA_MAX = 1.0 - 1e-6
 SHOCK_MAX = 5.0  # of alpha and gamma, either way
 OMEGA_MAX = 50.0
 INVERSE_DOF_MIN, INVERSE_DOF_MAX = 1.0 / 500.0, 1.0 / 2.05
-_ITERATIONS_MAX = 200
+ENDED, EDGE, ASTRAY = range(3)  # at a maximum; at the edge of what forgets its start; neither
+_CLIMBS = 6
+_CLEAR = 9.0  # squared standard errors
+_BARRED_MAX = 5  # iterations in a row that the edge cut short
+_GAIN_ANOTHER = 1e-3  # nats that another maximum must be higher
+_ITERATIONS_MAX = 100
 _SCORINGS = 12  # iterations of scoring before the Hessian takes over
-_TRIALS_MAX = 40
+_TRIALS_MAX = 25
 _GAIN_NEAR = 1e-2  # nats that the next step promises, below which the Hessian takes over
 _GAIN_MIN = 1e-9  # and below which the search is at its end
 _GAIN_KEPT = 0.3  # share of the promise that a step across a kink must keep
 _ROUNDING = 1e-9  # nats
-_STARTS = 2 * LANES
 
 
 @kernel
@@ -53,45 +58,66 @@ def search(
     free: Vector,
     curvature: Matrix,
 ) -> Any:
-    """Climb from the likeliest of `starts` (starts, 6); (log likelihood, whether it came to an end).
+    """Climb from the likeliest of `starts` (starts, 6); (log likelihood, how it ended).
 
-    In place: the point `theta` (6,), 1 in `free` (6,) for what is held by no bound or kink, and minus
-    the Hessian there in `curvature` (6, 6).
+    The starts come in groups of LANES. From one alone where that finds a clear effect, for then the
+    likelihood has one maximum worth the name; else from `_CLIMBS` of them, a group in turn. In place: the point `theta` (6,), 1 in `free` (6,) for what is
+    held by no bound or kink, and minus the Hessian there in `curvature` (6, 6).
     """
-    first, second = _likeliest(innovations, steps, presample, normal, starts)
-    other, other_free, other_curvature = starts[second].copy(), np.empty(6), np.empty((6, 6))
-    theta[:] = starts[first]
-    value, ended = climb(theta, innovations, steps, presample, normal, free, curvature)
-    found, found_ended = climb(
-        other, innovations, steps, presample, normal, other_free, other_curvature
-    )
-    if found > value + (0.0 if found_ended or not ended else 1e-6):
-        theta[:] = other
-        free[:] = other_free
-        curvature[:] = other_curvature
-        value, ended = found, found_ended
-    return value, ended
+    found = _likelihoods(innovations, steps, presample, normal, starts)
+    other, other_free, other_curvature = np.empty(6), np.empty(6), np.empty((6, 6))
+    value, how, group = -np.inf, ASTRAY, _best(found, 0, found.shape[0]) // LANES
+    groups = found.shape[0] // LANES
+    for _ in range(_CLIMBS):
+        best = _best(found, group * LANES, group * LANES + LANES)
+        group = (group + 1) % groups
+        other[:] = starts[best]
+        found[best] = -np.inf
+        reached, end = climb(
+            other, innovations, steps, presample, normal, value, other_free, other_curvature
+        )
+        if reached > value + _GAIN_ANOTHER or (end < how and reached > value - _GAIN_ANOTHER):
+            theta[:] = other
+            free[:] = other_free
+            curvature[:] = other_curvature
+            value, how = reached, end
+        if how == ENDED and _is_clear(theta, free, curvature):
+            break
+    return value, how
 
 
 @kernel
-def _likeliest(
+def _best(found: Vector, begin: int, end: int) -> int:
+    best = begin
+    for k in range(begin, end):
+        best = k if found[k] > found[best] else best
+    return best
+
+
+@kernel
+def _is_clear(theta: Vector, free: Vector, curvature: Matrix) -> bool:
+    """Whether alpha or gamma is many of its standard errors from 0."""
+    unit, column = np.zeros(6), np.empty(6)
+    for j in (ALPHA, GAMMA):
+        unit[:] = 0.0
+        unit[j] = 1.0
+        if solve(curvature, unit, free, 0.0, column):
+            if free[j] > 0.0 and theta[j] * theta[j] > _CLEAR * column[j]:
+                return True
+    return False
+
+
+@kernel
+def _likelihoods(
     innovations: Vector, steps: Counts, presample: Vector, normal: bool, starts: Matrix
-) -> Any:
-    """The rows of the likeliest two starts."""
-    points, first, second = np.empty(6 * LANES), 0, 0
-    best, next_best = -np.inf, -np.inf
+) -> Vector:
+    points, found = np.empty(6 * LANES), np.empty(starts.shape[0])
     for begin in range(0, starts.shape[0], LANES):
         for j in range(6):
             for k in range(LANES):
                 points[j * LANES + k] = starts[begin + k, j]
-        found = values_of(points, innovations, steps, presample, normal)
-        for k in range(LANES):
-            if found[k] > best:
-                second, next_best = first, best
-                first, best = begin + k, found[k]
-            elif found[k] > next_best:
-                second, next_best = begin + k, found[k]
-    return first, second
+        found[begin : begin + LANES] = values_of(points, innovations, steps, presample, normal)
+    return found
 
 
 @kernel
@@ -101,44 +127,46 @@ def climb(
     steps: Counts,
     presample: Vector,
     normal: bool,
+    known: float,
     free: Vector,
     curvature: Matrix,
 ) -> Any:
-    """Move `theta` in place to a maximum; (log likelihood, whether the search came to its end)."""
-    gradient, information, pull = np.empty(7), np.empty((6, 6)), np.empty(6)
-    trial_gradient, trial_information = np.empty(7), np.empty((6, 6))
+    """Move `theta` in place to a maximum; (log likelihood, how the search ended).
+
+    A search that would end no higher than `known` is given up.
+    """
+    gradient, information, pull = np.empty(8), np.empty((6, 6)), np.empty(6)
+    trial_gradient, trial_information = np.empty(8), np.empty((6, 6))
     step, trial = np.empty(6), np.empty(6)
     bounded(theta, normal)
     value = score(theta, innovations, steps, presample, normal, gradient, information)
-    damping, promised, failed, ended = 1e-3, np.inf, False, False
+    damping, promised, failed, how, barred = 1e-3, np.inf, False, ASTRAY, 0
     for iteration in range(_ITERATIONS_MAX):
         near = (promised < _GAIN_NEAR or iteration >= _SCORINGS) and not failed
         _hold(theta, gradient, normal, pull, free)
         low, high = -np.inf, np.inf
+        if near and value + promised < known + _GAIN_ANOTHER:
+            return value, ASTRAY
         if near:
             hessian(theta, innovations, steps, presample, normal, curvature)
             low, high = _kinks(innovations, theta[MEAN])
             damping = 0.0 if damping < 1e-6 else damping
         matrix = curvature if near else information
-        accepted, found = False, value
+        how = ASTRAY
+        accepted, found, share, edge = False, value, 1.0, 0.0
         for _ in range(_TRIALS_MAX):
             if solve(matrix, pull, free, damping, step):
                 promised = _promise(pull, step, free)
                 if near and damping == 0.0 and promised < _GAIN_MIN:
-                    ended = True
+                    how = ENDED
                     break
-                _try(theta, step, free, 1.0, normal, trial)
-                crossed = not low <= trial[MEAN] <= high
-                found = score(
-                    trial, innovations, steps, presample, normal, trial_gradient, trial_information
-                )
-                enough = _GAIN_KEPT * promised if crossed else 0.0
-                accepted = found > value + enough - (_ROUNDING if promised < 1e-8 else 0.0)
-                if crossed and not accepted:
-                    edge = high if trial[MEAN] > high else low
-                    share = (edge - theta[MEAN]) / (trial[MEAN] - theta[MEAN])
+                for cut in range(2):
+                    share = 1.0 if cut == 0 else share
                     _try(theta, step, free, share, normal, trial)
-                    trial[MEAN] = edge
+                    if cut == 1:
+                        trial[MEAN] = edge
+                    edge = min(max(trial[MEAN], low), high)
+                    crossed = edge != trial[MEAN]
                     found = score(
                         trial,
                         innovations,
@@ -148,11 +176,19 @@ def climb(
                         trial_gradient,
                         trial_information,
                     )
-                    accepted = found > value - (_ROUNDING if promised < 1e-8 else 0.0)
+                    enough = _GAIN_KEPT * promised if crossed else 0.0
+                    accepted = found > value + enough - (_ROUNDING if promised < 1e-8 else 0.0)
+                    forgets = trial_gradient[MEMORY] < 0.0
+                    how = EDGE if accepted and not forgets else how
+                    accepted = accepted and forgets
+                    if accepted or not crossed:
+                        break
+                    share = (edge - theta[MEAN]) / (trial[MEAN] - theta[MEAN])
                 if accepted:
                     break
             damping = max(10.0 * damping, 1e-6)
-        if ended:
+        barred = barred + 1 if how == EDGE else 0
+        if how == ENDED or barred > _BARRED_MAX:
             break
         if accepted:
             theta[:] = trial
@@ -165,9 +201,9 @@ def climb(
         else:
             damping = 1e-3
         failed = near and not accepted
-    if not ended:
+    if how != ENDED:
         hessian(theta, innovations, steps, presample, normal, curvature)
-    return value, ended
+    return value, how
 
 
 @kernel
