@@ -55,7 +55,9 @@ def fit_egarch(
         [presample_variance(unit, mean, presample), float(presample == "sample"), mean]
     )
     theta, free, curvature = np.empty(6), np.empty(6), np.empty((6, 6))
-    value, how = search(unit, counts, before, normal, _starts(mean, level), theta, free, curvature)
+    value, how, edge = search(
+        unit, counts, before, normal, _starts(mean, level), theta, free, curvature
+    )
     count = 5 if normal else 6
     alone = free[MEAN] > 0.0 or int((unit == theta[MEAN]).sum()) == 1
     errors, curved = _standard_errors(theta, free, curvature, count, scale, alone)
@@ -64,7 +66,7 @@ def fit_egarch(
         standard_errors=errors,
         log_likelihood=float(value) - values.size * math.log(scale),
         converged=how == ENDED and curved,
-        reason=_reason(free, how, curved, count, alone),
+        reason=_reason(free, how, edge - value, curved, count, alone),
         observations=values.size,
     )
 
@@ -167,7 +169,7 @@ def _inverse(curvature: Matrix, rows: list[int]) -> Matrix | None:
     return whole
 
 
-def _reason(free: Vector, how: int, curved: bool, count: int, alone: bool) -> str:
+def _reason(free: Vector, how: int, higher: float, curved: bool, count: int, alone: bool) -> str:
     if how == EDGE:
         return "at the edge of invertibility: beyond it a forecast would not forget its start"
     if how != ENDED:
@@ -176,6 +178,8 @@ def _reason(free: Vector, how: int, curved: bool, count: int, alone: bool) -> st
         return "the curvature is not a maximum's"
     held = [j for j in range(count) if free[j] == 0.0 and not (j == MEAN and alone)]
     names = ", ".join(NAMES[j] for j in held)
-    return f"at a bound or not identified: {names}" if names else "maximum"
+    reason = f"at a bound or not identified: {names}" if names else "maximum"
+    edge = f"; {higher:.2f} nats higher at the edge of invertibility"
+    return reason + edge if higher > 0.01 else reason
 
 

@@ -6,6 +6,7 @@ kink in the mean at each innovation, and many maxima lie on one: near the end a 
 kink in vain is cut there, and the mean stays where the derivatives of both sides point at it.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ OMEGA_MAX = 50.0
 INVERSE_DOF_MIN, INVERSE_DOF_MAX = 1.0 / 500.0, 1.0 / 2.05
 ENDED, EDGE, ASTRAY = range(3)  # at a maximum; at the edge of what forgets its start; neither
 _CLIMBS = 6
-_CLEAR = 9.0  # squared standard errors
+_CLEAR, _BETA_CLEAR = 9.0, 0.8  # squared standard errors of alpha from 0, and the least beta
 _BARRED_MAX = 5  # iterations in a row that the edge cut short
 _GAIN_ANOTHER = 1e-3  # nats that another maximum must be higher
 _ITERATIONS_MAX = 100
@@ -58,32 +59,67 @@ def search(
     free: Vector,
     curvature: Matrix,
 ) -> Any:
-    """Climb from the likeliest of `starts` (starts, 6); (log likelihood, how it ended).
+    """Climb from the likeliest of `starts` (starts, 6); (log likelihood, how it ended, what it is
+    at the edge of invertibility if that was met).
 
-    The starts come in groups of LANES. From one alone where that finds a clear effect, for then the
-    likelihood has one maximum worth the name; else from `_CLIMBS` of them, a group in turn. In place: the point `theta` (6,), 1 in `free` (6,) for what is
-    held by no bound or kink, and minus the Hessian there in `curvature` (6, 6).
+    The starts come in groups of LANES. From one alone where that finds a clear and lasting effect,
+    for then the likelihood has one maximum worth the name; else from `_CLIMBS` of them, a group in
+    turn. A maximum goes before a higher point of the edge. In place: the point `theta` (6,), 1 in
+    `free` (6,) for what is held by no bound or kink, and minus the Hessian in `curvature` (6, 6).
     """
     found = _likelihoods(innovations, steps, presample, normal, starts)
     other, other_free, other_curvature = np.empty(6), np.empty(6), np.empty((6, 6))
-    value, how, group = -np.inf, ASTRAY, _best(found, 0, found.shape[0]) // LANES
-    groups = found.shape[0] // LANES
-    for _ in range(_CLIMBS):
-        best = _best(found, group * LANES, group * LANES + LANES)
-        group = (group + 1) % groups
-        other[:] = starts[best]
-        found[best] = -np.inf
+    value, how, edge, known = -np.inf, ASTRAY, -np.inf, -np.inf
+    group, groups = _best(found, 0, found.shape[0]) // LANES, found.shape[0] // LANES
+    climbed = 0
+    while climbed <= _CLIMBS:
+        if climbed < _CLIMBS:
+            best = _best(found, group * LANES, group * LANES + LANES)
+            group = (group + 1) % groups
+            other[:] = starts[best]
+            found[best] = -np.inf
+        elif how != ENDED or not _is_beaten(
+            theta, curvature, innovations, steps, presample, normal, value, other
+        ):
+            break
+        climbed += 1
         reached, end = climb(
-            other, innovations, steps, presample, normal, value, other_free, other_curvature
+            other, innovations, steps, presample, normal, known, other_free, other_curvature
         )
-        if reached > value + _GAIN_ANOTHER or (end < how and reached > value - _GAIN_ANOTHER):
+        edge = reached if end == EDGE and reached > edge else edge
+        if end < how or (end == how and reached > value):
             theta[:] = other
             free[:] = other_free
             curvature[:] = other_curvature
             value, how = reached, end
+        known = value if how == ENDED else known
         if how == ENDED and _is_clear(theta, free, curvature):
-            break
-    return value, how
+            climbed = max(climbed, _CLIMBS)
+    return value, how, edge
+
+
+@kernel
+def _is_beaten(
+    theta: Vector,
+    curvature: Matrix,
+    innovations: Vector,
+    steps: Counts,
+    presample: Vector,
+    normal: bool,
+    value: float,
+    other: Vector,
+) -> bool:
+    """Whether another mean within 1.6 standard errors is likelier, put in `other`: past kinks."""
+    points, width = np.empty(6 * LANES), 0.4 / math.sqrt(max(curvature[MEAN, MEAN], 1e-12))
+    for k in range(LANES):
+        for j in range(6):
+            points[j * LANES + k] = theta[j]
+        points[MEAN * LANES + k] += width * (k // 2 + 1) * (1 if k % 2 else -1)
+    found = values_of(points, innovations, steps, presample, normal)
+    best = _best(found, 0, LANES)
+    other[:] = theta
+    other[MEAN] = points[MEAN * LANES + best]
+    return bool(found[best] > value + _GAIN_ANOTHER)
 
 
 @kernel
@@ -96,15 +132,14 @@ def _best(found: Vector, begin: int, end: int) -> int:
 
 @kernel
 def _is_clear(theta: Vector, free: Vector, curvature: Matrix) -> bool:
-    """Whether alpha or gamma is many of its standard errors from 0."""
+    """Whether shocks raise the variance, by several standard errors, and for long."""
     unit, column = np.zeros(6), np.empty(6)
-    for j in (ALPHA, GAMMA):
-        unit[:] = 0.0
-        unit[j] = 1.0
-        if solve(curvature, unit, free, 0.0, column):
-            if free[j] > 0.0 and theta[j] * theta[j] > _CLEAR * column[j]:
-                return True
-    return False
+    unit[ALPHA] = 1.0
+    if theta[ALPHA] <= 0.0 or theta[BETA] < _BETA_CLEAR or free[ALPHA] == 0.0:
+        return False
+    if not solve(curvature, unit, free, 0.0, column):
+        return False
+    return bool(theta[ALPHA] * theta[ALPHA] > _CLEAR * column[ALPHA])
 
 
 @kernel
