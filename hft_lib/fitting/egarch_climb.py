@@ -38,6 +38,7 @@ ENDED, EDGE, ASTRAY = range(3)  # at a maximum; at the edge of what forgets its 
 _CLIMBS = 6
 _CLEAR, _BETA_CLEAR = 9.0, 0.8  # squared standard errors of alpha from 0, and the least beta
 _BARRED_MAX = 5  # iterations in a row that the edge cut short
+_MEMORY_MAX = 1.0  # a difference at the start grows at most e-fold over the sample
 _GAIN_ANOTHER = 1e-3  # nats that another maximum must be higher
 _ITERATIONS_MAX = 100
 _SCORINGS = 12  # iterations of scoring before the Hessian takes over
@@ -79,7 +80,7 @@ def search(
             other[:] = starts[best]
             found[best] = -np.inf
         elif how != ENDED or not _is_beaten(
-            theta, curvature, innovations, steps, presample, normal, value, other
+            theta, free, curvature, innovations, steps, presample, normal, value, other
         ):
             break
         climbed += 1
@@ -101,6 +102,7 @@ def search(
 @kernel
 def _is_beaten(
     theta: Vector,
+    free: Vector,
     curvature: Matrix,
     innovations: Vector,
     steps: Counts,
@@ -109,16 +111,22 @@ def _is_beaten(
     value: float,
     other: Vector,
 ) -> bool:
-    """Whether another mean within 1.6 standard errors is likelier, put in `other`: past kinks."""
-    points, width = np.empty(6 * LANES), 0.4 / math.sqrt(max(curvature[MEAN, MEAN], 1e-12))
+    """Whether another mean within a standard error is likelier, past kinks; it is put in `other`."""
+    points, unit, column, all_free = np.empty(6 * LANES), np.zeros(6), np.empty(6), np.ones(6)
+    unit[MEAN] = 1.0
+    for j in range(6):
+        all_free[j] = 0.0 if j != MEAN and free[j] == 0.0 else 1.0
+    if not solve(curvature, unit, all_free, 0.0, column):
+        return False
+    width = 0.15 / math.sqrt(column[MEAN])
     for k in range(LANES):
         for j in range(6):
-            points[j * LANES + k] = theta[j]
-        points[MEAN * LANES + k] += width * (k // 2 + 1) * (1 if k % 2 else -1)
+            points[j * LANES + k] = theta[j] + width * column[j]
+        width *= -1.0 if k % 2 == 0 else -2.0
     found = values_of(points, innovations, steps, presample, normal)
     best = _best(found, 0, LANES)
-    other[:] = theta
-    other[MEAN] = points[MEAN * LANES + best]
+    for j in range(6):
+        other[j] = points[j * LANES + best]
     return bool(found[best] > value + _GAIN_ANOTHER)
 
 
@@ -213,7 +221,7 @@ def climb(
                     )
                     enough = _GAIN_KEPT * promised if crossed else 0.0
                     accepted = found > value + enough - (_ROUNDING if promised < 1e-8 else 0.0)
-                    forgets = trial_gradient[MEMORY] < 0.0
+                    forgets = trial_gradient[MEMORY] < _MEMORY_MAX
                     how = EDGE if accepted and not forgets else how
                     accepted = accepted and forgets
                     if accepted or not crossed:

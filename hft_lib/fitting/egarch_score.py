@@ -45,8 +45,8 @@ def score(
     """Log likelihood at `theta` (6,); in place its gradient (8,) and the lower half of its
     information (6, 6).
 
-    After the gradient come half the jump of the mean's, and the mean of log |dx'/dx|: below 0 the
-    forecasts forget where they began.
+    After the gradient come half the jump of the mean's, and the sum of log |dx'/dx|: below 0 the
+    forecasts forget where they began, far above 0 they are chaos.
     On numbers rather than small arrays, which is faster: the searches live here. `presample` is
     (v, k, m): the variance before the sample is v + k (m - mean)^2.
     """
@@ -141,7 +141,7 @@ def score(
     by_x_unit = 0.5 if normal else 0.5 * dof / (dof + 3.0)
     by_e_unit = 1.0 if normal else dof * (dof + 1.0) / ((dof - 2.0) * (dof + 3.0))
     gradient[0], gradient[1], gradient[2], gradient[3], gradient[4] = g0, g1, g2, g3, g4
-    gradient[5], gradient[6], gradient[7] = g5, g6, (memory + log(chain)) / size
+    gradient[5], gradient[6], gradient[7] = g5, g6, memory + log(chain)
     information[0, 0] = i00 * by_x_unit + of_mean * by_e_unit
     information[1, 0], information[1, 1] = i10 * by_x_unit, i11 * by_x_unit
     information[2, 0], information[2, 1] = i20 * by_x_unit, i21 * by_x_unit
