@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from hft_lib.fitting.egarch_climb import EDGE, ENDED, search
+from hft_lib.fitting.egarch_climb import EDGE, ENDED, covariance, search
 from hft_lib.fitting.egarch_score import BETA, INVERSE_DOF, MEAN, OMEGA, Matrix
 from hft_lib.fitting.result import Fit, require
 from hft_lib.kernel import kernel
@@ -51,15 +51,14 @@ def fit_egarch(
     scale, level = _checked_scale(values, normal)
     unit = values / scale
     mean = float(unit.mean())
-    before = np.array(
-        [presample_variance(unit, mean, presample), float(presample == "sample"), mean]
-    )
+    variance = presample_variance(unit, mean, presample)
+    before = np.array([variance, float(presample == "sample"), mean])
     theta, free, curvature = np.empty(6), np.empty(6), np.empty((6, 6))
     value, how, edge = search(
         unit, counts, before, normal, _starts(mean, level), theta, free, curvature
     )
     count = 5 if normal else 6
-    alone = free[MEAN] > 0.0 or int((unit == theta[MEAN]).sum()) == 1
+    alone = free[MEAN] > 0.0 or np.count_nonzero(unit == theta[MEAN]) == 1
     errors, curved = _standard_errors(theta, free, curvature, count, scale, alone)
     return Fit(
         params=_parameters(theta, before, scale, normal),
@@ -138,35 +137,21 @@ def _standard_errors(
     A mean held by the kink of one innovation has the curvature between the kink's two sides.
     """
     errors: dict[str, float | None] = dict.fromkeys(NAMES[:count])
-    held = [j for j in range(count) if free[j] > 0.0]
-    covariance = _inverse(curvature, held)
-    if covariance is None:
+    inverse, held = np.empty((6, 6)), free.copy()
+    held[MEAN] = float(alone)
+    if not (covariance(curvature, held, inverse) or covariance(curvature, free, inverse)):
         return errors, False
-    if alone and MEAN not in held:
-        wider = _inverse(curvature, [MEAN, *held])
-        covariance = covariance if wider is None else wider
-    # To the innovations' own unit: omega + (1 - beta) 2 log(scale), scale mean, 1 / (1 / dof).
-    units = np.eye(6)
-    units[MEAN, MEAN] = scale
-    units[OMEGA, BETA] = -2.0 * math.log(scale)
-    units[INVERSE_DOF, INVERSE_DOF] = theta[INVERSE_DOF] ** -2
-    variances = np.diag(units @ covariance @ units.T)
+    of = inverse.tolist()
+    variances = [of[j][j] for j in range(6)]
+    # To the innovations' own unit: scale mean, omega + (1 - beta) 2 log(scale), 1 / (1 / dof).
+    by_beta = -2.0 * math.log(scale)
+    variances[MEAN] *= scale * scale
+    variances[OMEGA] += by_beta * (2.0 * of[OMEGA][BETA] + by_beta * of[BETA][BETA])
+    variances[INVERSE_DOF] *= float(theta[INVERSE_DOF]) ** -4
     for j in range(count):
-        if covariance[j, j] > 0.0:
-            errors[NAMES[j]] = math.sqrt(float(variances[j]))
+        if of[j][j] > 0.0:
+            errors[NAMES[j]] = math.sqrt(variances[j])
     return errors, True
-
-
-def _inverse(curvature: Matrix, rows: list[int]) -> Matrix | None:
-    """Inverse of the part of `curvature` in `rows`, 0 elsewhere; None where not positive."""
-    part = curvature[np.ix_(rows, rows)]
-    whole = np.zeros((6, 6))
-    try:
-        np.linalg.cholesky(part)
-        whole[np.ix_(rows, rows)] = np.linalg.inv(part)
-    except np.linalg.LinAlgError:
-        return None
-    return whole
 
 
 def _reason(free: Vector, how: int, higher: float, curved: bool, count: int, alone: bool) -> str:

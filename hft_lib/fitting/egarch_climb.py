@@ -63,16 +63,16 @@ def search(
     """Climb from the likeliest of `starts` (starts, 6); (log likelihood, how it ended, what it is
     at the edge of invertibility if that was met).
 
-    The starts come in groups of LANES. From one alone where that finds a clear and lasting effect,
+    The starts come in groups of LANES. From one of the first alone where that finds a clear and lasting effect,
     for then the likelihood has one maximum worth the name; else from `_CLIMBS` of them, a group in
     turn. A maximum goes before a higher point of the edge. In place: the point `theta` (6,), 1 in
     `free` (6,) for what is held by no bound or kink, and minus the Hessian in `curvature` (6, 6).
     """
-    found = _likelihoods(innovations, steps, presample, normal, starts)
+    found = np.full(starts.shape[0], -np.inf)
+    _likelihoods(innovations, steps, presample, normal, starts, 0, LANES, found)
     other, other_free, other_curvature = np.empty(6), np.empty(6), np.empty((6, 6))
     value, how, edge, known = -np.inf, ASTRAY, -np.inf, -np.inf
-    group, groups = _best(found, 0, found.shape[0]) // LANES, found.shape[0] // LANES
-    climbed = 0
+    climbed, group, groups = 0, 0, starts.shape[0] // LANES
     while climbed <= _CLIMBS:
         if climbed < _CLIMBS:
             best = _best(found, group * LANES, group * LANES + LANES)
@@ -96,6 +96,8 @@ def search(
         known = value if how == ENDED else known
         if how == ENDED and _is_clear(theta, free, curvature):
             climbed = max(climbed, _CLIMBS)
+        elif climbed == 1:
+            _likelihoods(innovations, steps, presample, normal, starts, LANES, len(found), found)
     return value, how, edge
 
 
@@ -152,15 +154,21 @@ def _is_clear(theta: Vector, free: Vector, curvature: Matrix) -> bool:
 
 @kernel
 def _likelihoods(
-    innovations: Vector, steps: Counts, presample: Vector, normal: bool, starts: Matrix
-) -> Vector:
-    points, found = np.empty(6 * LANES), np.empty(starts.shape[0])
-    for begin in range(0, starts.shape[0], LANES):
+    innovations: Vector,
+    steps: Counts,
+    presample: Vector,
+    normal: bool,
+    starts: Matrix,
+    first: int,
+    last: int,
+    found: Vector,
+) -> None:
+    points = np.empty(6 * LANES)
+    for begin in range(first, last, LANES):
         for j in range(6):
             for k in range(LANES):
                 points[j * LANES + k] = starts[begin + k, j]
         found[begin : begin + LANES] = values_of(points, innovations, steps, presample, normal)
-    return found
 
 
 @kernel
@@ -322,3 +330,22 @@ def _try(
     for j in range(6):
         trial[j] = theta[j] + share * step[j] * free[j]
     bounded(trial, normal)
+
+
+@kernel
+def covariance(curvature: Matrix, held: Vector, inverse: Matrix) -> bool:
+    """Put the inverse of minus the Hessian, of the rows with 1 in `held` (6,), in `inverse` (6, 6).
+
+    False where it is no maximum's.
+    """
+    unit, column = np.zeros(6), np.empty(6)
+    inverse[:] = 0.0
+    for j in range(6):
+        if held[j] > 0.0:
+            unit[:] = 0.0
+            unit[j] = 1.0
+            if not solve(curvature, unit, held, 0.0, column):
+                return False
+            for k in range(6):
+                inverse[k, j] = column[k] * held[k]
+    return True
