@@ -40,11 +40,13 @@ _CLEAR, _BETA_CLEAR = 9.0, 0.8  # squared standard errors of alpha from 0, and t
 _BARRED_MAX = 5  # iterations in a row that the edge cut short
 _MEMORY_MAX = 1.0  # a difference at the start grows at most e-fold over the sample
 _GAIN_ANOTHER = 1e-3  # nats that another maximum must be higher
-_ITERATIONS_MAX = 100
+_ITERATIONS_MAX = 60
 _SCORINGS = 12  # iterations of scoring before the Hessian takes over
-_TRIALS_MAX = 25
+_TRIALS_MAX = 16
 _GAIN_NEAR = 1e-2  # nats that the next step promises, below which the Hessian takes over
 _GAIN_MIN = 1e-9  # and below which the search is at its end
+_GAIN_SEEN = 1e-6  # the same where rounding hides that a step gains
+_FAILURES_MAX = 3  # iterations of which no trial gained
 _GAIN_KEPT = 0.3  # share of the promise that a step across a kink must keep
 _ROUNDING = 1e-9  # nats
 
@@ -94,7 +96,8 @@ def search(
             curvature[:] = other_curvature
             value, how = reached, end
         known = value if how == ENDED else known
-        if how == ENDED and _is_clear(theta, free, curvature):
+        enough = 2 if normal else 1  # many zeros, which the normal alone takes, make two maxima
+        if how == ENDED and climbed >= enough and _is_clear(theta, free, curvature):
             climbed = max(climbed, _CLIMBS)
         elif climbed == 1:
             _likelihoods(innovations, steps, presample, normal, starts, LANES, len(found), found)
@@ -191,7 +194,7 @@ def climb(
     step, trial = np.empty(6), np.empty(6)
     bounded(theta, normal)
     value = score(theta, innovations, steps, presample, normal, gradient, information)
-    damping, promised, failed, how, barred = 1e-3, np.inf, False, ASTRAY, 0
+    damping, promised, failed, how, barred, failures = 1e-3, np.inf, False, ASTRAY, 0, 0
     for iteration in range(_ITERATIONS_MAX):
         near = (promised < _GAIN_NEAR or iteration >= _SCORINGS) and not failed
         _hold(theta, gradient, normal, pull, free)
@@ -204,10 +207,11 @@ def climb(
             damping = 0.0 if damping < 1e-6 else damping
         matrix = curvature if near else information
         how = ASTRAY
-        accepted, found, share, edge = False, value, 1.0, 0.0
+        accepted, found, share, edge, undamped = False, value, 1.0, 0.0, np.inf
         for _ in range(_TRIALS_MAX):
             if solve(matrix, pull, free, damping, step):
                 promised = _promise(pull, step, free)
+                undamped = promised if near and damping == 0.0 else undamped
                 if near and damping == 0.0 and promised < _GAIN_MIN:
                     how = ENDED
                     break
@@ -238,8 +242,11 @@ def climb(
                 if accepted:
                     break
             damping = max(10.0 * damping, 1e-6)
+        if not accepted and undamped < _GAIN_SEEN:
+            how = ENDED
         barred = barred + 1 if how == EDGE else 0
-        if how == ENDED or barred > _BARRED_MAX:
+        failures += 0 if accepted else 1
+        if how == ENDED or barred > _BARRED_MAX or failures > _FAILURES_MAX:
             break
         if accepted:
             theta[:] = trial

@@ -10,8 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hft_lib.models import bocd, garch, kalman
-from hft_lib.parameters import BocdParameters, GarchParameters, KalmanParameters
+from hft_lib.models import bocd, egarch, garch, kalman
+from hft_lib.parameters import (
+    BocdParameters,
+    EgarchParameters,
+    GarchParameters,
+    KalmanParameters,
+)
 
 KALMAN = KalmanParameters(
     intercept_drift_var=1e-8,
@@ -23,6 +28,9 @@ KALMAN = KalmanParameters(
     hedge_prior_var=1.0,
 )
 GARCH = GarchParameters(mean=0.0, omega=1e-9, alpha=0.1, beta=0.85, variance_prior=2e-8)
+EGARCH = EgarchParameters(
+    mean=0.0, omega=-0.9, alpha=0.2, gamma=-0.05, beta=0.95, variance_prior=2e-8, dof=6.0
+)
 BOCD = BocdParameters(
     hazard=0.004, prior_mean=0.0, prior_kappa=1.0, prior_alpha=1.0, prior_beta=1.0
 )
@@ -79,6 +87,12 @@ MODELS = {
         garch.params_row(GARCH),
         lambda p, s, i, t: garch.step_slots(p, s, ONE, i.y[t : t + 1], i.steps[t]),
         lambda p, i, s: garch.run(p, i.y, i.steps, s),
+    ),
+    "egarch": Model(
+        egarch,
+        egarch.params_row(EGARCH),
+        lambda p, s, i, t: egarch.step_slots(p, s, ONE, i.y[t : t + 1], i.steps[t]),
+        lambda p, i, s: egarch.run(p, i.y, i.steps, s),
     ),
     "bocd": Model(
         bocd,
@@ -183,7 +197,7 @@ def likelihood_inputs(model: Model, inputs: Inputs) -> tuple[Any, ...]:
         return model.params, inputs.y, inputs.x, inputs.steps
     return (
         (model.params, inputs.y, inputs.steps)
-        if model.module is garch
+        if model.module in (garch, egarch)
         else (model.params, inputs.y)
     )
 
