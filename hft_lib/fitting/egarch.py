@@ -18,6 +18,7 @@ OBSERVATIONS_MIN = 50
 ALIKE_SHARE_MAX = 0.2
 # The log variance is kept within 300 of 0.
 SCALE_MIN, SCALE_MAX = 1e-50, 1e50
+_FALL_MAX = 30.0  # of the log variance below what is usual: then one density decides all
 NAMES = ("mean", "omega", "alpha", "gamma", "beta", "dof")
 # (alpha, gamma, beta) from which the search starts: lasting, middling, and short or odd effects.
 _STARTS = np.array(
@@ -52,7 +53,7 @@ def fit_egarch(
     unit = values / scale
     mean = float(unit.mean())
     variance = presample_variance(unit, mean, presample)
-    before = np.array([variance, float(presample == "sample"), mean])
+    before = np.array([variance, float(presample == "sample"), mean, level - _FALL_MAX])
     theta, free, curvature = np.empty(6), np.empty(6), np.empty((6, 6))
     value, how, edge = search(
         unit, counts, before, normal, _starts(mean, level), theta, free, curvature
@@ -156,7 +157,7 @@ def _standard_errors(
 
 def _reason(free: Vector, how: int, higher: float, curved: bool, count: int, alone: bool) -> str:
     if how == EDGE:
-        return "at the edge of invertibility: beyond it a forecast would not forget its start"
+        return "at the edge where a forecast never forgets its start or a variance falls to nothing"
     if how != ENDED:
         return "the search did not come to an end"
     if not curved:
@@ -164,7 +165,7 @@ def _reason(free: Vector, how: int, higher: float, curved: bool, count: int, alo
     held = [j for j in range(count) if free[j] == 0.0 and not (j == MEAN and alone)]
     names = ", ".join(NAMES[j] for j in held)
     reason = f"at a bound or not identified: {names}" if names else "maximum"
-    edge = f"; {higher:.2f} nats higher at the edge of invertibility"
+    edge = f"; {higher:.2f} nats higher where a forecast goes astray"
     return reason + edge if higher > 0.01 else reason
 
 

@@ -18,6 +18,7 @@ from hft_lib.fitting.egarch_score import (
     INVERSE_DOF,
     JUMP,
     LANES,
+    LOWEST,
     MEAN,
     MEMORY,
     OMEGA,
@@ -34,7 +35,7 @@ BETA_MAX = 1.0 - 1e-6
 SHOCK_MAX = 5.0  # of alpha and gamma, either way
 OMEGA_MAX = 50.0
 INVERSE_DOF_MIN, INVERSE_DOF_MAX = 1.0 / 500.0, 1.0 / 2.05
-ENDED, EDGE, ASTRAY = range(3)  # at a maximum; at the edge of what forgets its start; neither
+ENDED, EDGE, ASTRAY = range(3)  # at a maximum; at the edge of what a forecast may do; neither
 _CLIMBS = 6
 _CLEAR, _BETA_CLEAR = 9.0, 0.8  # squared standard errors of alpha from 0, and the least beta
 _BARRED_MAX = 5  # iterations in a row that the edge cut short
@@ -63,7 +64,7 @@ def search(
     curvature: Matrix,
 ) -> Any:
     """Climb from the likeliest of `starts` (starts, 6); (log likelihood, how it ended, what it is
-    at the edge of invertibility if that was met).
+    at the edge of what a forecast may do if that was met).
 
     The starts come in groups of LANES. From one of the first alone where that finds a clear and lasting effect,
     for then the likelihood has one maximum worth the name; else from `_CLIMBS` of them, a group in
@@ -187,10 +188,12 @@ def climb(
 ) -> Any:
     """Move `theta` in place to a maximum; (log likelihood, how the search ended).
 
+    It keeps to where a forecast forgets its start and no log variance is below `presample[3]`: beyond
+    lie chaos, and at an innovation equal to the mean a density without bound.
     A search that would end no higher than `known` is given up.
     """
-    gradient, information, pull = np.empty(8), np.empty((6, 6)), np.empty(6)
-    trial_gradient, trial_information = np.empty(8), np.empty((6, 6))
+    gradient, information, pull = np.empty(9), np.empty((6, 6)), np.empty(6)
+    trial_gradient, trial_information = np.empty(9), np.empty((6, 6))
     step, trial = np.empty(6), np.empty(6)
     bounded(theta, normal)
     value = score(theta, innovations, steps, presample, normal, gradient, information)
@@ -233,9 +236,10 @@ def climb(
                     )
                     enough = _GAIN_KEPT * promised if crossed else 0.0
                     accepted = found > value + enough - (_ROUNDING if promised < 1e-8 else 0.0)
-                    forgets = trial_gradient[MEMORY] < _MEMORY_MAX
-                    how = EDGE if accepted and not forgets else how
-                    accepted = accepted and forgets
+                    tame = trial_gradient[MEMORY] < _MEMORY_MAX
+                    tame = tame and trial_gradient[LOWEST] > presample[3]
+                    how = EDGE if accepted and not tame else how
+                    accepted = accepted and tame
                     if accepted or not crossed:
                         break
                     share = (edge - theta[MEAN]) / (trial[MEAN] - theta[MEAN])

@@ -26,7 +26,7 @@ from hft_lib.models.special import exp, log
 
 Matrix = npt.NDArray[np.float64]
 
-MEAN, OMEGA, ALPHA, GAMMA, BETA, INVERSE_DOF, JUMP, MEMORY = range(8)
+MEAN, OMEGA, ALPHA, GAMMA, BETA, INVERSE_DOF, JUMP, MEMORY, LOWEST = range(9)
 LANES = 8  # points whose likelihoods are computed side by side, in the width of a vector
 _SLOPE_MIN = 1e-10  # what |dx'/dx| counts as where it is less
 _LOG_TWO_PI = 1.8378770664093453
@@ -42,11 +42,11 @@ def score(
     gradient: Vector,
     information: Matrix,
 ) -> float:
-    """Log likelihood at `theta` (6,); in place its gradient (8,) and the lower half of its
+    """Log likelihood at `theta` (6,); in place its gradient (9,) and the lower half of its
     information (6, 6).
 
     After the gradient come half the jump of the mean's, and the sum of log |dx'/dx|: below 0 the
-    forecasts forget where they began, far above 0 they are chaos.
+    forecasts forget where they began, far above 0 they are chaos; and the lowest log variance.
     On numbers rather than small arrays, which is faster: the searches live here. `presample` is
     (v, k, m): the variance before the sample is v + k (m - mean)^2.
     """
@@ -60,12 +60,13 @@ def score(
     i00, i10, i11, i20, i21, i22, i30, i31 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     i32, i33, i40, i41, i42, i43, i44, i50 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     i51, i52, i53, i54, i55 = 0.0, 0.0, 0.0, 0.0, 0.0
-    total, tails, product, ratios, memory, chain = 0.0, 0.0, 1.0, 0.0, 0.0, 1.0
+    total, tails, product, ratios, memory, chain, lowest = 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, x
     for t in range(innovations.shape[0]):
         if steps[t] > 1:
             gap[0], gap[1], gap[2], gap[3], gap[4], gap[5], gap[6] = d0, d1, d2, d3, d4, d5, d6
             x = _fill_gap(x, gap, theta, normal, steps[t] - 1)
             d0, d1, d2, d3, d4, d5, d6 = gap[0], gap[1], gap[2], gap[3], gap[4], gap[5], gap[6]
+        lowest = min(lowest, x)
         inside = 1.0 if abs(x) < LOG_VARIANCE_MAX else 0.0
         e = innovations[t] - mean
         root = exp(-0.5 * x)
@@ -142,6 +143,7 @@ def score(
     by_e_unit = 1.0 if normal else dof * (dof + 1.0) / ((dof - 2.0) * (dof + 3.0))
     gradient[0], gradient[1], gradient[2], gradient[3], gradient[4] = g0, g1, g2, g3, g4
     gradient[5], gradient[6], gradient[7] = g5, g6, memory + log(chain)
+    gradient[8] = lowest
     information[0, 0] = i00 * by_x_unit + of_mean * by_e_unit
     information[1, 0], information[1, 1] = i10 * by_x_unit, i11 * by_x_unit
     information[2, 0], information[2, 1] = i20 * by_x_unit, i21 * by_x_unit
