@@ -32,6 +32,7 @@ _STARTS = np.array(
     ]
 )
 
+
 def fit_egarch(
     innovations: npt.ArrayLike,
     steps: npt.ArrayLike | None = None,
@@ -167,5 +168,3 @@ def _reason(free: Vector, how: int, higher: float, curved: bool, count: int, alo
     reason = f"at a bound or not identified: {names}" if names else "maximum"
     edge = f"; {higher:.2f} nats higher where a forecast goes astray"
     return reason + edge if higher > 0.01 else reason
-
-

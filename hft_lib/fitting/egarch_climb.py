@@ -68,18 +68,24 @@ def search(
 
     The starts come in groups of LANES. From one of the first alone where that finds a clear and lasting effect,
     for then the likelihood has one maximum worth the name; else from `_CLIMBS` of them, a group in
-    turn. A maximum goes before a higher point of the edge. In place: the point `theta` (6,), 1 in
+    turn, and from all where no maximum is found. A maximum goes before a higher point of the edge. In place: the point `theta` (6,), 1 in
     `free` (6,) for what is held by no bound or kink, and minus the Hessian in `curvature` (6, 6).
     """
     found = np.full(starts.shape[0], -np.inf)
     _likelihoods(innovations, steps, presample, normal, starts, 0, LANES, found)
     other, other_free, other_curvature = np.empty(6), np.empty(6), np.empty((6, 6))
     value, how, edge, known = -np.inf, ASTRAY, -np.inf, -np.inf
-    climbed, group, groups = 0, 0, starts.shape[0] // LANES
-    while climbed <= _CLIMBS:
-        if climbed < _CLIMBS:
+    climbed, groups, polished = 0, starts.shape[0] // LANES, False
+    while not polished:
+        clear = how == ENDED and climbed > (1 if normal else 0)  # of many zeros come two maxima
+        clear = clear and _is_clear(theta, free, curvature)
+        polished = clear or climbed == starts.shape[0] or (climbed >= _CLIMBS and how == ENDED)
+        if not polished:
+            if climbed == 1:
+                last = starts.shape[0]
+                _likelihoods(innovations, steps, presample, normal, starts, LANES, last, found)
+            group = climbed % groups
             best = _best(found, group * LANES, group * LANES + LANES)
-            group = (group + 1) % groups
             other[:] = starts[best]
             found[best] = -np.inf
         elif how != ENDED or not _is_beaten(
@@ -97,11 +103,6 @@ def search(
             curvature[:] = other_curvature
             value, how = reached, end
         known = value if how == ENDED else known
-        enough = 2 if normal else 1  # many zeros, which the normal alone takes, make two maxima
-        if how == ENDED and climbed >= enough and _is_clear(theta, free, curvature):
-            climbed = max(climbed, _CLIMBS)
-        elif climbed == 1:
-            _likelihoods(innovations, steps, presample, normal, starts, LANES, len(found), found)
     return value, how, edge
 
 
