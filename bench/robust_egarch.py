@@ -2,14 +2,14 @@
 
     .venv/bin/python bench/robust_egarch.py --series 1000 [--real ../shared/data] [--json]
 
-Of every series: the log likelihood is at most 0.01 nats below what arch's parameters give in our own
-`log_likelihood` with the same presample variance; what claims to have converged has a projected
+Of every series: the log likelihood is at most 0.01 nats below what arch's parameters give in our
+own `log_likelihood` with the same presample variance; what claims to have converged has a projected
 gradient of 0 and a negative definite Hessian; and standard errors agree to 5 % with the inverse
 Hessian by differences of a plain twin in extended precision (series up to 3000 long). A series that
 cannot be fitted must be refused with its reason. Exits 1 where one of these does not hold.
 
 arch does not keep to what is invertible, and at times stops on a slope. Where its point is likelier
-and our search, begun there, finds no maximum either, the series is counted under `no_maximum`.
+and our search, begun there, finds no maximum either, the series counts as `no maximum at arch's`.
 """
 
 import argparse
@@ -173,7 +173,7 @@ def _against_arch(fit: Fit[EgarchParameters], values: Series) -> tuple[float, st
 
 
 def _arch_point(unit: Series, normal: bool) -> list[float] | None:
-    """Parameters that arch finds from the same variance before the sample; dof 10 for the normal."""
+    """What arch finds from the same variance before the sample; dof 10 for the normal."""
     from arch import arch_model
 
     model = arch_model(

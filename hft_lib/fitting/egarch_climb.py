@@ -63,13 +63,14 @@ def search(
     free: Vector,
     curvature: Matrix,
 ) -> Any:
-    """Climb from the likeliest of `starts` (starts, 6); (log likelihood, how it ended, what it is
-    at the edge of what a forecast may do if that was met).
+    """Climb from the likeliest of `starts` (starts, 6); (log likelihood, how it ended, the same at
+    the edge of what a forecast may do if that was met).
 
-    The starts come in groups of LANES. From one of the first alone where that finds a clear and lasting effect,
-    for then the likelihood has one maximum worth the name; else from `_CLIMBS` of them, a group in
-    turn, and from all where no maximum is found. A maximum goes before a higher point of the edge. In place: the point `theta` (6,), 1 in
-    `free` (6,) for what is held by no bound or kink, and minus the Hessian in `curvature` (6, 6).
+    The starts come in groups of LANES. From one of the first alone where that finds a clear and
+    lasting effect, for then the likelihood has one maximum worth the name; else from `_CLIMBS` of
+    them, a group in turn, and from all where no maximum is found. A maximum goes before a higher
+    point of the edge. In place: the point `theta` (6,), 1 in `free` (6,) for what is held by no
+    bound or kink, and minus the Hessian in `curvature` (6, 6).
     """
     found = np.full(starts.shape[0], -np.inf)
     _likelihoods(innovations, steps, presample, normal, starts, 0, LANES, found)
@@ -118,7 +119,7 @@ def _is_beaten(
     value: float,
     other: Vector,
 ) -> bool:
-    """Whether another mean within a standard error is likelier, past kinks; it is put in `other`."""
+    """Whether past kinks another mean within a standard error is likelier; it goes to `other`."""
     points, unit, column, all_free = np.empty(6 * LANES), np.zeros(6), np.empty(6), np.ones(6)
     unit[MEAN] = 1.0
     for j in range(6):
@@ -189,66 +190,40 @@ def climb(
 ) -> Any:
     """Move `theta` in place to a maximum; (log likelihood, how the search ended).
 
-    It keeps to where a forecast forgets its start and no log variance is below `presample[3]`: beyond
-    lie chaos, and at an innovation equal to the mean a density without bound.
+    It keeps to where a forecast forgets its start and no log variance is below `presample[3]`:
+    beyond lie chaos, and at an innovation equal to the mean a density without bound.
     A search that would end no higher than `known` is given up.
     """
     gradient, information, pull = np.empty(9), np.empty((6, 6)), np.empty(6)
-    trial_gradient, trial_information = np.empty(9), np.empty((6, 6))
-    step, trial = np.empty(6), np.empty(6)
+    trial, trial_gradient, trial_information = np.empty(6), np.empty(9), np.empty((6, 6))
     bounded(theta, normal)
     value = score(theta, innovations, steps, presample, normal, gradient, information)
     damping, promised, failed, how, barred, failures = 1e-3, np.inf, False, ASTRAY, 0, 0
     for iteration in range(_ITERATIONS_MAX):
         near = (promised < _GAIN_NEAR or iteration >= _SCORINGS) and not failed
         _hold(theta, gradient, normal, pull, free)
-        low, high = -np.inf, np.inf
         if near and value + promised < known + _GAIN_ANOTHER:
             return value, ASTRAY
         if near:
             hessian(theta, innovations, steps, presample, normal, curvature)
-            low, high = _kinks(innovations, theta[MEAN])
             damping = 0.0 if damping < 1e-6 else damping
-        matrix = curvature if near else information
-        how = ASTRAY
-        accepted, found, share, edge, undamped = False, value, 1.0, 0.0, np.inf
-        for _ in range(_TRIALS_MAX):
-            if solve(matrix, pull, free, damping, step):
-                promised = _promise(pull, step, free)
-                undamped = promised if near and damping == 0.0 else undamped
-                if near and damping == 0.0 and promised < _GAIN_MIN:
-                    how = ENDED
-                    break
-                for cut in range(2):
-                    share = 1.0 if cut == 0 else share
-                    _try(theta, step, free, share, normal, trial)
-                    if cut == 1:
-                        trial[MEAN] = edge
-                    edge = min(max(trial[MEAN], low), high)
-                    crossed = edge != trial[MEAN]
-                    found = score(
-                        trial,
-                        innovations,
-                        steps,
-                        presample,
-                        normal,
-                        trial_gradient,
-                        trial_information,
-                    )
-                    enough = _GAIN_KEPT * promised if crossed else 0.0
-                    accepted = found > value + enough - (_ROUNDING if promised < 1e-8 else 0.0)
-                    tame = trial_gradient[MEMORY] < _MEMORY_MAX
-                    tame = tame and trial_gradient[LOWEST] > presample[3]
-                    how = EDGE if accepted and not tame else how
-                    accepted = accepted and tame
-                    if accepted or not crossed:
-                        break
-                    share = (edge - theta[MEAN]) / (trial[MEAN] - theta[MEAN])
-                if accepted:
-                    break
-            damping = max(10.0 * damping, 1e-6)
-        if not accepted and undamped < _GAIN_SEEN:
-            how = ENDED
+        found, how, promised, damping = _gain(
+            theta,
+            value,
+            curvature if near else information,
+            pull,
+            free,
+            near,
+            damping,
+            innovations,
+            steps,
+            presample,
+            normal,
+            trial,
+            trial_gradient,
+            trial_information,
+        )
+        accepted = found > -np.inf
         barred = barred + 1 if how == EDGE else 0
         failures += 0 if accepted else 1
         if how == ENDED or barred > _BARRED_MAX or failures > _FAILURES_MAX:
@@ -263,10 +238,67 @@ def climb(
             break
         else:
             damping = 1e-3
-        failed = near and not accepted
+        failed = not accepted
     if how != ENDED:
         hessian(theta, innovations, steps, presample, normal, curvature)
     return value, how
+
+
+@kernel
+def _gain(
+    theta: Vector,
+    value: float,
+    matrix: Matrix,
+    pull: Vector,
+    free: Vector,
+    near: bool,
+    damping: float,
+    innovations: Vector,
+    steps: Counts,
+    presample: Vector,
+    normal: bool,
+    trial: Vector,
+    trial_gradient: Vector,
+    trial_information: Matrix,
+) -> Any:
+    """Damp a step until it gains; (log likelihood at `trial` or -inf, what that says of the search,
+    nats promised, damping).
+    """
+    step, promised, undamped, how = np.empty(6), np.inf, np.inf, ASTRAY
+    low, high = _kinks(innovations, theta[MEAN]) if near else (-np.inf, np.inf)
+    for _ in range(_TRIALS_MAX):
+        if solve(matrix, pull, free, damping, step):
+            promised = _promise(pull, step, free)
+            if near and damping == 0.0:
+                undamped = promised
+                if promised < _GAIN_MIN:
+                    return -np.inf, ENDED, promised, damping
+            share, edge = 1.0, 0.0
+            for cut in range(2):  # whole, and where that crosses a kink in vain up to the kink
+                _try(theta, step, free, share, normal, trial)
+                trial[MEAN] = edge if cut == 1 else trial[MEAN]
+                edge = min(max(trial[MEAN], low), high)
+                crossed = edge != trial[MEAN]
+                found = score(
+                    trial, innovations, steps, presample, normal, trial_gradient, trial_information
+                )
+                least = value + (_GAIN_KEPT * promised if crossed else 0.0)
+                if found > least - (_ROUNDING if promised < 1e-8 else 0.0):
+                    if _is_tame(trial_gradient, presample):
+                        return found, how, promised, damping
+                    how = EDGE
+                if not crossed:
+                    break
+                share = (edge - theta[MEAN]) / (trial[MEAN] - theta[MEAN])
+        damping = max(10.0 * damping, 1e-6)
+    how = ENDED if undamped < _GAIN_SEEN else how
+    return -np.inf, how, promised, damping
+
+
+@kernel
+def _is_tame(gradient: Vector, presample: Vector) -> bool:
+    """Whether the forecasts forget their start and no variance falls to nothing."""
+    return bool(gradient[MEMORY] < _MEMORY_MAX and gradient[LOWEST] > presample[3])
 
 
 @kernel

@@ -9,8 +9,8 @@ sign of the innovation less its mean, L = alpha sign + gamma and b = beta - L z 
     I = sum dof / (2 (dof + 3)) dx dx' + ...                            (expected, given the past)
 
 and the second derivatives by the same recursion once more. |z| makes the likelihood continuous but
-not smooth in the mean: at an innovation equal to the mean the derivative jumps. There the sign is 0,
-which is the average of both sides, and the jump is kept beside the gradient.
+not smooth in the mean: at an innovation equal to the mean the derivative jumps. There the sign is
+0, which is the average of both sides, and the jump is kept beside the gradient.
 """
 
 from typing import Any

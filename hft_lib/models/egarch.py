@@ -8,8 +8,8 @@ h_t: variance of innovation t forecast at t-1, squared log units; z: the standar
 gamma below 0: a fall raises the variance more than a rise does. As in the `arch` package (vol
 EGARCH, p=1, o=1, q=1) |z| is centred by the normal's mean whatever the distribution, and the first
 forecast is omega + beta ln v for a variance v before the sample. An interval without an observation
-has the expected log variance, x <- omega + alpha (E|z| - sqrt(2 / pi)) + beta x, in which the middle
-term is 0 for the normal. Nelson (1991), Conditional heteroskedasticity in asset returns.
+has the expected log variance, x <- omega + alpha (E|z| - sqrt(2 / pi)) + beta x, in which the
+middle term is 0 for the normal. Nelson (1991), Conditional heteroskedasticity in asset returns.
 """
 
 import math
