@@ -78,8 +78,8 @@ def search(
     value, how, edge, known = -np.inf, ASTRAY, -np.inf, -np.inf
     climbed, groups, polished = 0, starts.shape[0] // LANES, False
     while not polished:
-        clear = how == ENDED and climbed > (1 if normal else 0)  # of many zeros come two maxima
-        clear = clear and _is_clear(theta, free, curvature)
+        # Never so for the normal: many zeros, which it alone takes, make several maxima.
+        clear = how == ENDED and not normal and _is_clear(theta, free, curvature)
         polished = clear or climbed == starts.shape[0] or (climbed >= _CLIMBS and how == ENDED)
         if not polished:
             if climbed == 1:
