@@ -46,6 +46,23 @@ class GarchParameters(Set):
     dof: float | None = None
 
 
+class EgarchParameters(Set):
+    """EGARCH(1,1,1) of the innovations, log units; `dof` None is the normal, else Student's t of
+    unit variance.
+
+    `gamma` is the asymmetric term; |`beta`| < 1; `variance_prior` is the variance forecast before
+    the first innovation.
+    """
+
+    mean: float
+    omega: float
+    alpha: float
+    gamma: float
+    beta: float
+    variance_prior: float
+    dof: float | None = None
+
+
 class BocdParameters(Set):
     """Constant `hazard` a grid interval; normal-inverse-gamma prior of the standardised
     innovations.
