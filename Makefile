@@ -13,11 +13,7 @@ PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reo
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONHASHSEED := 0
 
-<<<<<<< HEAD
-.PHONY: help demo test check format lint types unit tests notebooks lab lock setup dev clean \
-=======
-.PHONY: help demo test check format lint types unit tests lock bench setup dev clean \
->>>>>>> wip/bench
+.PHONY: help demo test check format lint types unit tests notebooks lab bench lock setup dev clean \
 	black isort flake8 bandit imports mypy
 
 help: ## this list
