@@ -1,0 +1,65 @@
+"""What speaks against a pair whose p-value is small: rules of sense, each with its reason."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hft_lib.models.inputs import Vector
+
+if TYPE_CHECKING:
+    from hft_lib.fitting.selection.pairs import Finding
+
+P_OTHER_MAX = 0.05
+HALF_LIVES_MIN = 20.0
+HEDGE_RATIO_MIN = 0.05
+ENDED_SHARE_MAX = 0.05
+JOHANSEN_LAGS_MAX = 12
+_LEVELS = {0: 1, 1: 2}  # column of the critical values: 95 % that any holds, 99 % that both do
+
+
+def doubt(finding: "Finding", end_ns: int) -> str:
+    """The first reason not to claim a finding whose q-value allows it; empty where there is none.
+
+    `end_ns` is the end of the window scanned.
+    """
+    assert finding.p_directions is not None and finding.hedge_ratio is not None
+    y, x = finding.pair.split("~")
+    window_s = (finding.end_ns - finding.start_ns) / 1e9
+    ended = (end_ns - finding.end_ns) / 1e9
+    if ended > ENDED_SHARE_MAX * window_s:
+        return f"ended {ended / 86_400.0:.1f} days before the window: one leg is gone"
+    if not finding.hedge_ratio >= HEDGE_RATIO_MIN:
+        return f"hedge ratio {finding.hedge_ratio:.3g} is not positive: {y} returns without {x}"
+    if max(finding.p_directions) > P_OTHER_MAX:
+        return f"directions disagree: p {max(finding.p_directions):.3g} the other way"
+    if finding.half_life_s is None or finding.half_life_s * HALF_LIVES_MIN > window_s:
+        return f"half-life {_hours(finding.half_life_s)} against a window of {_hours(window_s)}"
+    if finding.rank != 1:
+        return _RANKS[finding.rank or 0]
+    return ""
+
+
+_RANKS = {
+    0: "Johansen's test finds no relation",
+    2: "Johansen's test finds that both legs return by themselves",
+}
+
+
+def johansen_rank(y: Vector, x: Vector, lags: int) -> int:
+    """How many relations Johansen's trace test finds between two legs (time,), with a constant.
+
+    0: none; 1: they hold together; 2: each returns by itself, and any spread of them would. None
+    against any at 5 %, one against two at 1 %. At most 12 lagged differences. Johansen (1991).
+    """
+    from statsmodels.tsa.vector_ar.vecm import coint_johansen
+
+    levels = np.column_stack((y - y.mean(), x - x.mean()))
+    found = coint_johansen(levels, det_order=0, k_ar_diff=min(lags, JOHANSEN_LAGS_MAX))
+    for rank, column in _LEVELS.items():
+        if found.trace_stat[rank] <= found.trace_stat_crit_vals[rank, column]:
+            return rank
+    return 2
+
+
+def _hours(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"{seconds / 3600.0:.3g} h"
