@@ -70,7 +70,8 @@ def scan_tape(
     tape: Tape, level: float, interval_ns: int | None, start_ns: int | None, end_ns: int | None
 ) -> dict[str, Any]:
     """The document of a scan."""
-    from hft_lib.fitting.selection.pairs import PASSES, scan as scan_panel
+    from hft_lib.fitting.selection.pairs import PASSES
+    from hft_lib.fitting.selection.pairs import scan as scan_panel
     from hft_lib.market.panel import read_panel
 
     with progress("reading the tape", tape.rows) as task:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hft_lib.fitting.selection.engle_granger import adf
 from hft_lib.models.inputs import Vector
 
 if TYPE_CHECKING:
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
 
 P_OTHER_MAX = 0.05
 HALF_LIVES_MIN = 20.0
-HEDGE_RATIO_MIN = 0.05
+HEDGE_RATIO_MIN, HEDGE_RATIO_MAX = 0.05, 20.0
+LEG_P_MAX = 0.01
 ENDED_SHARE_MAX = 0.05
 JOHANSEN_LAGS_MAX = 12
 _LEVELS = {0: 1, 1: 2}  # column of the critical values: 95 % that any holds, 99 % that both do
@@ -28,8 +30,8 @@ def doubt(finding: "Finding", end_ns: int) -> str:
     ended = (end_ns - finding.end_ns) / 1e9
     if ended > ENDED_SHARE_MAX * window_s:
         return f"ended {ended / 86_400.0:.1f} days before the window: one leg is gone"
-    if not finding.hedge_ratio >= HEDGE_RATIO_MIN:
-        return f"hedge ratio {finding.hedge_ratio:.3g} is not positive: {y} returns without {x}"
+    if not HEDGE_RATIO_MIN <= finding.hedge_ratio <= HEDGE_RATIO_MAX:
+        return f"hedge ratio {finding.hedge_ratio:.3g}: {y} and {x} hardly move together"
     if max(finding.p_directions) > P_OTHER_MAX:
         return f"directions disagree: p {max(finding.p_directions):.3g} the other way"
     if finding.half_life_s is None or finding.half_life_s * HALF_LIVES_MIN > window_s:
@@ -43,6 +45,20 @@ _RANKS = {
     0: "Johansen's test finds no relation",
     2: "Johansen's test finds that both legs return by themselves",
 }
+
+
+def doubt_of_leg(symbol: str, log_mid: Vector, lags: int) -> str:
+    """Whether a leg (time,) returns by itself, as a stablecoin does: it would to any other's help.
+
+    Dickey and Fuller's test with a constant, at 1 %; empty where it does not.
+    """
+    from statsmodels.tsa.adfvalues import mackinnonp
+
+    statistic, _ = adf(log_mid - log_mid.mean(), lags)
+    p_value = mackinnonp(statistic, regression="c", N=1)
+    if p_value < LEG_P_MAX:
+        return f"{symbol} returns by itself (p {p_value:.2g}), whatever stands beside it"
+    return ""
 
 
 def johansen_rank(y: Vector, x: Vector, lags: int) -> int:
