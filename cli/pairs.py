@@ -1,4 +1,4 @@
-"""`hft pairs scan`: which pairs of a tape hold together, with the share of false claims controlled."""
+"""`hft pairs scan`: which pairs of a tape hold together, the share of false claims controlled."""
 
 import re
 from pathlib import Path

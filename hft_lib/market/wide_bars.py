@@ -39,7 +39,7 @@ QUOTE_OF_COINS = "USDT"
 
 
 def is_wide(path: Path) -> bool:
-    """Whether `path` is a Parquet file with a column of times and none of a single symbol's bars."""
+    """Whether `path` is a Parquet file with a column of times and none of one symbol's bars."""
     try:
         names = {_plain(name) for name in open_parquet(path).schema_arrow.names}
     except DataError:  # what it is instead, its own reader says

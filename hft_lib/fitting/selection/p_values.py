@@ -11,8 +11,8 @@ it, and the straight line through their quantiles carries it further than walks 
     quantile_q of the walks' scores = location + scale * normal quantile of q,   q in TAIL
     p = Phi((score - location) / scale)
 
-MacKinnon (1994, 2010), Critical Values for Cointegration Tests; Benjamini & Yekutieli (2001), The control
-of the false discovery rate in multiple testing under dependency, Annals of Statistics 29.
+MacKinnon (1994, 2010), Critical Values for Cointegration Tests; Benjamini & Yekutieli (2001), The
+control of the false discovery rate in multiple testing under dependency, Annals of Statistics 29.
 """
 
 from typing import Any, Literal

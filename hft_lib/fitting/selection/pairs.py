@@ -2,7 +2,7 @@
 
     test      Engle and Granger, both directions, lags by Akaike up to `lags_max` (`engle_granger`)
     p_value   twice the smaller p: asymptotic, and where that is 1 % or less the larger of it and
-              the one under the pair's own volatility (`wild`), by more walks where it may be claimed
+              the one under the pair's own volatility (`wild`), by more walks near a claim
     q_value   Benjamini and Yekutieli over all pairs that were tested
     claimed   q_value <= level, and no rule of `doubts` speaks against it
 
@@ -41,15 +41,15 @@ HOLE_POINTS_MAX = 10  # a longer one ends the stretch on which a pair is tested
 MOVES_SHARE_MIN = 0.05  # a leg that moves on fewer steps shows its own silence, not a relation
 WILD_P_MAX = 0.01
 WILD_WALKS = 999
-# A tail drawn from 999 walks errs by a factor of ten at 1e-5: what comes near a claim is drawn again.
+# A tail drawn from 999 walks errs by a factor of ten at 1e-5: near a claim it is drawn again.
 CONFIRM_WALKS = 9_999
 CONFIRM_Q_MAX = 0.5
 WILD_POINTS_MAX = 1_000  # volatility in 1,000 steps is fine enough, and walks stay cheap
 SCHWERT = 12.0
 # A spread that is back within ten samples is mostly noise. Schwert's lags explain such a spread by
 # its own return and leave the test nothing: 28 of them find neither WBTC~BTC nor WBETH~ETH in a
-# month of 15 minutes. Walks that have nothing in common never look so: 150 half-lives are far beyond
-# what their estimated one comes to. To all other spreads few lags would be too kind.
+# month of 15 minutes. Walks that have nothing in common never look so: 150 half-lives are far
+# beyond what their estimated one comes to. To all other spreads few lags would be too kind.
 LAGS_MAX_FAST = 6
 FAST_POINTS_MAX = 10.0
 FAST_HALF_LIVES_MIN = 150.0
@@ -61,10 +61,10 @@ Advance = Callable[[int], None]
 class Finding:
     """One pair `y~x`: log Y = intercept + hedge_ratio log X + spread.
 
-    `statistics` and `p_directions` are of y on x and of x on y, `lags` of the former; `p_asymptotic` is before, `p_value`
-    after the pair's own volatility was looked at. `start_ns` and `end_ns` are the first and the last
-    of the `observations` used, points `interval_s` apart. `reason` says why it is not claimed; None
-    stands where nothing could be computed.
+    `statistics` and `p_directions` are of y on x and of x on y, `lags` of the former;
+    `p_asymptotic` is before, `p_value` after the pair's own volatility was looked at. `start_ns`
+    and `end_ns` are the first and the last of the `observations` used, points `interval_s` apart.
+    `reason` says why it is not claimed; None stands where nothing could be computed.
     """
 
     pair: str
@@ -126,8 +126,8 @@ def scan(
 ) -> Selection:
     """Test all pairs of `symbols`: log mids (symbols, points) at the equally spaced `time_ns`.
 
-    NaN: not known. `advance` is told of each pair done, in each of the 4 `PASSES`. Raises ValueError for a level outside 0 to
-    1, or shapes that do not fit.
+    NaN: not known. `advance` is told of each pair done, in each of the 4 `PASSES`. Raises ValueError
+    for a level outside 0 to 1, or shapes that do not fit.
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must be between 0 and 1, was {level}")
@@ -162,7 +162,7 @@ def lags_max(observations: int, half_life_points: float = math.inf) -> int:
 
 
 def orientation(symbols: tuple[str, str], variances: tuple[float, float]) -> bool:
-    """Whether the first of two symbols is y: the perpetual is, else the leg whose returns vary more.
+    """Whether the first of two symbols is y: the perpetual, else the leg whose returns vary more.
 
     The follower has its leader's moves and noise of its own; least squares on the less noisy leg
     give the hedge ratio with the least bias.

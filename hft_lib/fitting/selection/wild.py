@@ -21,7 +21,7 @@ _BITS = 64
 
 @kernel(nogil=True)
 def _next(state):
-    """The next state of Marsaglia's xorshift of 64 bits (13, 7, 17); never 0 from one that is not."""
+    """The next state of Marsaglia's xorshift of 64 bits (13, 7, 17); not 0 unless `state` is."""
     state ^= state << np.uint64(13)
     state ^= state >> np.uint64(7)
     return state ^ (state << np.uint64(17))
