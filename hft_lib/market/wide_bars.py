@@ -75,11 +75,12 @@ def _columns(names: list[str]) -> tuple[str, dict[str, str]]:
     """The column of times, and the symbol that each other column means, in the order of symbols."""
     time_name = next(name for name in names if _plain(name) in TIME_NAMES)
     columns = [name for name in names if name != time_name]
-    meant = {name: name if "/" in name else symbol_of(name) for name in columns}
+    found = [name if "/" in name else symbol_of(name) for name in columns]
     # WBETH alone might be a pair in ETH; beside AAVE it is a coin.
-    if not all(meant.values()):
-        meant = {name: name if "/" in name else f"{name}/{QUOTE_OF_COINS}" for name in columns}
-    return time_name, {name: str(meant[name]) for name in sorted(columns, key=lambda n: meant[n])}
+    coins = [name if "/" in name else f"{name}/{QUOTE_OF_COINS}" for name in columns]
+    symbols = [symbol for symbol in found if symbol] if all(found) else coins
+    by_symbol = sorted(zip(symbols, columns))
+    return time_name, {column: symbol for symbol, column in by_symbol}
 
 
 def _instrument(

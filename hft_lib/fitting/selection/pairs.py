@@ -126,8 +126,9 @@ def scan(
 ) -> Selection:
     """Test all pairs of `symbols`: log mids (symbols, points) at the equally spaced `time_ns`.
 
-    NaN: not known. `advance` is told of each pair done, in each of the 4 `PASSES`. Raises ValueError
-    for a level outside 0 to 1, or shapes that do not fit.
+    NaN: not known. `advance` is told of each pair done, in each of the 4 `PASSES`.
+
+    Raises ValueError for a level outside 0 to 1, or shapes that do not fit.
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must be between 0 and 1, was {level}")

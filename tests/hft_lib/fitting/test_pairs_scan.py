@@ -168,7 +168,7 @@ def test_the_rank_is_johansens() -> None:
     rng = np.random.default_rng(7)
     assert doubts.johansen_rank(prices[5], prices[0], 2) == 1
     assert doubts.johansen_rank(rng.normal(size=500), rng.normal(size=500), 2) == 2
-    ranks = [doubts.johansen_rank(*walks(2, seed, 400), 2) for seed in range(20)]
+    ranks = [doubts.johansen_rank(y, x, 2) for y, x in (walks(2, seed, 400) for seed in range(20))]
     assert ranks.count(0) >= 16
 
 

@@ -110,7 +110,8 @@ def test_the_better_direction_costs_twice_its_p() -> None:
 def test_walks_of_even_volatility_leave_the_p_value_about_as_it_was() -> None:
     rng = np.random.default_rng(3)
     walks = np.empty((4_000, 2))
-    wild_statistics(*rng.normal(size=(2, 500)), lags_max(500), np.uint64(9), walks)
+    y, x = rng.normal(size=(2, 500))
+    wild_statistics(y, x, lags_max(500), np.uint64(9), walks)
     statistics = np.array([-4.5, -4.5])
     ratio = p_wild(statistics, walks) / p_asymptotic(statistics)
     assert (0.4 < ratio).all() and (ratio < 4.0).all()
@@ -122,7 +123,8 @@ def test_uneven_volatility_makes_an_extreme_statistic_less_of_a_wonder() -> None
     rng = np.random.default_rng(4)
     sizes = np.where(np.arange(500) < 450, 0.05, 1.0)
     walks = np.empty((2_000, 2))
-    wild_statistics(*(sizes * rng.normal(size=(2, 500))), lags_max(500), np.uint64(9), walks)
+    y, x = sizes * rng.normal(size=(2, 500))
+    wild_statistics(y, x, lags_max(500), np.uint64(9), walks)
     statistics = np.array([-4.5, -4.5])
     assert (p_wild(statistics, walks) > 5.0 * p_asymptotic(statistics)).all()
 
