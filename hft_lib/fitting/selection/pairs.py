@@ -30,6 +30,7 @@ from hft_lib.fitting.selection.p_values import (
     p_asymptotic,
     p_wild,
     q_values,
+    scores,
 )
 from hft_lib.fitting.selection.wild import wild_statistics
 from hft_lib.models.inputs import Counts, Vector
@@ -152,6 +153,17 @@ def scan(
     return Selection(level, tuple(sorted(judged, key=_order)))
 
 
+def null_scores(
+    symbols: tuple[str, ...], time_ns: Counts, log_mid: Vector, finding: Finding
+) -> Vector:
+    """Normal scores (999,) of y on x where nothing holds together, under a pair's own volatility.
+
+    `finding` is one that `scan` tested on the same panel. Were its returns of one variance, they
+    would be standard normal.
+    """
+    return scores(_Panel(symbols, time_ns, log_mid).walks(finding, WILD_WALKS)[:, 0])
+
+
 def lags_max(observations: int, half_life_points: float = math.inf) -> int:
     """Lags among which the least Akaike criterion chooses, by the half-life of the spread.
 
@@ -252,14 +264,18 @@ class _Panel:
 
     def _walked(self, finding: Finding, count: int) -> Finding:
         assert finding.statistics is not None and finding.p_asymptotic is not None
+        p_value = float(better_direction(p_wild(finding.statistics, self.walks(finding, count))))
+        return replace(finding, p_value=max(p_value, finding.p_asymptotic))
+
+    def walks(self, finding: Finding, count: int) -> Vector:
+        """Statistics (count, 2) of walks with the volatility of a tested pair."""
         assert finding.lags_max is not None
         every = -(-finding.observations // WILD_POINTS_MAX)
         y, x = (np.diff(leg[::every]) for leg in self.legs(finding))
-        walks = np.empty((count, 2))
+        statistics = np.empty((count, 2))
         bound = min(finding.lags_max, lags_max(y.size))
-        wild_statistics(y, x, bound, _seed(finding.pair), walks)
-        p_value = float(better_direction(p_wild(finding.statistics, walks)))
-        return replace(finding, p_value=max(p_value, finding.p_asymptotic))
+        wild_statistics(y, x, bound, _seed(finding.pair), statistics)
+        return statistics
 
     def judge(self, finding: Finding, level: float) -> Finding:
         """The finding claimed, or with the reason why not."""

@@ -81,7 +81,8 @@ def test_legs_of_unequal_step_align_where_both_close(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_quote_is_not_taken(tmp_path: Path, wrong: dict[str, float]) -> None:
-    good = [quote("A/U", minute, 10.0) for minute in (0.0, 1.0, 2.0)]
+    # A jump of the clock and the jump back refuse a quote each, as in `cleaning`.
+    good = [quote("A/U", minute, 10.0) for minute in (0.0, 1.0, 1.6, 2.0)]
     panel = read_panel(tape(tmp_path / "tape", *good, quote("A/U", 1.5, 50.0, **wrong)))
     assert np.exp(panel.log_mid[0]) == pytest.approx([10.0, 10.0, 10.0])
 
