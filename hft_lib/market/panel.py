@@ -75,8 +75,8 @@ def read_panel(
     for batch in tape.batches(start_ns, end_ns, columns=(*FIELDS, "symbol")):
         quotes = batch.filter(batch.column("bid").is_valid())
         if quotes.num_rows:
-            columns = _arrays(quotes, place)
-            _take(*columns, state, begin * interval, interval, mids, times)  # type: ignore[call-arg]
+            fields = _arrays(quotes, place)
+            _take(*fields, state, begin * interval, interval, mids, times)  # type: ignore[call-arg]
         if advance is not None:
             advance(batch.num_rows)
     grid = (begin + np.arange(points)) * interval
