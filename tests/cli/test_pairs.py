@@ -71,7 +71,9 @@ def test_interval_window_and_level_are_taken(hft: Verb, coins: Path) -> None:
 
 
 def test_a_pair_that_does_not_hold_is_said_not_to(hft: Verb, coins: Path) -> None:
-    answer = hft("pairs", "scan", "--tape", coins, "--fdr", "1e-30")
+    window = ("--start", "2023-11-20T00:00:00Z", "--end", "2023-12-10T00:00:00Z")
+    options = ("--interval", "2h", "--fdr", "1e-30", *window)
+    answer = hft("pairs", "scan", "--tape", coins, *options)
     assert answer.code == 0 and "No pair is claimed" in answer.out
 
 

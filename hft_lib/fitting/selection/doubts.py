@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hft_lib.fitting.selection.engle_granger import adf
+from hft_lib.fitting.selection.p_values import p_asymptotic
 from hft_lib.models.inputs import Vector
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ P_OTHER_MAX = 0.05
 HALF_LIVES_MIN = 20.0
 HEDGE_RATIO_MIN, HEDGE_RATIO_MAX = 0.05, 20.0
 LEG_P_MAX = 0.01
+HALF_P_MAX = 0.05
 ENDED_SHARE_MAX = 0.05
 JOHANSEN_LAGS_MAX = 12
 _LEVELS = {0: 1, 1: 2}  # column of the critical values: 95 % that any holds, 99 % that both do
@@ -58,6 +60,20 @@ def doubt_of_leg(symbol: str, log_mid: Vector, lags: int) -> str:
     p_value = mackinnonp(statistic, regression="c", N=1)
     if p_value < LEG_P_MAX:
         return f"{symbol} returns by itself (p {p_value:.2g}), whatever stands beside it"
+    return ""
+
+
+def doubt_of_halves(spread: Vector, lags: int) -> str:
+    """Whether a spread (time,) returns in one half of its window alone; empty where it does in both.
+
+    A crash from which one coin recovers and another does not is a single return, however large, and
+    can carry the test of a whole window. At 5 % in each half.
+    """
+    middle = spread.size // 2
+    for name, half in (("first", spread[:middle]), ("second", spread[middle:])):
+        p_value = float(p_asymptotic(adf(half - half.mean(), lags)[0]))
+        if not p_value <= HALF_P_MAX:
+            return f"does not return within the {name} half alone (p {p_value:.2g})"
     return ""
 
 

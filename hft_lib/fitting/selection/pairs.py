@@ -22,7 +22,12 @@ from typing import Any
 import numpy as np
 
 from hft_lib.fitting.relation import half_life_s, least_squares
-from hft_lib.fitting.selection.doubts import doubt, doubt_of_leg, johansen_rank
+from hft_lib.fitting.selection.doubts import (
+    doubt,
+    doubt_of_halves,
+    doubt_of_leg,
+    johansen_rank,
+)
 from hft_lib.fitting.selection.engle_granger import both_directions
 from hft_lib.fitting.selection.p_values import (
     Method,
@@ -288,6 +293,8 @@ class _Panel:
         reason = doubt(finding, int(self.time_ns[-1]))
         for symbol, leg in zip(finding.pair.split("~"), (y, x)):
             reason = reason or doubt_of_leg(symbol, leg, lags_max(leg.size))
+        assert finding.hedge_ratio is not None and finding.lags_max is not None
+        reason = reason or doubt_of_halves(y - finding.hedge_ratio * x, finding.lags_max)
         return replace(finding, reason=reason, claimed=not reason)
 
 

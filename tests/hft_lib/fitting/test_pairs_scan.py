@@ -163,6 +163,16 @@ def test_a_leg_that_returns_by_itself_is_told_from_a_walk() -> None:
     assert sum(silent) >= 28
 
 
+def test_a_spread_that_returns_in_one_half_alone_is_doubted() -> None:
+    rng = np.random.default_rng(9)
+    noise, walk = 1e-3 * rng.normal(size=800), np.cumsum(1e-3 * rng.normal(size=400))
+    assert doubts.doubt_of_halves(noise, 4) == ""
+    told = doubts.doubt_of_halves(np.append(noise[:400], walk), 4)
+    assert told.startswith("does not return within the second half alone (p ")
+    told = doubts.doubt_of_halves(np.append(walk, noise[:400]), 4)
+    assert told.startswith("does not return within the first half alone (p ")
+
+
 def test_the_rank_is_johansens() -> None:
     symbols, prices = market()
     rng = np.random.default_rng(7)
