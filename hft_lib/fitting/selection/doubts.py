@@ -1,5 +1,6 @@
 """What speaks against a pair whose p-value is small: rules of sense, each with its reason."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,8 +64,36 @@ def doubt_of_leg(symbol: str, log_mid: Vector, lags: int) -> str:
     return ""
 
 
+def contradictions(findings: "Sequence[Finding]") -> dict[str, str]:
+    """Reasons by pair not to claim those that contradict a stronger one.
+
+    What holds together is transitive: a coin that holds with two others which do not hold with one
+    another (p over 5 %) does so with the stronger at most. A coin that returns from its own jumps
+    seems to hold with all of them.
+    """
+    p_values = {frozenset(one.pair.split("~")): one.p_value for one in findings}
+    kept: list[frozenset[str]] = []
+    found: dict[str, str] = {}
+    claimed = [one for one in findings if one.claimed and one.p_value is not None]
+    for one in sorted(claimed, key=lambda one: (one.p_value, min(one.statistics or (0.0,)))):
+        legs = frozenset(one.pair.split("~"))
+        for other in kept:
+            third = p_values.get(legs ^ other) if len(legs & other) == 1 else 0.0
+            if third is None or third > P_OTHER_MAX:
+                apart = " and ".join(sorted(legs ^ other))
+                found[one.pair] = f"{apart} do not hold together, and {_named(other)} is stronger"
+                break
+        else:
+            kept.append(legs)
+    return found
+
+
+def _named(legs: frozenset[str]) -> str:
+    return "~".join(sorted(legs))
+
+
 def doubt_of_halves(spread: Vector, lags: int) -> str:
-    """Whether a spread (time,) returns in one half of its window alone; empty where it does in both.
+    """Whether a spread (time,) returns in one half of its window alone; empty where in both.
 
     A crash from which one coin recovers and another does not is a single return, however large, and
     can carry the test of a whole window. At 5 % in each half.

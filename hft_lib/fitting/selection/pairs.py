@@ -23,6 +23,7 @@ import numpy as np
 
 from hft_lib.fitting.relation import half_life_s, least_squares
 from hft_lib.fitting.selection.doubts import (
+    contradictions,
     doubt,
     doubt_of_halves,
     doubt_of_leg,
@@ -155,6 +156,11 @@ def scan(
             judged = all_by(lambda finding: panel.judge(finding, level), found)
         finally:
             pool.shutdown(cancel_futures=True)  # who is interrupted does not wait for the rest
+    against = contradictions(judged)
+    judged = [
+        replace(one, claimed=False, reason=against[one.pair]) if one.pair in against else one
+        for one in judged
+    ]
     return Selection(level, tuple(sorted(judged, key=_order)))
 
 

@@ -173,6 +173,17 @@ def test_a_spread_that_returns_in_one_half_alone_is_doubted() -> None:
     assert told.startswith("does not return within the first half alone (p ")
 
 
+def test_a_claim_that_contradicts_a_stronger_one_is_dropped() -> None:
+    def claim(pair: str, p_value: float, claimed: bool = True) -> Finding:
+        return finding(pair=pair, p_value=p_value, claimed=claimed)
+
+    found = [claim("A~B", 1e-9), claim("A~C", 1e-8), claim("B~C", 0.5, False), claim("D~E", 1e-7)]
+    reason = "B and C do not hold together, and A~B is stronger"
+    assert doubts.contradictions(found) == {"A~C": reason}
+    assert doubts.contradictions([*found[:2], claim("B~C", 0.01, False), found[3]]) == {}
+    assert doubts.contradictions(found[:1]) == {}
+
+
 def test_the_rank_is_johansens() -> None:
     symbols, prices = market()
     rng = np.random.default_rng(7)
