@@ -35,7 +35,7 @@ from hft_lib.market.wide_bars import wide_source
 
 WIDE = "binance_spot_1h_close_202101_202506/close_wide.parquet"
 HALF_YEAR_POINTS = 4_380
-SAMPLE = 5
+SAMPLE = 2
 BLOCK_POINTS = 168
 NULL_POINTS = 2_000
 NULL_COINS = 12

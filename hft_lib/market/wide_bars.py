@@ -74,7 +74,8 @@ def wide_source(path: Path, spread_bps: float) -> Source:
 def _columns(names: list[str]) -> tuple[str, dict[str, str]]:
     """The column of times, and the symbol that each other column means, in the order of symbols."""
     time_name = next(name for name in names if _plain(name) in TIME_NAMES)
-    columns = [name for name in names if name != time_name]
+    # pandas leaves an index of its own under a name in underscores
+    columns = [name for name in names if name != time_name and not name.startswith("__")]
     found = [name if "/" in name else symbol_of(name) for name in columns]
     # WBETH alone might be a pair in ETH; beside AAVE it is a coin.
     coins = [name if "/" in name else f"{name}/{QUOTE_OF_COINS}" for name in columns]

@@ -45,7 +45,8 @@ def test_each_close_is_a_quote_at_the_end_of_its_bar(tmp_path: Path) -> None:
 def test_columns_that_are_all_pairs_keep_their_names(tmp_path: Path) -> None:
     closes = [1.0, 2.0, 3.0]
     file = wide_file(tmp_path / "a.parquet", BTCUSDT_PERP=closes, BTCUSDT=closes)
-    file_of_names = wide_file(tmp_path / "b.parquet", **{"BTC/USDC": closes, "ETHUSDT": closes})
+    named = {"BTC/USDC": closes, "ETHUSDT": closes, "__index_level_0__": [0, 1, 2]}
+    file_of_names = wide_file(tmp_path / "b.parquet", **named)
     symbols = [
         [one.symbol for one in wide_source(f, 2.0).instruments] for f in (file, file_of_names)
     ]
