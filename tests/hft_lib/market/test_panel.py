@@ -22,8 +22,9 @@ START = 1_700_000_040 * 10**9
 def quote(symbol: str, minute: float, mid: float, **changed: float) -> Quote:
     time_ns = START + round(minute * MINUTE)
     known = {"bid": mid - 0.5, "bid_size": 1.0, "ask": mid + 0.5, "ask_size": 1.0, **changed}
-    sides = (known[name] for name in ("bid", "bid_size", "ask", "ask_size"))
-    return Quote(time_ns, int(known.get("exchange_time_ns", time_ns)), symbol, *sides)
+    bid, bid_size, ask, ask_size = (known[n] for n in ("bid", "bid_size", "ask", "ask_size"))
+    exchange_ns = int(known.get("exchange_time_ns", time_ns))
+    return Quote(time_ns, exchange_ns, symbol, bid, bid_size, ask, ask_size)
 
 
 def tape(path: Path, *quotes: Quote, cadence_ns: int = MINUTE) -> Tape:
