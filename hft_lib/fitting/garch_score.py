@@ -41,14 +41,15 @@ INVERSE_DOF_MIN, INVERSE_DOF_MAX = 1.0 / 200.0, 1.0 / 2.05
 _ITERATIONS_MAX = 200
 _TRIALS_MAX = 40
 _GAIN_MIN = 1e-11  # nats that the next step promises, below which the search is at its end
-_GAIN_MIN_FLAT = 1e-7  # the same where nothing of the variance depends on beta
+_GAIN_MIN_FLAT = 1e-5  # the same where beta moves nothing but the variance's first values
 _GAIN_NEAR = 1e-2  # and where the Hessian of a series with gaps, which costs six scores, is worth it
-_GAIN_ENDED = 1e-5  # a search that promises more has not come to its end
+_GAIN_ENDED = 2e-5  # a search that promises more has not come to its end
 _SHIFT_MIN, _SHIFT_MAX = 1e-3, 1.0  # of the Hessian's diagonal, to make it a maximum's
 _ROUNDING = 1e-9  # nats
 _OMEGA_FALL = 0.05  # omega falls to no less than this share of itself in a step
 _NEAR = 0.3  # deviations from an end within which a search would find that end again
 _HOPELESS = 0.1  # nats promised, at most, when a search falls short of an end
+_CLIMBS, _CLIMBS_AT_BOUND = 2, 8
 # (alpha, persistence) from which the search may start: two passes of eight.
 _STARTS = (
     (0.001, 0.01), (0.02, 0.5), (0.02, 0.85), (0.02, 0.95), (0.02, 0.99), (0.05, 0.995),
@@ -100,7 +101,7 @@ def solve(
 
 
 @kernel
-def _shares(asymmetric: Any) -> Any:
+def shares(asymmetric: Any) -> Any:
     """What of `up` and of `down` is in the persistence."""
     if asymmetric is None:
         return 1.0, 0.0
@@ -110,7 +111,7 @@ def _shares(asymmetric: Any) -> Any:
 @kernel
 def bounded(theta: Vector, asymmetric: Any, student: Any) -> None:
     """Put a point back within the bounds, in place."""
-    up, down = _shares(asymmetric)
+    up, down = shares(asymmetric)
     theta[OMEGA] = max(theta[OMEGA], OMEGA_MIN)
     theta[UP] = max(theta[UP], 0.0)
     theta[DOWN] = theta[UP] if asymmetric is None else max(theta[DOWN], 0.0)
@@ -125,8 +126,9 @@ def bounded(theta: Vector, asymmetric: Any, student: Any) -> None:
 
 
 @kernel
-def _is_capped(theta: Vector, asymmetric: Any) -> bool:
-    up, down = _shares(asymmetric)
+def is_capped(theta: Vector, asymmetric: Any) -> bool:
+    """Whether the persistence is at its cap."""
+    up, down = shares(asymmetric)
     persistence = up * theta[UP] + down * theta[DOWN] + theta[BETA]
     return persistence >= PERSISTENCE_MAX * (1.0 - 1e-12)
 
@@ -134,18 +136,18 @@ def _is_capped(theta: Vector, asymmetric: Any) -> bool:
 @kernel
 def _reduce_to_cap(gradient: Vector, curvature: Matrix, asymmetric: Any) -> None:
     """Gradient and curvature along the cap, where `up` or `down` up is beta down."""
-    shares = np.zeros(SIZE)
-    shares[UP], shares[DOWN] = _shares(asymmetric)
+    share = np.zeros(SIZE)
+    share[UP], share[DOWN] = shares(asymmetric)
     by_beta = np.empty(SIZE)
     for j in range(SIZE):
         by_beta[j] = curvature[max(BETA, j), min(BETA, j)]
     for j in range(SIZE):
         if j != BETA:
-            gradient[j] -= shares[j] * gradient[BETA]
+            gradient[j] -= share[j] * gradient[BETA]
             for k in range(j + 1):
                 if k != BETA:
-                    curvature[j, k] += shares[j] * shares[k] * by_beta[BETA]
-                    curvature[j, k] -= shares[j] * by_beta[k] + shares[k] * by_beta[j]
+                    curvature[j, k] += share[j] * share[k] * by_beta[BETA]
+                    curvature[j, k] -= share[j] * by_beta[k] + share[k] * by_beta[j]
 
 
 @kernel
@@ -224,7 +226,7 @@ def _go(
         trial[j] = theta[j] + step[j] * free[j]
     trial[OMEGA] = max(trial[OMEGA], _OMEGA_FALL * theta[OMEGA])
     if capped:
-        up, down = _shares(asymmetric)
+        up, down = shares(asymmetric)
         trial[BETA] -= up * step[UP] * free[UP] + down * step[DOWN] * free[DOWN]
     bounded(trial, asymmetric, student)
 
@@ -254,7 +256,7 @@ def climb(
     rival_value: float,
 ) -> Any:
     """Move `theta` (6,) in place to a maximum: (log likelihood, nats still promised, whether
-    `curvature` is minus the Hessian there and positive, scores).
+    `curvature` is minus the Hessian there).
 
     `free` and `curvature` hold what is left free at the end and the curvature there. A search that
     comes near the end `rival`, or cannot reach its value, stops: with -infinity.
@@ -265,14 +267,14 @@ def climb(
     value = score(
         theta, data, steps, before, asymmetric, student, 1.0, work, gradient, curvature
     )
-    damping, promised, sharp, scores = 0.0, np.inf, False, 1
+    damping, promised, sharp = 0.0, np.inf, False
     for _ in range(_ITERATIONS_MAX):
         sharp = steps is None
         if steps is not None:
             if promised < _GAIN_NEAR:
                 _differences(theta, data, steps, before, asymmetric, student, work, curvature)
                 sharp = True
-        capped = _is_capped(theta, asymmetric) and gradient[BETA] > 0.0
+        capped = is_capped(theta, asymmetric) and gradient[BETA] > 0.0
         if capped:
             _reduce_to_cap(gradient, curvature, asymmetric)
         _set_free(theta, gradient, capped, asymmetric, student, free)
@@ -285,7 +287,6 @@ def climb(
         if not positive and damping >= _SHIFT_MAX:
             damping = 1e-3
             score(theta, data, steps, before, asymmetric, student, 0.0, work, gradient, curvature)
-            scores += 1
             if capped:
                 _reduce_to_cap(gradient, curvature, asymmetric)
         flat = theta[UP] <= 0.0 and theta[DOWN] <= 0.0 and free[UP] == 0.0
@@ -299,14 +300,13 @@ def climb(
                 if sharp and rival_value > value:
                     hopeless = promised < _HOPELESS and value + 2.0 * promised < rival_value
                     if hopeless or _is_near(theta, rival, curvature, free):
-                        return -np.inf, promised, sharp, scores
+                        return -np.inf, promised, sharp
                 _go(theta, step, free, capped, asymmetric, student, trial)
                 found = score(
                     trial, data, steps, before, asymmetric, student, 1.0, work, other,
                     other_curvature,
                 )  # fmt: skip
-                scores += 1
-                # The last steps gain less than the likelihood's rounding shows.
+                    # The last steps gain less than the likelihood's rounding shows.
                 accepted = found > value - (_ROUNDING if promised < 1e-8 else 0.0)
                 if accepted:
                     break
@@ -318,7 +318,7 @@ def climb(
         curvature[:] = other_curvature
         value = found
         damping = damping * 0.1 if damping > 1e-4 else 0.0
-    return value, promised, sharp, scores
+    return value, promised, sharp
 
 
 @kernel
@@ -358,19 +358,27 @@ def _best(found: Vector) -> int:
 
 
 @kernel
+def _is_at_bound(theta: Vector, free: Vector, asymmetric: Any) -> bool:
+    """Whether a slope or beta is held at a bound, or omega is all but nought."""
+    held = free[UP] == 0.0 or free[BETA] == 0.0 or theta[OMEGA] < 1e-6
+    return held or (asymmetric is not None and free[DOWN] == 0.0)
+
+
+@kernel
 def search(
     values: Vector,
     steps: Any,
     before: Vector,
     asymmetric: Any,
     student: Any,
-    climbs: int,
     theta: Vector,
     free: Vector,
     curvature: Matrix,
 ) -> Any:
-    """The likeliest end of `climbs` climbs from the likeliest starts; what `climb` says of it.
+    """The likeliest end of climbs from the likeliest starts; (log likelihood,
+    whether the search came to its end, whether `curvature` is minus the Hessian there).
 
+    Two climbs, and more where the best end is at a bound: there other maxima are near.
     `values` (time,) have mean 0 and variance 1; `theta`, `free` and `curvature` in place.
     """
     data = values
@@ -380,25 +388,77 @@ def search(
     found, work = np.empty(_STARTS_COUNT), np.empty(256)
     _starts(values, steps, before, asymmetric, student, found)
     end, end_free, end_curvature = np.empty(SIZE), np.empty(SIZE), np.empty((SIZE, SIZE))
-    value, promised, sharp, scores = -np.inf, np.inf, False, 0
-    for _ in range(climbs):
+    value, promised, sharp = -np.inf, np.inf, False
+    for climbs in range(_CLIMBS_AT_BOUND):
+        if climbs >= _CLIMBS and not _is_at_bound(theta, free, asymmetric):
+            break
         start = _best(found)
         found[start] = -np.inf
         _begin(start, end)
-        reached, left, curved, cost = climb(
+        reached, left, curved = climb(
             end, data, steps, before, asymmetric, student, work, end_free, end_curvature, theta,
             value,
         )  # fmt: skip
-        scores += cost
         if reached > value:
             value, promised, sharp = reached, left, curved
             theta[:] = end
             free[:] = end_free
             curvature[:] = end_curvature
-    return value, promised, sharp, scores
+    return value, promised < _GAIN_ENDED, sharp
 
 
 @kernel
-def is_ended(promised: float) -> bool:
-    """Whether a search that stopped with this promise, in nats, came to its end."""
-    return promised < _GAIN_ENDED
+def certify(
+    theta: Vector,
+    values: Vector,
+    steps: Any,
+    before: Vector,
+    asymmetric: Any,
+    student: Any,
+    sharp: bool,
+    free: Vector,
+    curvature: Matrix,
+) -> bool:
+    """Whether the curvature at the end of a search is a maximum's in what is free, with `curvature`
+    minus the Hessian.
+
+    Without a slope the variance does not say what beta is: that is then not free.
+    """
+    flat = theta[UP] <= 0.0 and free[UP] == 0.0
+    flat = flat and (asymmetric is None or (theta[DOWN] <= 0.0 and free[DOWN] == 0.0))
+    if not sharp:
+        work, gradient, data = np.empty(256), np.empty(SIZE), values
+        if steps is None:
+            data = np.empty(values.shape[0])
+            arrange(values, data)
+        score(theta, data, steps, before, asymmetric, student, 1.0, work, gradient, curvature)
+        if steps is not None:
+            _differences(theta, data, steps, before, asymmetric, student, work, curvature)
+        if is_capped(theta, asymmetric) and gradient[BETA] > 0.0:
+            _reduce_to_cap(gradient, curvature, asymmetric)
+    if flat:
+        free[BETA] = 0.0
+    return solve(curvature, np.zeros(SIZE), free, 0.0, np.empty(SIZE))
+
+
+@kernel
+def errors(free: Vector, curvature: Matrix, found: Vector) -> bool:
+    """Standard errors (6,) of the point searched, and that of `down - up`; NaN for what is held.
+
+    `found` (7,) in place; false where the curvature is not positive.
+    """
+    column, unit = np.empty(SIZE), np.zeros(SIZE)
+    found[:] = np.nan
+    for j in range(SIZE):
+        if free[j] > 0.0:
+            unit[j] = 1.0
+            if not solve(curvature, unit, free, 0.0, column):
+                return False
+            found[j] = math.sqrt(column[j])
+            unit[j] = 0.0
+    if free[DOWN] > 0.0:
+        unit[DOWN], unit[UP] = 1.0, -1.0
+        solve(curvature, unit, free, 0.0, column)
+        up = column[UP] if free[UP] > 0.0 else 0.0
+        found[SIZE] = math.sqrt(column[DOWN] - up)
+    return True

@@ -1,14 +1,15 @@
 """GARCH(1,1) of the Kalman filter's innovations: the variance of the spread, forecast.
 
     e_t     = innovation_t - mean
-    h_{t+1} = omega + alpha e_t^2 + beta h_t
+    h_{t+1} = omega + (alpha + gamma [e_t < 0]) e_t^2 + beta h_t
     z_t     = e_t / sqrt(h_t),     z_t ~ N(0, 1) or Student's t with dof degrees of freedom scaled
     to unit variance
 
-h_t: variance of innovation t forecast at t-1, squared log units; z: the standardised innovation. An
-interval without an observation has the expected square in place of the square: h <- omega + (alpha
-+ beta) h. Bollerslev (1986), Generalized autoregressive conditional heteroskedasticity; for t
-Bollerslev (1987).
+h_t: variance of innovation t forecast at t-1, squared log units; z: the standardised innovation;
+gamma: what a fall adds to alpha, 0 in the symmetric model. An interval without an observation has
+the expected square in place of the square: h <- omega + persistence h, persistence = alpha +
+gamma/2 + beta. Bollerslev (1986), Generalized autoregressive conditional heteroskedasticity; for t
+Bollerslev (1987); for gamma Glosten, Jagannathan & Runkle (1993).
 """
 
 import math
@@ -44,6 +45,7 @@ Track = np.dtype([("variance", np.float64), ("standardised", np.float64)])
 
 # Larger deviations count as this: their squares would leave the range of a float64.
 _DEVIATION_MAX = 1e75
+PRESAMPLES = ("sample", "backcast")
 _LOG_TWO_PI = 1.8378770664093453
 _LOG_PI = 1.1447298858494002
 
@@ -51,7 +53,7 @@ _LOG_PI = 1.1447298858494002
 def params_row(p: GarchParameters) -> Rows:
     """The parameters as one row of `Params`."""
     dof = math.inf if p.dof is None else p.dof
-    return np.array([(p.mean, p.omega, p.alpha, p.beta, p.variance_prior, dof)], dtype=Params)
+    return np.array([(p.mean, p.omega, p.alpha, p.beta, p.variance_prior, dof, p.gamma)], dtype=Params)
 
 
 def new_states(slots: int) -> Rows:
@@ -68,18 +70,18 @@ def start(params: Any, state: Any) -> None:
 
 
 @kernel
-def drift(variance: float, omega: float, persistence: float, steps: int) -> float:
+def drift(variance: float, omega: float, share: float, steps: int) -> float:
     """The variance expected after `steps` intervals without an observation.
 
-    The map h -> omega + persistence h is doubled, so that a gap of days costs a few steps, and
-    nothing is divided by 1 - persistence.
+    The map h -> omega + share h is doubled, so that a gap of days costs a few steps, and
+    nothing is divided by 1 - share.
     """
-    offset, slope = omega, persistence
+    offset, power = omega, share
     while steps > 0:
         if steps & 1:
-            variance = offset + slope * variance
-        offset += slope * offset
-        slope *= slope
+            variance = offset + power * variance
+        offset += power * offset
+        power *= power
         steps >>= 1
     return variance
 
@@ -93,14 +95,26 @@ def deviation(innovation: float, mean: float) -> float:
 
 
 @kernel
+def persistence(params: Any) -> float:
+    """Share of a deviation of the variance that is left an interval later."""
+    return (params.alpha + 0.5 * params.gamma) + params.beta
+
+
+@kernel
+def slope(alpha: float, gamma: float, e: float) -> float:
+    """Weight of the square of `e`: exactly `alpha` where gamma is 0."""
+    return alpha + gamma * (1.0 if e < 0.0 else 0.0)
+
+
+@kernel
 def step(params: Any, state: Any, innovation: float, steps: int) -> None:
     """Bring one row of state over `steps` intervals, at whose end came `innovation`."""
     h = state.variance
     if steps > 1:
-        h = drift(h, params.omega, params.alpha + params.beta, steps - 1)
+        h = drift(h, params.omega, persistence(params), steps - 1)
     e = deviation(innovation, params.mean)
     state.standardised = e / math.sqrt(h)
-    state.variance = (params.omega + params.alpha * (e * e)) + params.beta * h
+    state.variance = (params.omega + slope(params.alpha, params.gamma, e) * (e * e)) + params.beta * h
     state.steps += steps
 
 
@@ -115,7 +129,7 @@ def step_slots(params: Rows, states: Rows, live: Counts, innovations: Vector, st
 @kernel
 def forecast_variance(params: Any, state: Any, horizon_steps: int) -> float:
     """Expected variance, squared log units, of the innovation `horizon_steps` ahead (1: next)."""
-    return drift(state.variance, params.omega, params.alpha + params.beta, horizon_steps - 1)
+    return drift(state.variance, params.omega, persistence(params), horizon_steps - 1)
 
 
 def run(
@@ -149,10 +163,10 @@ def _run(params: Rows, states: Rows, innovations: Vector, steps: Counts, track: 
     h, seen = state.variance, state.steps
     for t in range(size):
         if steps[t] > 1:
-            h = drift(h, p.omega, p.alpha + p.beta, steps[t] - 1)
+            h = drift(h, p.omega, persistence(p), steps[t] - 1)
         e = deviation(innovations[t], p.mean)
         track[t].variance = h
-        h = (p.omega + p.alpha * (e * e)) + p.beta * h
+        h = (p.omega + slope(p.alpha, p.gamma, e) * (e * e)) + p.beta * h
         seen += steps[t]
     # Apart, because square roots and divisions are independent from step to step.
     for t in range(size):
@@ -167,13 +181,14 @@ def presample_variance(innovations: Vector, mean: float, convention: str) -> flo
     `backcast`: the first 75 squares weighted by powers of 0.94, the latest lightest (the `arch`
     package's default).
     """
-    if convention not in ("sample", "backcast"):
+    if convention not in PRESAMPLES:
         raise ValueError(f"presample convention must be sample or backcast, was {convention}")
-    return _mean_square(innovations, mean, convention == "backcast")
+    return mean_square(innovations, mean, convention == "backcast")
 
 
 @kernel
-def _mean_square(innovations: Vector, mean: float, backcast: bool) -> float:
+def mean_square(innovations: Vector, mean: float, backcast: bool) -> float:
+    """Mean squared deviation; with `backcast` of the first 75, weighted."""
     total, weights, weight = 0.0, 0.0, 1.0
     size = min(innovations.shape[0], 75) if backcast else innovations.shape[0]
     for t in range(size):
@@ -200,7 +215,7 @@ def _log_likelihood(params: Rows, innovations: Vector, steps: Counts) -> float:
     normal = p.dof == np.inf
     for t in range(innovations.shape[0]):
         if steps[t] > 1:
-            h = drift(h, p.omega, p.alpha + p.beta, steps[t] - 1)
+            h = drift(h, p.omega, persistence(p), steps[t] - 1)
         e = deviation(innovations[t], p.mean)
         square = e * e
         product *= h  # one logarithm for many observations
@@ -211,7 +226,7 @@ def _log_likelihood(params: Rows, innovations: Vector, steps: Counts) -> float:
             total += square / h
         else:
             total += (p.dof + 1.0) * log(1.0 + square / (h * (p.dof - 2.0)))
-        h = (p.omega + p.alpha * square) + p.beta * h
+        h = (p.omega + slope(p.alpha, p.gamma, e) * square) + p.beta * h
     constant = _LOG_TWO_PI if normal else -2.0 * t_log_scale(p.dof)
     return -0.5 * (innovations.shape[0] * constant + (total + log(product)))
 
