@@ -23,10 +23,9 @@ HEDGE = np.dtype(
 
 VOLATILITY = np.dtype(
     [
-        (
-            "spread_sd",
-            np.float64,
-        ),  # forecast standard deviation of the spread at the horizon, log units
+        # Standard deviation of the spread at the horizon, log units, forecast before the last grid
+        # point's innovation was known.
+        ("spread_sd", np.float64),
         ("variance_next", np.float64),  # forecast variance of the next innovation
         ("standardised", np.float64),  # last innovation over its forecast standard deviation
     ]

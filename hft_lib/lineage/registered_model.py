@@ -66,7 +66,7 @@ def forecasts(
     volatility = garch.run(garch.params_row(parameters.garch), innovations, steps)
     detector = bocd.params_row(parameters.bocd)
     regime = bocd.run(detector, volatility["standardised"].copy())
-    spread_sd = _spread_sd(parameters, innovations, volatility["variance"])
+    spread_sd = _spread_sd(parameters, innovations, steps)
     spread = y - hedge["intercept"] - hedge["hedge_ratio"] * x
     return {
         "hedge_ratio": hedge["hedge_ratio"].copy(),
@@ -98,16 +98,16 @@ def _grid_steps(times_ns: npt.NDArray[np.int64], grid_ns: int) -> Counts:
     return steps.astype(np.int64)
 
 
-def _spread_sd(parameters: Parameters, innovations: Vector, variances: Vector) -> Vector:
-    """Forecast standard deviation at the horizon after each innovation, as garch_model has it."""
+def _spread_sd(parameters: Parameters, innovations: Vector, steps: Counts) -> Vector:
+    """Standard deviation at the horizon, forecast before each innovation, as garch_model has it."""
     p = garch.params_row(parameters.garch)
     horizon = max(1, round(parameters.strategy.horizon_s * 1000.0 / parameters.grid_ms))
     state = garch.new_states(1)
+    garch.start(p[0], state[0])
     expected = np.empty(innovations.size)
-    for t, (innovation, variance) in enumerate(zip(innovations, variances, strict=True)):
-        state[0]["variance"] = variance
-        garch.step(p[0], state[0], innovation, 1)
-        expected[t] = garch.forecast_variance(p[0], state[0], horizon)
+    for t, (innovation, passed) in enumerate(zip(innovations, steps.tolist(), strict=True)):
+        expected[t] = garch.forecast_variance(p[0], state[0], passed - 1 + horizon)
+        garch.step(p[0], state[0], innovation, passed)
     spread_sd: Vector = np.sqrt(expected)
     return spread_sd
 

@@ -118,20 +118,39 @@ def start_slot(params, states, slot):
 
 @kernel
 def observe_slots(params, states, horizons, live, volatilities, hedges, steps):
-    """Step every live slot by `steps` grid intervals on its innovation, and write its forecast."""
+    """Step every live slot by `steps` grid intervals on its innovation, and write its forecast.
+
+    The spread is judged by the forecast made before the moment: one that has seen the moment's own
+    innovation holds alpha times its square, so that no z could pass 1 / sqrt(alpha).
+    """
     for slot in range(states.shape[0]):
         if live[slot] != 0:
+            carry_forecast(params, states, horizons, volatilities, slot, steps)
             garch.step(params[slot], states[slot], hedges[slot].innovation, steps)
-            carry_slot(params, states, horizons, volatilities, slot)
+            carry_state(states, volatilities, slot)
 
 
 @kernel
 def carry_slot(params, states, horizons, volatilities, slot):
-    """Write a model's state as the row that the line carries."""
-    row = volatilities[slot]
-    row.spread_sd = np.sqrt(garch.forecast_variance(params[slot], states[slot], horizons[slot]))
-    row.variance_next = states[slot].variance
-    row.standardised = states[slot].standardised
+    """Write a model that has just been given its state as the row that the line carries."""
+    carry_forecast(params, states, horizons, volatilities, slot, 1)
+    carry_state(states, volatilities, slot)
+
+
+@kernel
+def carry_forecast(params, states, horizons, volatilities, slot, steps):
+    """Write the deviation expected at the horizon as of the grid point `steps` intervals on."""
+    ahead = steps - 1 + horizons[slot]
+    volatilities[slot].spread_sd = np.sqrt(
+        garch.forecast_variance(params[slot], states[slot], ahead)
+    )
+
+
+@kernel
+def carry_state(states, volatilities, slot):
+    """Write what the model knows after its last innovation."""
+    volatilities[slot].variance_next = states[slot].variance
+    volatilities[slot].standardised = states[slot].standardised
 
 
 STAGE = Stage(

@@ -110,9 +110,11 @@ def forecasts(
 ) -> tuple[Times, Vector, Vector]:
     """Times, the sd forecast `horizon_steps` before, and the innovation (less its mean) that came,
     (pairs,) each.
+
+    The forecast that a mark carries was made one grid step before it.
     """
     marks, rows = record.marks, known.rows
-    due_ns = known.time_ns + horizon_steps * params.grid_ms * 1_000_000
+    due_ns = known.time_ns + (horizon_steps - 1) * params.grid_ms * 1_000_000
     half_ns = params.grid_ms * 500_000
     came = np.clip(np.searchsorted(known.time_ns, due_ns - half_ns), 0, rows.size - 1)
     met = (np.abs(known.time_ns[came] - due_ns) <= half_ns) & marks.warm[rows]

@@ -139,9 +139,8 @@ class Run:
         self.hedge = kalman.run(kalman.params_row(CHAMPION.kalman), y, x)
         row = garch.params_row(CHAMPION.garch)
         self.garch = garch.run(row, self.hedge["innovation"])
-        next_var = np.append(self.garch["variance"][1:], self.garch["variance"][-1])
         persistence = CHAMPION.garch.alpha + CHAMPION.garch.beta
-        ahead = [garch.drift(v, CHAMPION.garch.omega, persistence, 3) for v in next_var]
+        ahead = [garch.drift(v, CHAMPION.garch.omega, persistence, 3) for v in self.garch["variance"]]
         self.spread_sd = np.sqrt(np.array(ahead))
         self.spread = y - self.hedge["intercept"] - self.hedge["hedge_ratio"] * x
         self.bocd = bocd.run(bocd.params_row(CHAMPION.bocd), self.garch["standardised"])

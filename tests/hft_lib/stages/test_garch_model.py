@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hft_lib.events import HedgeRatio, Promoted, TimePassed
+from hft_lib.events import HedgeRatio, Promoted, TimePassed, Volatility
 from hft_lib.models import garch
 from hft_lib.rows import HEDGE, VOLATILITY
 from hft_lib.stages.garch_model import STAGE, horizon_steps
@@ -43,12 +43,34 @@ def test_the_forecast_is_at_the_slots_own_horizon():
     near, far = parameters(horizon_s=3600.0), parameters(horizon_s=7200.0)
     step(state, assigned(0, near))
     step(state, assigned(1, far))
-    (made,) = step(state, next(fact for fact in HEDGES if fact.tick.grid_steps))
+    first, second = [fact for fact in HEDGES if fact.tick.grid_steps == 1][:2]
+    h = variance_next(step(state, first)[0])
+    (made,) = step(state, second)
     rows = np.frombuffer(made.volatilities, VOLATILITY)
-    g, h = near.garch, float(rows[0]["variance_next"])
+    g = near.garch
     assert float(rows[0]["spread_sd"]) == math.sqrt(h)
     ahead = g.omega + (g.alpha + g.beta) * h
     assert float(rows[1]["spread_sd"]) == pytest.approx(math.sqrt(ahead), rel=1e-14)
+
+
+def test_a_spread_is_judged_by_a_forecast_that_has_not_seen_its_innovation():
+    params = parameters()
+    ordinary = next(fact for fact in HEDGES if fact.tick.grid_steps)
+    hedges = np.frombuffer(ordinary.hedges, HEDGE).copy()
+    hedges["innovation"] *= 1e6
+    shocked = HedgeRatio(ordinary.tick, hedges.tobytes())
+    made = []
+    for fact in (ordinary, shocked):
+        state = STAGE.start(config())
+        step(state, assigned(0, params))
+        made.append(step(state, fact)[0])
+    calm, wild = (np.frombuffer(fact.volatilities, VOLATILITY)[0] for fact in made)
+    assert calm["spread_sd"] == wild["spread_sd"]
+    assert wild["variance_next"] > 100.0 * calm["variance_next"]
+
+
+def variance_next(made: Volatility) -> float:
+    return float(np.frombuffer(made.volatilities, VOLATILITY)[0]["variance_next"])
 
 
 def test_a_new_slot_forecasts_before_its_first_innovation():

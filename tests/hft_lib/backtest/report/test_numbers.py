@@ -195,7 +195,7 @@ def test_forecasts_meet_the_outcomes_of_their_horizon(running):
     time_ns, forecast, outcome = models.forecasts(running, known, 4, CHAMPION)
     marks = running.marks
     row = int(np.searchsorted(marks.time_ns, time_ns[0]))
-    assert forecast[0] == marks.spread_sd[row - 4] and marks.warm[row - 4]
+    assert forecast[0] == marks.spread_sd[row - 3] and marks.warm[row - 3]
     assert outcome[0] == marks.innovation[row]
 
 
