@@ -158,7 +158,7 @@ def _fit(
     found[_ERRORS + OMEGA] *= square
     found[_PRIOR] = square * (theta[OMEGA] + persistence * first)
     found[_LIKELIHOOD] = value - size * log(scale)
-    found[_ENDED], found[_CURVED] = float(ended), float(curved)
+    found[_ENDED], found[_CURVED] = 1.0 if ended else 0.0, 1.0 if curved else 0.0
 
 
 @kernel
