@@ -37,7 +37,7 @@ Matrix = npt.NDArray[np.float64]
 
 PERSISTENCE_MAX = 0.9999
 OMEGA_MIN = 1e-13
-INVERSE_DOF_MIN, INVERSE_DOF_MAX = 1.0 / 200.0, 1.0 / 2.05
+INVERSE_DOF_MIN, INVERSE_DOF_MAX = 1.0 / 500.0, 1.0 / 2.05
 _ITERATIONS_MAX = 200
 _TRIALS_MAX = 40
 _GAIN_MIN = 1e-11  # nats that the next step promises, below which the search is at its end
