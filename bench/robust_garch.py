@@ -270,6 +270,8 @@ def twin(
     }
     for j, name in enumerate(names):
         wide[name] = wide[name] + moves[:, j]
+    if params.gamma < 0.0 and "gamma" not in names:  # at its bound, which moves with alpha
+        wide["gamma"] = -wide["alpha"]
     share = wide["alpha"] + wide["gamma"] / 2
     capped = params.alpha + 0.5 * params.gamma + params.beta >= PERSISTENCE_MAX * (1 - 1e-9)
     if capped and "beta" not in names:

@@ -50,11 +50,13 @@ _OMEGA_FALL = 0.05  # omega falls to no less than this share of itself in a step
 _NEAR = 0.3  # deviations from an end within which a search would find that end again
 _HOPELESS = 0.1  # nats promised, at most, when a search falls short of an end
 _CLIMBS, _CLIMBS_AT_BOUND = 2, 8
-# (alpha, persistence) from which the search may start: two passes of eight.
+# (alpha, persistence) from which the search may start, a pass of eight each: squares soon forgotten
+# and late, as a likelihood may have a maximum of either kind.
 _STARTS = (
-    (0.001, 0.01), (0.02, 0.5), (0.02, 0.85), (0.02, 0.95), (0.02, 0.99), (0.05, 0.995),
-    (0.06, 0.5), (0.06, 0.85), (0.06, 0.95), (0.06, 0.99), (0.15, 0.5), (0.15, 0.85),
-    (0.15, 0.95), (0.15, 0.99), (0.35, 0.9), (0.5, 0.6),
+    (0.02, 0.1), (0.1, 0.12), (0.2, 0.3), (0.4, 0.45), (0.05, 0.5), (0.2, 0.5), (0.4, 0.7),
+    (0.1, 0.65),
+    (0.02, 0.85), (0.02, 0.95), (0.02, 0.99), (0.06, 0.85), (0.06, 0.95), (0.06, 0.99),
+    (0.15, 0.9), (0.15, 0.98),
 )  # fmt: skip
 _STARTS_COUNT = len(_STARTS)
 _START_ALPHA = np.array([alpha for alpha, _ in _STARTS])
@@ -349,9 +351,9 @@ def _begin(start: int, theta: Vector) -> None:
 
 
 @kernel
-def _best(found: Vector) -> int:
-    best = 0
-    for k in range(found.shape[0]):
+def _best(found: Vector, first: int, last: int) -> int:
+    best = first
+    for k in range(first, last):
         if found[k] > found[best]:
             best = k
     return best
@@ -389,10 +391,15 @@ def search(
     _starts(values, steps, before, asymmetric, student, found)
     end, end_free, end_curvature = np.empty(SIZE), np.empty(SIZE), np.empty((SIZE, SIZE))
     value, promised, sharp = -np.inf, np.inf, False
+    start = 0
     for climbs in range(_CLIMBS_AT_BOUND):
         if climbs >= _CLIMBS and not _is_at_bound(theta, free, asymmetric):
             break
-        start = _best(found)
+        # The second climb is from the other eight.
+        first, last = 0, _STARTS_COUNT
+        if climbs == 1:
+            first, last = (0, WIDTH) if start >= WIDTH else (WIDTH, _STARTS_COUNT)
+        start = _best(found, first, last)
         found[start] = -np.inf
         _begin(start, end)
         reached, left, curved = climb(
