@@ -20,7 +20,6 @@ import argparse
 import json
 import math
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,9 +175,7 @@ def peer_likelihood(values: Vector, model: str, presample: str) -> float | None:
         dist=options["distribution"],
         rescale=False,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = peer.fit(disp="off", backcast=before / scale**2).params
+    found = peer.fit(disp="off", show_warning=False, backcast=before / scale**2).params
     if not np.isfinite(found.to_numpy()).all():
         return None
     inverse_dof = min(max(1.0 / found.get("nu", 8.0), INVERSE_DOF_MIN), INVERSE_DOF_MAX)
