@@ -211,8 +211,18 @@ def against_twin(fit: Fit[GarchParameters], values: Vector, presample: str) -> l
     """Where the twin's gradient, curvature and standard errors are not what the fit says."""
     names = [name for name, error in fit.standard_errors.items() if error is not None]
     errors = np.array([fit.standard_errors[name] for name in names], dtype=float)
-    gradient, hessian = twin_derivatives(fit.params, names, errors, values, presample)
-    # In units of the standard errors, so that nothing is badly scaled.
+
+    def likelihoods(moves: Vector) -> Any:
+        return twin(fit.params, names, moves, values, presample)
+
+    # The likelihood may be a ridge, far narrower along one number than its error says.
+    tiny = 1e-5 * np.diag(errors)
+    near = likelihoods(np.vstack([np.zeros(len(names)), tiny, -tiny]))
+    bends = (2.0 * near[0] - near[1 : len(names) + 1] - near[len(names) + 1 :]) / 1e-10
+    if not (bends > 0.0).all():
+        return ["curvature"]
+    units = errors / np.sqrt(bends.astype(float))
+    gradient, hessian = derivatives(likelihoods, units)
     try:
         covariance = np.linalg.inv(-hessian)
         np.linalg.cholesky(-hessian)
@@ -222,27 +232,24 @@ def against_twin(fit: Fit[GarchParameters], values: Vector, presample: str) -> l
     promise = 0.5 * float(gradient @ covariance @ gradient)
     if promise > PROMISE_NATS:
         found.append(f"gradient promises {promise:.2g} nats")
-    wrong = np.abs(1.0 / np.sqrt(np.diag(covariance)) - 1.0)
+    wrong = np.abs(errors / (units * np.sqrt(np.diag(covariance))) - 1.0)
     if wrong.max() > ERROR_SHARE:
         found.append(f"error of {names[int(wrong.argmax())]} by {wrong.max():.1%}")
     return found
 
 
-def twin_derivatives(
-    params: GarchParameters, names: list[str], errors: Vector, values: Vector, presample: str
+def derivatives(
+    likelihoods: Callable[[Vector], Any], units: Vector, width: float = 1e-2
 ) -> tuple[Vector, Vector]:
-    """Gradient and Hessian of the twin by central differences, in units of `errors`.
-
-    Where the persistence is at its cap beta is what the cap leaves.
-    """
-    count, width = len(names), 1e-3
+    """Gradient (n,) and Hessian (n, n) by central differences, in `units` (n,)."""
+    count = len(units)
+    ones = np.eye(count)
     moves = [np.zeros(count)]
     for j in range(count):
-        moves += [width * np.eye(count)[j], -width * np.eye(count)[j]]
+        moves += [ones[j], -ones[j]]
         for k in range(j):
-            for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-                moves.append(width * (signs[0] * np.eye(count)[j] + signs[1] * np.eye(count)[k]))
-    found = iter(twin(params, names, np.array(moves) * errors, values, presample))
+            moves += [a * ones[j] + b * ones[k] for a in (1, -1) for b in (1, -1)]
+    found = iter(likelihoods(width * np.array(moves) * units))
     middle = next(found)
     gradient, hessian = np.empty(count), np.empty((count, count))
     for j in range(count):

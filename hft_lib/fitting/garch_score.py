@@ -48,8 +48,9 @@ _SHIFT_MIN, _SHIFT_MAX = 1e-3, 1.0  # of the Hessian's diagonal, to make it a ma
 _ROUNDING = 1e-9  # nats
 _OMEGA_FALL = 0.05  # omega falls to no less than this share of itself in a step
 _NEAR = 0.3  # deviations from an end within which a search would find that end again
-_HOPELESS = 0.1  # nats promised, at most, when a search falls short of an end
-_CLIMBS, _CLIMBS_AT_BOUND = 2, 8
+_HOPELESS = 1e-3  # nats promised, at most, when a search falls short of an end
+_CLIMBS = 2
+_GAIN_CLEAR = 5.0  # nats over a constant variance, below which every start is climbed from
 # (alpha, persistence) from which the search may start, a pass of eight each: squares soon forgotten
 # and late, as a likelihood may have a maximum of either kind.
 _STARTS = (
@@ -300,7 +301,7 @@ def climb(
                 if promised < gain_min:
                     break
                 if sharp and rival_value > value:
-                    hopeless = promised < _HOPELESS and value + 2.0 * promised < rival_value
+                    hopeless = promised < _HOPELESS and value + 100.0 * promised < rival_value
                     if hopeless or _is_near(theta, rival, curvature, free):
                         return -np.inf, promised, sharp
                 _go(theta, step, free, capped, asymmetric, student, trial)
@@ -360,10 +361,30 @@ def _best(found: Vector, first: int, last: int) -> int:
 
 
 @kernel
-def _is_at_bound(theta: Vector, free: Vector, asymmetric: Any) -> bool:
-    """Whether a slope or beta is held at a bound, or omega is all but nought."""
+def _is_doubtful(
+    theta: Vector,
+    value: float,
+    free: Vector,
+    data: Vector,
+    steps: Any,
+    before: Vector,
+    asymmetric: Any,
+    student: Any,
+    work: Vector,
+) -> bool:
+    """Whether other maxima are near: a slope or beta is held at a bound, omega is all but nought,
+    or a constant variance is nearly as likely.
+    """
     held = free[UP] == 0.0 or free[BETA] == 0.0 or theta[OMEGA] < 1e-6
-    return held or (asymmetric is not None and free[DOWN] == 0.0)
+    if held or (asymmetric is not None and free[DOWN] == 0.0):
+        return True
+    flat = theta.copy()
+    flat[OMEGA], flat[UP], flat[DOWN], flat[BETA] = 1.0, 0.0, 0.0, 0.0
+    gradient, curvature = np.empty(SIZE), np.empty((SIZE, SIZE))
+    constant = score(
+        flat, data, steps, before, asymmetric, student, 0.0, work, gradient, curvature
+    )
+    return value - constant < _GAIN_CLEAR
 
 
 @kernel
@@ -380,7 +401,7 @@ def search(
     """The likeliest end of climbs from the likeliest starts; (log likelihood,
     whether the search came to its end, whether `curvature` is minus the Hessian there).
 
-    Two climbs, and more where the best end is at a bound: there other maxima are near.
+    Two climbs, or one from every start where the best end is doubtful.
     `values` (time,) have mean 0 and variance 1; `theta`, `free` and `curvature` in place.
     """
     data = values
@@ -392,8 +413,13 @@ def search(
     end, end_free, end_curvature = np.empty(SIZE), np.empty(SIZE), np.empty((SIZE, SIZE))
     value, promised, sharp = -np.inf, np.inf, False
     start = 0
-    for climbs in range(_CLIMBS_AT_BOUND):
-        if climbs >= _CLIMBS and not _is_at_bound(theta, free, asymmetric):
+    climbs_max = _CLIMBS
+    for climbs in range(_STARTS_COUNT):
+        if climbs == _CLIMBS and _is_doubtful(
+            theta, value, free, data, steps, before, asymmetric, student, work
+        ):
+            climbs_max = _STARTS_COUNT
+        if climbs >= climbs_max:
             break
         # The second climb is from the other eight.
         first, last = 0, _STARTS_COUNT

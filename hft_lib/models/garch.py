@@ -211,9 +211,9 @@ def _run(params: Rows, states: Rows, innovations: Vector, steps: Counts, track: 
     else:
         h = _filter(params, innovations, steps, state.variance, found)
     # Apart, because square roots and divisions are independent from step to step.
-    standardised = np.empty(size)
+    standardised, mean = np.empty(size), p.mean
     for t in range(size):
-        standardised[t] = deviation(innovations[t], p.mean) / math.sqrt(found[t])
+        standardised[t] = deviation(innovations[t], mean) / math.sqrt(found[t])
     for t in range(size):
         track[t].variance = found[t]
         track[t].standardised = standardised[t]
@@ -227,9 +227,10 @@ def _filter(params: Rows, innovations: Vector, steps: Any, h: float, found: Vect
     p = params[0]
     if steps is None:
         inputs = np.empty(innovations.shape[0])
+        mean, omega, alpha, gamma = p.mean, p.omega, p.alpha, p.gamma
         for t in range(innovations.shape[0]):
-            e = deviation(innovations[t], p.mean)
-            inputs[t] = p.omega + slope(p.alpha, p.gamma, e) * (e * e)
+            e = deviation(innovations[t], mean)
+            inputs[t] = omega + slope(alpha, gamma, e) * (e * e)
         return _recur(inputs, p.beta, h, found)
     for t in range(innovations.shape[0]):
         if steps[t] > 1:
