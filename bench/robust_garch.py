@@ -151,9 +151,7 @@ def judge(series: str, values: Vector, model: str, presample: str) -> Outcome:
         violations.append(f"worse by {-lead:.4f} nats")
     if fit.converged:
         violations += against_twin(fit, values, presample)
-    return Outcome(
-        series, model, presample, fit.converged, fit.reason, lead, tuple(violations)
-    )
+    return Outcome(series, model, presample, fit.converged, fit.reason, lead, tuple(violations))
 
 
 def vars_of(params: GarchParameters) -> dict[str, float]:
@@ -296,7 +294,10 @@ def twin(
         slope = wide["alpha"] + wide["gamma"] * (e < 0)
         h = wide["omega"] + slope * square + wide["beta"] * h
     if dof is None:
-        return total / 2 - len(values) * np.log(np.longdouble("6.28318530717958647692528676655900577")) / 2
+        return (
+            total / 2
+            - len(values) * np.log(np.longdouble("6.28318530717958647692528676655900577")) / 2
+        )
     pi = np.longdouble("3.14159265358979323846264338327950288")
     constant = wide_log_gamma((dof + 1) / 2) - wide_log_gamma(dof / 2) - np.log(pi * (dof - 2)) / 2
     return total / 2 + len(values) * constant
@@ -360,7 +361,9 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="a folder of recorded bars, in their place")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     options = parser.parse_args()
-    every = list(recorded(options.real) if options.real else simulated(options.series, options.seed))
+    every = list(
+        recorded(options.real) if options.real else simulated(options.series, options.seed)
+    )
     outcomes = campaign(every, quiet=False)
     bad = [outcome for outcome in outcomes if outcome.violations]
     figures = summary(outcomes)

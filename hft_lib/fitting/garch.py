@@ -72,7 +72,7 @@ def fit_garch_many(
     distribution: str = "normal",
     presample: str = "sample",
     asymmetric: bool = False,
-    threads: int = 1,
+    threads: int = 2,
 ) -> list[Fit[GarchParameters] | FitRefused]:
     """`fit_garch` of each row of `innovations` (series, time), no gaps, on so many threads.
 
@@ -82,8 +82,11 @@ def fit_garch_many(
     rows = np.ascontiguousarray(innovations, dtype=np.float64)
     if rows.ndim != 2:
         raise ValueError(f"innovations must have two dimensions, had shape {rows.shape}")
-    if not np.isfinite(rows).all():
-        raise ValueError("innovations must be finite")
+    finite = np.isfinite(rows)
+    if not finite.all():
+        series, time = np.argwhere(~finite)[0].tolist()
+        value = rows[series, time]
+        raise ValueError(f"innovations must be finite, was {value} at series {series}, time {time}")
     size = rows.shape[1]
     require(size >= OBSERVATIONS_MIN, f"observations must be at least {OBSERVATIONS_MIN}", size)
     found = np.empty((rows.shape[0], _RESULT))

@@ -42,7 +42,9 @@ _ITERATIONS_MAX = 200
 _TRIALS_MAX = 40
 _GAIN_MIN = 1e-11  # nats that the next step promises, below which the search is at its end
 _GAIN_MIN_FLAT = 1e-5  # the same where beta moves nothing but the variance's first values
-_GAIN_NEAR = 1e-2  # and where the Hessian of a series with gaps, which costs six scores, is worth it
+_GAIN_NEAR = (
+    1e-2  # and where the Hessian of a series with gaps, which costs six scores, is worth it
+)
 _GAIN_ENDED = 2e-5  # a search that promises more has not come to its end
 _SHIFT_MIN, _SHIFT_MAX = 1e-3, 1.0  # of the Hessian's diagonal, to make it a maximum's
 _ROUNDING = 1e-9  # nats
@@ -267,9 +269,7 @@ def climb(
     gradient, step, trial = np.empty(SIZE), np.empty(SIZE), np.empty(SIZE)
     other, other_curvature = np.empty(SIZE), np.empty((SIZE, SIZE))
     bounded(theta, asymmetric, student)
-    value = score(
-        theta, data, steps, before, asymmetric, student, 1.0, work, gradient, curvature
-    )
+    value = score(theta, data, steps, before, asymmetric, student, 1.0, work, gradient, curvature)
     damping, promised, sharp = 0.0, np.inf, False
     for _ in range(_ITERATIONS_MAX):
         sharp = steps is None
@@ -309,7 +309,7 @@ def climb(
                     trial, data, steps, before, asymmetric, student, 1.0, work, other,
                     other_curvature,
                 )  # fmt: skip
-                    # The last steps gain less than the likelihood's rounding shows.
+                # The last steps gain less than the likelihood's rounding shows.
                 accepted = found > value - (_ROUNDING if promised < 1e-8 else 0.0)
                 if accepted:
                     break
@@ -381,9 +381,7 @@ def _is_doubtful(
     flat = theta.copy()
     flat[OMEGA], flat[UP], flat[DOWN], flat[BETA] = 1.0, 0.0, 0.0, 0.0
     gradient, curvature = np.empty(SIZE), np.empty((SIZE, SIZE))
-    constant = score(
-        flat, data, steps, before, asymmetric, student, 0.0, work, gradient, curvature
-    )
+    constant = score(flat, data, steps, before, asymmetric, student, 0.0, work, gradient, curvature)
     return value - constant < _GAIN_CLEAR
 
 

@@ -492,7 +492,11 @@ def likelihoods(
     (6 * 8,) with a parameter's eight values side by side, all of one 1/dof; `found` (8,) in place.
     """
     like = lanes(0.0)
-    mean, omega, beta = load(thetas, MEAN, like), load(thetas, OMEGA, like), load(thetas, BETA, like)
+    mean, omega, beta = (
+        load(thetas, MEAN, like),
+        load(thetas, OMEGA, like),
+        load(thetas, BETA, like),
+    )
     up, down = load(thetas, UP, like), load(thetas, DOWN, like)
     persistence = up + beta if asymmetric is None else 0.5 * (up + down) + beta
     dof = 1.0 / thetas[INVERSE_DOF * WIDTH]

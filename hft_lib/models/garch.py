@@ -55,7 +55,9 @@ _LOG_PI = 1.1447298858494002
 def params_row(p: GarchParameters) -> Rows:
     """The parameters as one row of `Params`."""
     dof = math.inf if p.dof is None else p.dof
-    return np.array([(p.mean, p.omega, p.alpha, p.beta, p.variance_prior, dof, p.gamma)], dtype=Params)
+    return np.array(
+        [(p.mean, p.omega, p.alpha, p.beta, p.variance_prior, dof, p.gamma)], dtype=Params
+    )
 
 
 def new_states(slots: int) -> Rows:

@@ -148,8 +148,7 @@ def pick_negative(typing_context: Any, tested: Any, negative: Any, other: Any) -
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         values = [
-            _lanes(builder, *pair) if wide else pair[0]
-            for pair in zip(args, sig.args, strict=True)
+            _lanes(builder, *pair) if wide else pair[0] for pair in zip(args, sig.args, strict=True)
         ]
         zero = ir.Constant(values[0].type, [0.0] * WIDTH if wide else 0.0)
         below = builder.fcmp_ordered("<", values[0], zero)
