@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hft_lib.fitting.garch_score import certify, errors, search, shares
+from hft_lib.fitting.garch_score import shares
+from hft_lib.fitting.garch_search import certify, errors, search
 from hft_lib.fitting.garch_sweep import BETA, DOWN, INVERSE_DOF, MEAN, OMEGA, SIZE, UP
 from hft_lib.fitting.result import Fit, FitRefused, require
 from hft_lib.kernel import kernel

@@ -1,8 +1,8 @@
-"""The search for the maximum of GARCH's likelihood, compiled whole.
+"""The climb to a maximum of GARCH's likelihood.
 
 The point searched is (mean, omega, up, down, beta, 1/dof) of innovations of mean 0 and variance 1;
 `up` and `down` are the slopes of squares above and below the mean, `up` alone without asymmetry.
-The search is damped Newton's (Levenberg-Marquardt on minus the Hessian, on the expected information
+A climb is damped Newton's (Levenberg-Marquardt on minus the Hessian, on the expected information
 where the Hessian is no maximum's), every trial put back within the bounds:
 
     (M + damping diag M) step = gradient
@@ -21,17 +21,13 @@ from hft_lib.fitting.garch_sweep import (
     BETA,
     DOWN,
     INVERSE_DOF,
-    MEAN,
     OMEGA,
     SIZE,
     UP,
-    arrange,
-    likelihoods,
     score,
 )
 from hft_lib.kernel import kernel
 from hft_lib.models.inputs import Vector
-from hft_lib.models.lanes import WIDTH
 
 Matrix = npt.NDArray[np.float64]
 
@@ -45,26 +41,12 @@ _GAIN_MIN_FLAT = 1e-5  # the same where beta moves nothing but the variance's fi
 _GAIN_NEAR = (
     1e-2  # and where the Hessian of a series with gaps, which costs six scores, is worth it
 )
-_GAIN_ENDED = 2e-5  # a search that promises more has not come to its end
+GAIN_ENDED = 2e-5  # a search that promises more has not come to its end
 _SHIFT_MIN, _SHIFT_MAX = 1e-3, 1.0  # of the Hessian's diagonal, to make it a maximum's
 _ROUNDING = 1e-9  # nats
 _OMEGA_FALL = 0.05  # omega falls to no less than this share of itself in a step
 _NEAR = 0.3  # deviations from an end within which a search would find that end again
 _HOPELESS = 1e-3  # nats promised, at most, when a search falls short of an end
-_CLIMBS = 2
-_GAIN_CLEAR = 5.0  # nats over a constant variance, below which every start is climbed from
-# (alpha, persistence) from which the search may start, a pass of eight each: squares soon forgotten
-# and late, as a likelihood may have a maximum of either kind.
-_STARTS = (
-    (0.02, 0.1), (0.1, 0.12), (0.2, 0.3), (0.4, 0.45), (0.05, 0.5), (0.2, 0.5), (0.4, 0.7),
-    (0.1, 0.65),
-    (0.02, 0.85), (0.02, 0.95), (0.02, 0.99), (0.06, 0.85), (0.06, 0.95), (0.06, 0.99),
-    (0.15, 0.9), (0.15, 0.98),
-)  # fmt: skip
-_STARTS_COUNT = len(_STARTS)
-_START_ALPHA = np.array([alpha for alpha, _ in _STARTS])
-_START_PERSISTENCE = np.array([persistence for _, persistence in _STARTS])
-_START_INVERSE_DOF = 1.0 / 8.0
 
 
 @kernel
@@ -139,7 +121,7 @@ def is_capped(theta: Vector, asymmetric: Any) -> bool:
 
 
 @kernel
-def _reduce_to_cap(gradient: Vector, curvature: Matrix, asymmetric: Any) -> None:
+def reduce_to_cap(gradient: Vector, curvature: Matrix, asymmetric: Any) -> None:
     """Gradient and curvature along the cap, where `up` or `down` up is beta down."""
     share = np.zeros(SIZE)
     share[UP], share[DOWN] = shares(asymmetric)
@@ -180,7 +162,7 @@ def _set_free(
 
 
 @kernel
-def _differences(
+def differences(
     theta: Vector,
     data: Vector,
     steps: Any,
@@ -247,6 +229,60 @@ def _is_near(theta: Vector, other: Vector, curvature: Matrix, free: Vector) -> b
 
 
 @kernel
+def _shift(
+    curvature: Matrix, gradient: Vector, free: Vector, damping: float, step: Vector
+) -> float:
+    """The damping from `damping` on that makes the curvature positive, or all but the largest."""
+    if solve(curvature, gradient, free, damping, step):
+        return damping
+    shift = max(2.0 * damping, _SHIFT_MIN)
+    while shift < _SHIFT_MAX and not solve(curvature, gradient, free, shift, step):
+        shift *= 2.0
+    return shift
+
+
+@kernel
+def _prepare(
+    theta: Vector,
+    data: Vector,
+    steps: Any,
+    before: Vector,
+    asymmetric: Any,
+    student: Any,
+    work: Vector,
+    near: bool,
+    damping: float,
+    gradient: Vector,
+    curvature: Matrix,
+    free: Vector,
+) -> Any:
+    """Make the equations of the next step ready in place: (damping, whether they are Newton's,
+    whether the persistence is held at its cap).
+
+    Where the Hessian is no maximum's it is damped until it is one's; where that takes too much, the
+    information takes its place.
+    """
+    sharp = steps is None
+    if steps is not None:
+        if near:
+            differences(theta, data, steps, before, asymmetric, student, work, curvature)
+            sharp = True
+    capped = is_capped(theta, asymmetric) and gradient[BETA] > 0.0
+    if capped:
+        reduce_to_cap(gradient, curvature, asymmetric)
+    _set_free(theta, gradient, capped, asymmetric, student, free)
+    if not sharp:
+        return damping, False, capped
+    shift = _shift(curvature, gradient, free, damping, np.empty(SIZE))
+    if shift == damping or shift < _SHIFT_MAX:
+        return shift, shift == damping, capped
+    score(theta, data, steps, before, asymmetric, student, 0.0, work, gradient, curvature)
+    if capped:
+        reduce_to_cap(gradient, curvature, asymmetric)
+    return 1e-3, False, capped
+
+
+@kernel
 def climb(
     theta: Vector,
     data: Vector,
@@ -272,26 +308,20 @@ def climb(
     value = score(theta, data, steps, before, asymmetric, student, 1.0, work, gradient, curvature)
     damping, promised, sharp = 0.0, np.inf, False
     for _ in range(_ITERATIONS_MAX):
-        sharp = steps is None
-        if steps is not None:
-            if promised < _GAIN_NEAR:
-                _differences(theta, data, steps, before, asymmetric, student, work, curvature)
-                sharp = True
-        capped = is_capped(theta, asymmetric) and gradient[BETA] > 0.0
-        if capped:
-            _reduce_to_cap(gradient, curvature, asymmetric)
-        _set_free(theta, gradient, capped, asymmetric, student, free)
-        positive = not sharp or solve(curvature, gradient, free, damping, step)
-        if not positive:
-            shift = max(2.0 * damping, _SHIFT_MIN)
-            while shift < _SHIFT_MAX and not solve(curvature, gradient, free, shift, step):
-                shift *= 2.0
-            damping, sharp = shift, False
-        if not positive and damping >= _SHIFT_MAX:
-            damping = 1e-3
-            score(theta, data, steps, before, asymmetric, student, 0.0, work, gradient, curvature)
-            if capped:
-                _reduce_to_cap(gradient, curvature, asymmetric)
+        damping, sharp, capped = _prepare(
+            theta,
+            data,
+            steps,
+            before,
+            asymmetric,
+            student,
+            work,
+            promised < _GAIN_NEAR,
+            damping,
+            gradient,
+            curvature,
+            free,
+        )
         flat = theta[UP] <= 0.0 and theta[DOWN] <= 0.0 and free[UP] == 0.0
         gain_min = _GAIN_MIN_FLAT if flat else _GAIN_MIN
         accepted, found = False, value
@@ -322,174 +352,3 @@ def climb(
         value = found
         damping = damping * 0.1 if damping > 1e-4 else 0.0
     return value, promised, sharp
-
-
-@kernel
-def _starts(
-    values: Vector, steps: Any, before: Vector, asymmetric: Any, student: Any, found: Vector
-) -> None:
-    """Log likelihoods of all starts, less a constant; `found` (starts,) in place."""
-    thetas = np.zeros(SIZE * WIDTH)
-    for first in range(0, _STARTS_COUNT, WIDTH):
-        for k in range(WIDTH):
-            alpha, persistence = _START_ALPHA[first + k], _START_PERSISTENCE[first + k]
-            thetas[OMEGA * WIDTH + k] = 1.0 - persistence
-            thetas[UP * WIDTH + k] = alpha
-            thetas[DOWN * WIDTH + k] = alpha
-            thetas[BETA * WIDTH + k] = persistence - alpha
-            thetas[INVERSE_DOF * WIDTH + k] = _START_INVERSE_DOF
-        likelihoods(
-            thetas, values, steps, before, asymmetric, student, found[first : first + WIDTH]
-        )
-
-
-@kernel
-def _begin(start: int, theta: Vector) -> None:
-    theta[MEAN], theta[OMEGA] = 0.0, 1.0 - _START_PERSISTENCE[start]
-    theta[UP], theta[DOWN] = _START_ALPHA[start], _START_ALPHA[start]
-    theta[BETA] = _START_PERSISTENCE[start] - _START_ALPHA[start]
-    theta[INVERSE_DOF] = _START_INVERSE_DOF
-
-
-@kernel
-def _best(found: Vector, first: int, last: int) -> int:
-    best = first
-    for k in range(first, last):
-        if found[k] > found[best]:
-            best = k
-    return best
-
-
-@kernel
-def _is_doubtful(
-    theta: Vector,
-    value: float,
-    free: Vector,
-    data: Vector,
-    steps: Any,
-    before: Vector,
-    asymmetric: Any,
-    student: Any,
-    work: Vector,
-) -> bool:
-    """Whether other maxima are near: a slope or beta is held at a bound, omega is all but nought,
-    or a constant variance is nearly as likely.
-    """
-    held = free[UP] == 0.0 or free[BETA] == 0.0 or theta[OMEGA] < 1e-6
-    if held or (asymmetric is not None and free[DOWN] == 0.0):
-        return True
-    flat = theta.copy()
-    flat[OMEGA], flat[UP], flat[DOWN], flat[BETA] = 1.0, 0.0, 0.0, 0.0
-    gradient, curvature = np.empty(SIZE), np.empty((SIZE, SIZE))
-    constant = score(flat, data, steps, before, asymmetric, student, 0.0, work, gradient, curvature)
-    return value - constant < _GAIN_CLEAR
-
-
-@kernel
-def search(
-    values: Vector,
-    steps: Any,
-    before: Vector,
-    asymmetric: Any,
-    student: Any,
-    theta: Vector,
-    free: Vector,
-    curvature: Matrix,
-) -> Any:
-    """The likeliest end of climbs from the likeliest starts; (log likelihood,
-    whether the search came to its end, whether `curvature` is minus the Hessian there).
-
-    Two climbs, or one from every start where the best end is doubtful.
-    `values` (time,) have mean 0 and variance 1; `theta`, `free` and `curvature` in place.
-    """
-    data = values
-    if steps is None:
-        data = np.empty(values.shape[0])
-        arrange(values, data)
-    found, work = np.empty(_STARTS_COUNT), np.empty(256)
-    _starts(values, steps, before, asymmetric, student, found)
-    end, end_free, end_curvature = np.empty(SIZE), np.empty(SIZE), np.empty((SIZE, SIZE))
-    value, promised, sharp = -np.inf, np.inf, False
-    start = 0
-    climbs_max = _CLIMBS
-    for climbs in range(_STARTS_COUNT):
-        if climbs == _CLIMBS and _is_doubtful(
-            theta, value, free, data, steps, before, asymmetric, student, work
-        ):
-            climbs_max = _STARTS_COUNT
-        if climbs >= climbs_max:
-            break
-        # The second climb is from the other eight.
-        first, last = 0, _STARTS_COUNT
-        if climbs == 1:
-            first, last = (0, WIDTH) if start >= WIDTH else (WIDTH, _STARTS_COUNT)
-        start = _best(found, first, last)
-        found[start] = -np.inf
-        _begin(start, end)
-        reached, left, curved = climb(
-            end, data, steps, before, asymmetric, student, work, end_free, end_curvature, theta,
-            value,
-        )  # fmt: skip
-        if reached > value:
-            value, promised, sharp = reached, left, curved
-            theta[:] = end
-            free[:] = end_free
-            curvature[:] = end_curvature
-    return value, promised < _GAIN_ENDED, sharp
-
-
-@kernel
-def certify(
-    theta: Vector,
-    values: Vector,
-    steps: Any,
-    before: Vector,
-    asymmetric: Any,
-    student: Any,
-    sharp: bool,
-    free: Vector,
-    curvature: Matrix,
-) -> bool:
-    """Whether the curvature at the end of a search is a maximum's in what is free, with `curvature`
-    minus the Hessian.
-
-    Without a slope the variance does not say what beta is: that is then not free.
-    """
-    flat = theta[UP] <= 0.0 and free[UP] == 0.0
-    flat = flat and (asymmetric is None or (theta[DOWN] <= 0.0 and free[DOWN] == 0.0))
-    if not sharp:
-        work, gradient, data = np.empty(256), np.empty(SIZE), values
-        if steps is None:
-            data = np.empty(values.shape[0])
-            arrange(values, data)
-        score(theta, data, steps, before, asymmetric, student, 1.0, work, gradient, curvature)
-        if steps is not None:
-            _differences(theta, data, steps, before, asymmetric, student, work, curvature)
-        if is_capped(theta, asymmetric) and gradient[BETA] > 0.0:
-            _reduce_to_cap(gradient, curvature, asymmetric)
-    if flat:
-        free[BETA] = 0.0
-    return solve(curvature, np.zeros(SIZE), free, 0.0, np.empty(SIZE))
-
-
-@kernel
-def errors(free: Vector, curvature: Matrix, found: Vector) -> bool:
-    """Standard errors (6,) of the point searched, and that of `down - up`; NaN for what is held.
-
-    `found` (7,) in place; false where the curvature is not positive.
-    """
-    column, unit = np.empty(SIZE), np.zeros(SIZE)
-    found[:] = np.nan
-    for j in range(SIZE):
-        if free[j] > 0.0:
-            unit[j] = 1.0
-            if not solve(curvature, unit, free, 0.0, column):
-                return False
-            found[j] = math.sqrt(column[j])
-            unit[j] = 0.0
-    if free[DOWN] > 0.0:
-        unit[DOWN], unit[UP] = 1.0, -1.0
-        solve(curvature, unit, free, 0.0, column)
-        up = column[UP] if free[UP] > 0.0 else 0.0
-        found[SIZE] = math.sqrt(column[DOWN] - up)
-    return True

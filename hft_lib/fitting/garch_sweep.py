@@ -44,11 +44,10 @@ _H, _H_MEAN, _H_OMEGA, _H_UP, _H_DOWN, _H_BETA = range(6)
 _MEAN_MEAN, _MEAN_UP, _MEAN_DOWN, _MEAN_BETA = 6, 7, 8, 9
 _OMEGA_BETA, _UP_BETA, _DOWN_BETA, _BETA_BETA = 10, 11, 12, 13
 _STATE = 14
-_BLOCK = 8  # factors multiplied before their logarithm's exponent is taken out
-_LN2 = 0.6931471805599453
+BLOCK = 8  # factors multiplied before their logarithm's exponent is taken out
+LN2 = 0.6931471805599453
 _LOG_TWO_PI = 1.8378770664093453
 _LOG_PI = 1.1447298858494002
-_GAP_MAX = 100  # intervals of a gap that the ranking of starts goes through
 _LOGS, _RATIOS, _TAIL_LOGS, _PULLS, _SHARES, _BENDS = range(6)
 # Constants of t in `terms`.
 _SLOPE, _CURVE, _INFO_H, _INFO_MEAN, _INFO_CROSS, _INFO_DOF, _LOG_SCALE = range(7)
@@ -226,7 +225,7 @@ def _fill_gap(h: float, dh: Any, omega: float, persistence: float, missed: int) 
 
 
 @kernel
-def _sweep(
+def _sweep(  # noqa: C901 - one loop: what is split off is passed through memory
     data: Any,
     steps: Any,
     first: int,
@@ -266,8 +265,8 @@ def _sweep(
     mv0, mv1, mvu, mvd, mvb = like, like, like, like, like
     ratios, logs, tail_logs, pulls, shares, bends = like, like, like, like, like, like
     product, tail = like + 1.0, like + 1.0
-    for block in range(first, last, _BLOCK):
-        for t in range(block, min(block + _BLOCK, last)):
+    for block in range(first, last, BLOCK):
+        for t in range(block, min(block + BLOCK, last)):
             if steps is not None:
                 if steps[t] > 1:
                     persistence, half = theta[UP] + beta, 1.0
@@ -384,7 +383,7 @@ def _sweep(
     curvature[BETA, OMEGA] += total(mb1)
     curvature[BETA, UP] += total(mbu)
     curvature[BETA, BETA] += total(mbb)
-    sums[_LOGS] += _LN2 * total(logs) + log(multiplied(product))
+    sums[_LOGS] += LN2 * total(logs) + log(multiplied(product))
     if asymmetric is not None:
         gradient[DOWN] += total(gd)
         curvature[DOWN, MEAN] += total(md0)
@@ -395,7 +394,7 @@ def _sweep(
     if student is None:
         sums[_RATIOS] += total(ratios)
     else:
-        sums[_TAIL_LOGS] += _LN2 * total(tail_logs) + log(multiplied(tail))
+        sums[_TAIL_LOGS] += LN2 * total(tail_logs) + log(multiplied(tail))
         sums[_PULLS] += total(pulls)
         sums[_SHARES] += total(shares)
         sums[_BENDS] += total(bends)
@@ -476,64 +475,3 @@ def _with_dof(
         curvature[INVERSE_DOF, j] *= -square
     tails = (dof + 1.0) * sums[_TAIL_LOGS]
     return size * terms[_LOG_SCALE] - 0.5 * (sums[_LOGS] + tails)
-
-
-@kernel
-def likelihoods(
-    thetas: Any,
-    values: Any,
-    steps: Any,
-    before: Any,
-    asymmetric: Any,
-    student: Any,
-    found: Any,
-) -> None:
-    """Log likelihoods, in nats and of t less a constant, of eight points in one pass: `thetas`
-    (6 * 8,) with a parameter's eight values side by side, all of one 1/dof; `found` (8,) in place.
-    """
-    like = lanes(0.0)
-    mean, omega, beta = (
-        load(thetas, MEAN, like),
-        load(thetas, OMEGA, like),
-        load(thetas, BETA, like),
-    )
-    up, down = load(thetas, UP, like), load(thetas, DOWN, like)
-    persistence = up + beta if asymmetric is None else 0.5 * (up + down) + beta
-    dof = 1.0 / thetas[INVERSE_DOF * WIDTH]
-    share = 1.0 / (dof - 2.0)
-    h = omega + persistence * (before[0] + before[1] * mean * mean)
-    ratios, logs, tail_logs, product, tail = like, like, like, like + 1.0, like + 1.0
-    size = values.shape[0]
-    for block in range(0, size, _BLOCK):
-        for t in range(block, min(block + _BLOCK, size)):
-            if steps is not None:
-                for _ in range(min(steps[t] - 1, _GAP_MAX)):
-                    h = omega + persistence * h
-            e = values[t] - mean
-            square = e * e
-            product *= h
-            if student is None:
-                ratios += square / h
-            else:
-                tail *= 1.0 + square * share / h
-            if asymmetric is None:
-                h = (omega + up * square) + beta * h
-            else:
-                h = (omega + pick_negative(e, down, up) * square) + beta * h
-        product, exponent = split(product)
-        logs += exponent
-        if student is not None:
-            tail, exponent = split(tail)
-            tail_logs += exponent
-    store(found, 0, product)
-    products = np.empty(WIDTH)
-    store(products, 0, tail)
-    exponents = np.empty(WIDTH)
-    weight = 1.0
-    if student is None:
-        store(exponents, 0, _LN2 * logs + ratios)
-    else:
-        weight = dof + 1.0
-        store(exponents, 0, _LN2 * logs + weight * _LN2 * tail_logs)
-    for k in range(WIDTH):
-        found[k] = -0.5 * (log(found[k]) + weight * log(products[k]) + exponents[k])

@@ -65,7 +65,7 @@ def _declare(symbol: Any, instruction: str) -> None:
     """Teach numba one arithmetic operator on lanes."""
 
     @infer_global(symbol)
-    class _Operator(ConcreteTemplate):  # type: ignore[misc]
+    class _Operator(ConcreteTemplate):
         cases = [signature(LANES, left, right) for left, right in _PAIRS]
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -86,8 +86,7 @@ for _symbol, _inplace, _instruction in (
     _declare(_inplace, _instruction)
 
 
-@intrinsic
-def lanes(typing_context: Any, number: Any) -> Any:
+def _lanes_of(typing_context: Any, number: Any) -> Any:
     """`number` in every lane."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -103,8 +102,7 @@ def _place(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.bitcast(builder.gep(array.data, [first]), _VECTOR.as_pointer())
 
 
-@intrinsic
-def load(typing_context: Any, data: Any, index: Any, like: Any) -> Any:
+def _load(typing_context: Any, data: Any, index: Any, like: Any) -> Any:
     """`data[index]`, or eight numbers from `data[8 index]` where `like` is lanes; unchecked."""
     if like == LANES:
 
@@ -120,8 +118,7 @@ def load(typing_context: Any, data: Any, index: Any, like: Any) -> Any:
     return types.float64(data, types.intp, types.float64), code_one
 
 
-@intrinsic
-def store(typing_context: Any, data: Any, index: Any, value: Any) -> Any:
+def _store(typing_context: Any, data: Any, index: Any, value: Any) -> Any:
     """Put lanes, or a float, where `load` would find them; unchecked."""
     if value == LANES:
 
@@ -139,8 +136,7 @@ def store(typing_context: Any, data: Any, index: Any, value: Any) -> Any:
     return types.void(data, types.intp, types.float64), code_one
 
 
-@intrinsic
-def pick_negative(typing_context: Any, tested: Any, negative: Any, other: Any) -> Any:
+def _pick_negative(typing_context: Any, tested: Any, negative: Any, other: Any) -> Any:
     """`negative` where `tested` is below zero, `other` elsewhere, lane by lane."""
     kinds = [LANES if kind == LANES else types.float64 for kind in (tested, negative, other)]
     wide = LANES in kinds
@@ -157,8 +153,7 @@ def pick_negative(typing_context: Any, tested: Any, negative: Any, other: Any) -
     return result(*kinds), code
 
 
-@intrinsic
-def split(typing_context: Any, number: Any) -> Any:
+def _split(typing_context: Any, number: Any) -> Any:
     """Mantissa in [1, 2) and exponent, both of `number`'s kind, of a positive normal number."""
     wide = number == LANES
     kind = LANES if wide else types.float64
@@ -199,13 +194,21 @@ def _folded(value: Any, instruction: str) -> Any:
     return types.float64(LANES), code
 
 
-@intrinsic
-def total(typing_context: Any, value: Any) -> Any:
+def _total(typing_context: Any, value: Any) -> Any:
     """The lanes' sum; a float is its own."""
     return _folded(value, "fadd")
 
 
-@intrinsic
-def multiplied(typing_context: Any, value: Any) -> Any:
+def _multiplied(typing_context: Any, value: Any) -> Any:
     """The lanes' product; a float is its own."""
     return _folded(value, "fmul")
+
+
+# numba gives the typing context itself: what a kernel passes are the other arguments.
+lanes: Any = intrinsic(_lanes_of)
+load: Any = intrinsic(_load)
+store: Any = intrinsic(_store)
+pick_negative: Any = intrinsic(_pick_negative)
+split: Any = intrinsic(_split)
+total: Any = intrinsic(_total)
+multiplied: Any = intrinsic(_multiplied)

@@ -28,6 +28,11 @@ def parameters(**changes: Any) -> GarchParameters:
     return GarchParameters(**(values | changes))
 
 
+def plain(function: Any) -> Any:
+    """A kernel as Python runs it, with the module's constants as they are now."""
+    return function.py_func
+
+
 def twin(p: GarchParameters, innovations: Any, steps: Any) -> tuple[list[float], float]:
     """The equations as they are printed: the forecast variances, and the next one."""
     h, variances = p.variance_prior, []
@@ -73,14 +78,14 @@ def test_the_array_in_eight_parts_has_the_bits_of_one_step_after_another(
 def test_parts_whose_guess_is_not_forgotten_are_done_again(monkeypatch: Any) -> None:
     found = np.empty(800)
     inputs = np.random.default_rng(7).random(800)
-    garch._recur.py_func(inputs, 0.95, 1e9, found)  # 40 / (1 - beta) is all of a part, and too much
+    plain(garch._recur)(inputs, 0.95, 1e9, found)  # 40 / (1 - beta) is all of a part, and too much
     expected = np.empty(800)
-    garch._recur_part.py_func(inputs, 0.95, 1e9, expected, 0, 800)
+    plain(garch._recur_part)(inputs, 0.95, 1e9, expected, 0, 800)
     assert found.tobytes() == expected.tobytes()
     monkeypatch.setattr(garch, "_FORGOTTEN", 0.1)  # next to no early steps
-    after = garch._recur.py_func(inputs, 0.95, 1e9, found)
+    after = plain(garch._recur)(inputs, 0.95, 1e9, found)
     assert found.tobytes() == expected.tobytes()
-    assert after == garch._recur_part.py_func(inputs, 0.95, 1e9, expected, 0, 800)
+    assert after == plain(garch._recur_part)(inputs, 0.95, 1e9, expected, 0, 800)
 
 
 def test_variances_over_gaps_are_those_of_the_run() -> None:
