@@ -168,7 +168,7 @@ def parameter_sha256(params: Parameters) -> str:
     content = msgspec.to_builtins(params)
     if content["garch"]["gamma"] == 0.0:
         del content["garch"]["gamma"]
-    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()  # in the fields' order
 
 
 def read_parameter_file(content: bytes) -> ParameterFile:

@@ -112,10 +112,10 @@ def test_half_of_the_asymmetry_is_persistence():
 
 
 def test_a_set_without_asymmetry_has_the_hash_it_had_before_there_was_one():
-    content = msgspec.to_builtins(parameters())
-    assert content["garch"].pop("gamma") == 0.0
-    before = hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
-    assert parameter_sha256(parameters()) == before
+    content = msgspec.json.encode(parameters(), order="deterministic")
+    before = content.replace(b',"gamma":0.0', b"")
+    assert len(before) < len(content)
+    assert parameter_sha256(parameters()) == hashlib.sha256(before).hexdigest()
 
 
 def test_the_hash_is_of_content():
