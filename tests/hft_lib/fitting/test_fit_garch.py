@@ -214,7 +214,9 @@ def test_a_wrong_fit_is_a_violation() -> None:
     values = simulated(600, 15)
     fit = fit_garch(values)
     assert robust_garch.against_twin(fit, values, "sample") == []
-    moved = msgspec.structs.replace(fit.params, omega=1.5 * fit.params.omega)
+    error = fit.standard_errors["mean"]
+    assert error is not None
+    moved = msgspec.structs.replace(fit.params, mean=fit.params.mean + error)
     off = replace(fit, params=moved)
     assert "gradient" in robust_garch.against_twin(off, values, "sample")[0]
     error = fit.standard_errors["alpha"]
