@@ -8,7 +8,7 @@ from its priors.
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -210,12 +210,9 @@ def read_parameter_file(content: bytes) -> ParameterFile:
 def check_parameters(params: Parameters) -> None:
     """Raise ValueError with the rule and the value where `params` cannot be run."""
     for name, value in _numbers("", params):
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be finite, was {value}")
+        _check(name, value, "finite", math.isfinite)
     for name, rule, holds in _RULES:
-        value = _lookup(params, name)
-        if not holds(value):
-            raise ValueError(f"{name} must be {rule}, was {value}")
+        _check(name, _lookup(params, name), rule, holds)
     strategy, garch = params.strategy, params.garch
     if not strategy.exit_z < strategy.entry_z < strategy.stop_z:
         raise ValueError(
@@ -233,6 +230,19 @@ def check_parameters(params: Parameters) -> None:
         )
 
 
+def check_egarch(params: EgarchParameters) -> None:
+    """Raise ValueError with the rule and the value where `params` cannot be run."""
+    for name, value in _numbers("egarch.", params):
+        _check(name, value, "finite", math.isfinite)
+    for name, rule, holds in _EGARCH_RULES:
+        _check(f"egarch.{name}", getattr(params, name), rule, holds)
+
+
+def _check(name: str, value: Any, rule: str, holds: Callable[[Any], bool]) -> None:
+    if not holds(value):
+        raise ValueError(f"{name} must be {rule}, was {value}")
+
+
 def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
     for name in value.__struct_fields__:
         item = getattr(value, name)
@@ -248,6 +258,20 @@ def _lookup(params: Parameters, name: str) -> float:
     return value
 
 
+_Rule: TypeAlias = tuple[str, str, Callable[[Any], bool]]
+
+# Products of a variance with a square stay within the range of a float64 (the models clip
+# deviations at 1e75), and sums of prices and forecasts keep their digits.
+VARIANCE_MIN, VARIANCE_MAX = 1e-100, 1e100
+MEAN_MAX = 1e100
+# The detector's prior is of values of about unit variance; its observations' worth within what
+# leaves a log density of 1e24 values' squares its digits.
+BOCD_MEAN_MAX = 1e6
+BOCD_PRIOR_MIN, BOCD_PRIOR_MAX = 1e-6, 1e9
+HAZARD_MIN, HAZARD_MAX = 1e-12, 0.5
+EGARCH_SHARE_MAX = 1e3  # |omega|, |alpha|, |gamma|: shocks of opposite signs stay finite
+
+
 def _positive(value: float) -> bool:
     return value > 0.0
 
@@ -260,22 +284,34 @@ def _probability(value: float) -> bool:
     return 0.0 < value < 1.0
 
 
-_RULES: tuple[tuple[str, str, Callable[[float], bool]], ...] = (
+def _between(name: str, low: float, high: float) -> _Rule:
+    return name, f"from {low:g} to {high:g}", lambda value: low <= value <= high
+
+
+def _dof(name: str) -> _Rule:
+    return name, "above 2, or null for the normal", lambda value: value is None or value > 2.0
+
+
+_RULES: tuple[_Rule, ...] = (
     ("grid_ms", "at least 1", lambda value: value >= 1),
-    ("kalman.intercept_drift_var", "at least 0", _not_negative),
-    ("kalman.hedge_drift_var", "at least 0", _not_negative),
-    ("kalman.noise_var", "positive", _positive),
-    ("kalman.intercept_prior_var", "positive", _positive),
-    ("kalman.hedge_prior_var", "positive", _positive),
-    ("garch.omega", "positive", _positive),
+    _between("kalman.intercept_drift_var", 0.0, VARIANCE_MAX),
+    _between("kalman.hedge_drift_var", 0.0, VARIANCE_MAX),
+    _between("kalman.noise_var", VARIANCE_MIN, VARIANCE_MAX),
+    _between("kalman.intercept_prior_mean", -MEAN_MAX, MEAN_MAX),
+    _between("kalman.intercept_prior_var", VARIANCE_MIN, VARIANCE_MAX),
+    _between("kalman.hedge_prior_mean", -MEAN_MAX, MEAN_MAX),
+    _between("kalman.hedge_prior_var", VARIANCE_MIN, VARIANCE_MAX),
+    _between("garch.mean", -MEAN_MAX, MEAN_MAX),
+    _between("garch.omega", VARIANCE_MIN, VARIANCE_MAX),
     ("garch.alpha", "at least 0", _not_negative),
     ("garch.beta", "at least 0", _not_negative),
-    ("garch.variance_prior", "positive", _positive),
-    ("garch.dof", "above 2, or null for the normal", lambda value: value is None or value > 2.0),
-    ("bocd.hazard", "between 0 and 1", _probability),
-    ("bocd.prior_kappa", "positive", _positive),
-    ("bocd.prior_alpha", "positive", _positive),
-    ("bocd.prior_beta", "positive", _positive),
+    _between("garch.variance_prior", VARIANCE_MIN, VARIANCE_MAX),
+    _dof("garch.dof"),
+    _between("bocd.hazard", HAZARD_MIN, HAZARD_MAX),
+    _between("bocd.prior_mean", -BOCD_MEAN_MAX, BOCD_MEAN_MAX),
+    _between("bocd.prior_kappa", BOCD_PRIOR_MIN, BOCD_PRIOR_MAX),
+    _between("bocd.prior_alpha", BOCD_PRIOR_MIN, BOCD_PRIOR_MAX),
+    _between("bocd.prior_beta", BOCD_PRIOR_MIN, BOCD_PRIOR_MAX),
     ("bocd.alarm_run_length", "at least 1", lambda value: value >= 1),
     ("bocd.alarm_probability", "between 0 and 1", _probability),
     ("bocd.alarm_hold_s", "at least 0", _not_negative),
@@ -285,4 +321,14 @@ _RULES: tuple[tuple[str, str, Callable[[float], bool]], ...] = (
     ("strategy.gross_fraction_max", "positive", _positive),
     ("strategy.edge_cost_ratio_min", "at least 0", _not_negative),
     ("strategy.warmup_s", "at least 0", _not_negative),
+)
+
+_EGARCH_RULES: tuple[_Rule, ...] = (
+    _between("mean", -MEAN_MAX, MEAN_MAX),
+    _between("omega", -EGARCH_SHARE_MAX, EGARCH_SHARE_MAX),
+    _between("alpha", -EGARCH_SHARE_MAX, EGARCH_SHARE_MAX),
+    _between("gamma", -EGARCH_SHARE_MAX, EGARCH_SHARE_MAX),
+    ("beta", "between -1 and 1", lambda value: -1.0 < value < 1.0),
+    _between("variance_prior", VARIANCE_MIN, VARIANCE_MAX),
+    _dof("dof"),
 )

@@ -27,7 +27,8 @@ VOLATILITY = np.dtype(
         # point's innovation was known.
         ("spread_sd", np.float64),
         ("variance_next", np.float64),  # forecast variance of the next innovation
-        ("standardised", np.float64),  # last innovation over its forecast standard deviation
+        # Last innovation over its forecast standard deviation, as the normal value equally far out.
+        ("score", np.float64),
     ]
 )
 

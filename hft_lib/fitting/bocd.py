@@ -41,7 +41,8 @@ def fit_bocd(standardised: npt.ArrayLike, alarm_run_length: int = 20) -> Fit[Boc
     fit.
 
     Of more than 20,000 values the last are used. Without a change in the window the hazard is at
-    its lower bound and `reason` says so. Raises FitRefused for fewer than 50 values, or values all
+    its lower bound: converged, and `reason` says so. At the hazard's cap or a bound of the prior
+    variance, which are the search's own, it has not converged. Raises FitRefused for fewer than 50 values, or values all
     alike.
     """
     values = vector("standardised", standardised)[-OBSERVATIONS_MAX:]
@@ -53,20 +54,20 @@ def fit_bocd(standardised: npt.ArrayLike, alarm_run_length: int = 20) -> Fit[Boc
     require(float(values.std()) > 0.0, "the values' variance must be positive", 0.0)
 
     def value(point: Vector) -> float:
-        hazard, beta = np.exp(point).tolist()
+        hazard, beta = _natural(point, values.size)
         return log_likelihood(params_row(_parameters(hazard, beta, alarm_run_length)), values)
 
     box = _box(values.size)
     top = climb(value, box, _starts(box))
-    hazard, beta = np.exp(top.point).tolist()
+    hazard, beta = _natural(top.point, values.size)
     params = _parameters(hazard, beta, alarm_run_length)
-    errors = _errors(top)
+    errors, caps = _errors(top), _caps(hazard, beta)
     return Fit(
         params=msgspec.structs.replace(params, alarm_probability=_threshold(params, values)),
         standard_errors=errors,
         log_likelihood=top.value,
-        converged=top.ended,
-        reason=_reason(top, errors),
+        converged=top.ended and not caps,
+        reason=_reason(top, errors, caps),
         observations=values.size,
     )
 
@@ -82,12 +83,22 @@ def _parameters(hazard: float, beta: float, alarm_run_length: int) -> BocdParame
     )
 
 
+def _hazard_min(size: int) -> float:
+    """Less than a change in ten such windows cannot be told from none."""
+    return min(1.0 / (10.0 * size), HAZARD_MAX / 2.0)
+
+
 def _box(size: int) -> npt.NDArray[np.float64]:
-    """Bounds of (log hazard, log beta): less than a change in ten such windows cannot be told from
-    none.
-    """
-    hazards = (min(1.0 / (10.0 * size), HAZARD_MAX / 2.0), HAZARD_MAX)
+    """Bounds of (log hazard, log beta)."""
+    hazards = (_hazard_min(size), HAZARD_MAX)
     return np.log(np.array([hazards, (PRIOR_BETA_MIN, PRIOR_BETA_MAX)]))
+
+
+def _natural(point: Vector, size: int) -> tuple[float, float]:
+    """Hazard and beta of their logarithms; a bound is the bound itself, not an ulp off."""
+    hazard, beta = np.exp(point).tolist()
+    hazard = min(max(hazard, _hazard_min(size)), HAZARD_MAX)
+    return hazard, min(max(beta, PRIOR_BETA_MIN), PRIOR_BETA_MAX)
 
 
 def _starts(box: npt.NDArray[np.float64]) -> list[Vector]:
@@ -106,10 +117,23 @@ def _errors(top: Top) -> dict[str, float | None]:
     }
 
 
-def _reason(top: Top, errors: dict[str, float | None]) -> str:
+def _caps(hazard: float, beta: float) -> list[str]:
+    """Which bounds of the search's own hold the point: beyond them it may be likelier."""
+    at = math.nextafter
+    caps = [f"hazard is at the search's cap {HAZARD_MAX}"] if hazard >= at(HAZARD_MAX, 0.0) else []
+    if not at(PRIOR_BETA_MIN, 1.0) < beta < at(PRIOR_BETA_MAX, 1.0):
+        caps.append(f"prior_beta is at the search's bound {beta:g}")
+    return caps
+
+
+def _reason(top: Top, errors: dict[str, float | None], caps: list[str]) -> str:
     if not top.ended:
         return "the search did not come to an end"
+    if caps:
+        return "; ".join(caps)
     bounds = [name for name, error in errors.items() if error is None]
+    if bounds == ["hazard"]:
+        return "at a bound: hazard, the lowest: no change is seen"
     return f"at a bound: {', '.join(bounds)}" if bounds else "maximum"
 
 

@@ -1,8 +1,8 @@
 """From a window of market data to a parameter set: relation, grid, the three models in their order.
 
 Each model is fitted to what the model before it leaves, on the grid on which they will run live,
-sampled as live does: Kalman filter -> innovations -> GARCH -> standardised innovations ->
-changepoints.
+sampled as live does: Kalman filter -> innovations -> GARCH -> standardised innovations -> normal
+scores -> changepoints.
 """
 
 from collections.abc import Callable
@@ -100,9 +100,10 @@ def calibrate(
     innovations = kalman.run(kalman.params_row(filtered.params), y, x, steps)["innovation"].copy()
     tell("garch")
     volatility = fit_garch_best(innovations, steps)
-    track = garch.run(garch.params_row(volatility.params), innovations, steps)
+    row = garch.params_row(volatility.params)
+    track = garch.run(row, innovations, steps)
     tell("changepoints")
-    detector = fit_bocd(track["standardised"].copy())
+    detector = fit_bocd(garch.normal_scores(row, track["standardised"]))
     detector = replace(detector, params=held(detector.params, grid_ms))
     strategy = default_strategy(found.half_life_s, grid_ms, window / 1e9)
     params = Parameters(

@@ -5,8 +5,17 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from hft_lib.fitting.egarch_climb import EDGE, ENDED, covariance, search
-from hft_lib.fitting.egarch_score import BETA, INVERSE_DOF, MEAN, OMEGA, Matrix
+from hft_lib.fitting.egarch_climb import (
+    BETA_MAX,
+    EDGE,
+    ENDED,
+    INVERSE_DOF_MAX,
+    OMEGA_MAX,
+    SHOCK_MAX,
+    covariance,
+    search,
+)
+from hft_lib.fitting.egarch_score import ALPHA, BETA, GAMMA, INVERSE_DOF, MEAN, OMEGA, Matrix
 from hft_lib.fitting.result import Fit, require
 from hft_lib.kernel import kernel
 from hft_lib.models.garch import presample_variance
@@ -16,8 +25,7 @@ from hft_lib.parameters import EgarchParameters
 OBSERVATIONS_MIN = 50
 # With more exact zeros than this Student's likelihood grows without bound as dof falls to 2.
 ALIKE_SHARE_MAX = 0.2
-# The log variance is kept within 300 of 0.
-SCALE_MIN, SCALE_MAX = 1e-50, 1e50
+SCALE_MIN, SCALE_MAX = 1e-40, 1e40  # so that variances are within those that can be run
 _FALL_MAX = 30.0  # of the log variance below what is usual: then one density decides all
 NAMES = ("mean", "omega", "alpha", "gamma", "beta", "dof")
 # (alpha, gamma, beta) from which the search starts: lasting, middling, and short or odd effects.
@@ -42,7 +50,8 @@ def fit_egarch(
     """Most likely EGARCH(1,1,1) of `innovations` (time,), `steps` grid intervals apart.
 
     `distribution` is `normal` or `t`; `presample` is the convention of
-    `models.garch.presample_variance`. Raises FitRefused for fewer than 50 observations, no
+    `models.garch.presample_variance`. Of beta 0 and more are searched; at a bound of the search's
+    own it has not converged, and `reason` names it. Raises FitRefused for fewer than 50 observations, no
     variance, and for t where more than a fifth are exactly alike.
     """
     if distribution not in ("normal", "t"):
@@ -62,12 +71,13 @@ def fit_egarch(
     count = 5 if normal else 6
     alone = free[MEAN] > 0.0 or np.count_nonzero(unit == theta[MEAN]) == 1
     errors, curved = _standard_errors(theta, free, curvature, count, scale, alone)
+    caps = _caps(theta, normal)
     return Fit(
         params=_parameters(theta, before, scale, normal),
         standard_errors=errors,
         log_likelihood=float(value) - values.size * math.log(scale),
-        converged=how == ENDED and curved,
-        reason=_reason(free, how, edge - value, curved, count, alone),
+        converged=how == ENDED and curved and not caps,
+        reason="; ".join([_reason(free, how, edge - value, curved, count, alone), *caps]),
         observations=values.size,
     )
 
@@ -154,6 +164,21 @@ def _standard_errors(
         if of[j][j] > 0.0:
             errors[NAMES[j]] = math.sqrt(variances[j])
     return errors, True
+
+
+def _caps(theta: Vector, normal: bool) -> list[str]:
+    """Which bounds hold the point that are the search's own: beyond them it may be likelier."""
+    found = [
+        (theta[BETA] >= BETA_MAX, f"the persistence is at the search's cap {BETA_MAX}"),
+        (abs(theta[OMEGA]) >= OMEGA_MAX, f"omega is at the search's bound {OMEGA_MAX}"),
+        (abs(theta[ALPHA]) >= SHOCK_MAX, f"alpha is at the search's bound {SHOCK_MAX}"),
+        (abs(theta[GAMMA]) >= SHOCK_MAX, f"gamma is at the search's bound {SHOCK_MAX}"),
+        (
+            not normal and theta[INVERSE_DOF] >= INVERSE_DOF_MAX,
+            f"dof is at the search's floor {1.0 / INVERSE_DOF_MAX:g}",
+        ),
+    ]
+    return [said for holds, said in found if holds]
 
 
 def _reason(free: Vector, how: int, higher: float, curved: bool, count: int, alone: bool) -> str:

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hft_lib.fitting.garch_score import shares
+from hft_lib.fitting.garch_score import (
+    INVERSE_DOF_MAX,
+    OMEGA_MIN,
+    PERSISTENCE_MAX,
+    is_capped,
+    shares,
+)
 from hft_lib.fitting.garch_search import certify, errors, search
 from hft_lib.fitting.garch_sweep import BETA, DOWN, INVERSE_DOF, MEAN, OMEGA, SIZE, UP
 from hft_lib.fitting.result import Fit, FitRefused, require
@@ -20,7 +26,7 @@ from hft_lib.parameters import GarchParameters
 OBSERVATIONS_MIN = 50
 # With more exact zeros than this Student's likelihood grows without bound as dof falls to 2.
 ZERO_SHARE_MAX = 0.2
-SCALE_MIN, SCALE_MAX = 1e-140, 1e140
+SCALE_MIN, SCALE_MAX = 1e-40, 1e40  # so that variances are within those that can be run
 _SCALE_RELATIVE_MIN = 1e-12  # of the largest innovation
 
 
@@ -28,7 +34,14 @@ _SCALE_RELATIVE_MIN = 1e-12  # of the largest innovation
 # at a bound), and what else is asked of it.
 _ERRORS, _GAMMA_ERROR = SIZE, 2 * SIZE
 _PRIOR, _LIKELIHOOD, _ENDED, _CURVED, _REFUSED, _VALUE = range(2 * SIZE + 1, 2 * SIZE + 7)
-_RESULT = 2 * SIZE + 7
+_HELD = 2 * SIZE + 7  # which bounds of the search's own hold the point: the sum of some of these
+_RESULT = 2 * SIZE + 8
+_PERSISTENCE_HELD, _DOF_HELD, _OMEGA_HELD = 1, 2, 4
+_CAPS = {
+    _PERSISTENCE_HELD: f"the persistence is at the search's cap {PERSISTENCE_MAX}",
+    _DOF_HELD: f"dof is at the search's floor {1.0 / INVERSE_DOF_MAX:g}",
+    _OMEGA_HELD: f"omega is at the search's floor, {OMEGA_MIN} of the sample's variance",
+}
 _NO_VARIANCE, _TOO_SMALL, _TOO_LARGE, _ALIKE = 1.0, 2.0, 3.0, 4.0
 _RULES = {
     _NO_VARIANCE: "the innovations' variance must be positive",
@@ -48,7 +61,9 @@ def fit_garch(
     """Most likely GARCH(1,1) of `innovations` (time,), `steps` grid intervals apart.
 
     `distribution` is `normal` or `t`; `asymmetric` gives innovations below the mean a slope of
-    their own (GJR); `presample` is the convention of `models.garch.presample_variance`. Raises
+    their own (GJR); `presample` is the convention of `models.garch.presample_variance`. At a bound
+    of the model (alpha, beta 0; dof so high that t is the normal) it may have converged; at one of
+    the search's own (persistence, omega, lowest dof) it has not, and `reason` names it. Raises
     FitRefused for fewer than 50 observations, no variance, and for t where more than a fifth are
     exactly alike.
     """
@@ -135,7 +150,7 @@ def _fit_rows(rows: Any, asymmetric: Any, student: Any, backcast: bool, found: A
 def _fit(
     values: Vector, steps: Any, asymmetric: Any, student: Any, backcast: bool, found: Vector
 ) -> None:
-    """Fit one series whole; `found` (19,) in place."""
+    """Fit one series whole; `found` (20,) in place."""
     size = values.shape[0]
     centre, scale = _centre_and_scale(values)
     found[_REFUSED], found[_VALUE] = _refusal(values, scale, student)
@@ -162,7 +177,17 @@ def _fit(
     found[_ERRORS + OMEGA] *= square
     found[_PRIOR] = square * (theta[OMEGA] + persistence * first)
     found[_LIKELIHOOD] = value - size * log(scale)
+    found[_HELD] = _held(theta, asymmetric, student)
     found[_ENDED], found[_CURVED] = 1.0 if ended else 0.0, 1.0 if curved else 0.0
+
+
+@kernel
+def _held(theta: Vector, asymmetric: Any, student: Any) -> int:
+    """Which bounds hold a point that are not the model's: beyond them it may be likelier."""
+    held = _PERSISTENCE_HELD if is_capped(theta, asymmetric) else 0
+    if student is not None and theta[INVERSE_DOF] >= INVERSE_DOF_MAX:
+        held += _DOF_HELD
+    return held + (_OMEGA_HELD if theta[OMEGA] <= OMEGA_MIN else 0)
 
 
 @kernel
@@ -267,8 +292,8 @@ def _result(
         params=params,
         standard_errors=known if curved else dict.fromkeys(known),
         log_likelihood=found[_LIKELIHOOD],
-        converged=ended and curved,
-        reason=_reason(known, ended, curved),
+        converged=ended and curved and found[_HELD] == 0.0,
+        reason=_reason(known, ended, curved, int(found[_HELD])),
         observations=observations,
     )
 
@@ -282,10 +307,12 @@ def _either(
         return refusal
 
 
-def _reason(errors: dict[str, float | None], ended: bool, curved: bool) -> str:
+def _reason(errors: dict[str, float | None], ended: bool, curved: bool, held: int) -> str:
     if not ended:
         return "the search did not come to an end"
     if not curved:
         return "the curvature is not a maximum's"
     names = [name for name, error in errors.items() if error is None]
-    return f"at a bound or not identified: {', '.join(names)}" if names else "maximum"
+    words = [f"at a bound or not identified: {', '.join(names)}"] if names else []
+    words += [said for cap, said in _CAPS.items() if held & cap]
+    return "; ".join(words) or "maximum"

@@ -21,9 +21,13 @@ from hft_lib.models.kalman import log_likelihood, params_row
 from hft_lib.parameters import KalmanParameters
 
 OBSERVATIONS_MIN = 20
+# Within these every parameter found is one that can be run.
+VARIANCE_MIN, VARIANCE_MAX = 1e-40, 1e40  # of the residuals, squared log units
+X_SQUARES_MIN, X_SQUARES_MAX = 1e-30, 1e50  # their sum
 LAMBDA_MAX = 1e8  # from here on the observation noise is nothing beside the drift
 SHARE_GAIN_MIN = 1.92  # nats of a likelihood ratio at 95 %, below which the ends are not told apart
 _PRIOR_WIDENING = 100.0  # the residuals of a relation hang together: ordinary errors are too small
+_X_SQUARES = f"{X_SQUARES_MIN} to {X_SQUARES_MAX}"
 _LOG_TWO_PI = 1.8378770664093453
 _NAMES = ("intercept_drift_var", "hedge_drift_var", "noise_var")
 
@@ -107,7 +111,8 @@ def _least_squares(y: Vector, x: Vector) -> KalmanParameters:
         moves = x - x.mean()
         square = float((moves * moves).sum())
         x_square = float((x * x).sum())
-        require(x_square < 1e200, "x's squares must be within range: their sum", x_square)
+        within = not x_square > 0.0 or X_SQUARES_MIN <= x_square <= X_SQUARES_MAX
+        require(within, f"x's squares must add up to {_X_SQUARES}", x_square)
         require(square > 1e-20 * x_square, "x must move: its variance", square / x.size)
         hedge = float((moves * (y - y.mean())).sum()) / square
         intercept = float(y.mean() - hedge * x.mean())
@@ -116,7 +121,8 @@ def _least_squares(y: Vector, x: Vector) -> KalmanParameters:
         y_square = float((y * y).mean())
     rule = "y must not follow x without error: the residual variance"
     require(not variance <= 1e-28 * max(y_square, 1e-200), rule, variance)
-    require(variance < 1e200, "the residual variance must be within range", variance)
+    within = VARIANCE_MIN <= variance <= VARIANCE_MAX
+    require(within, f"the residual variance must be from {VARIANCE_MIN} to {VARIANCE_MAX}", variance)
     hedge_var = variance / square
     return KalmanParameters(
         intercept_drift_var=0.0,

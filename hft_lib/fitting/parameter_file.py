@@ -52,8 +52,9 @@ def complete(
     if garch is None:
         garch = fit_garch_best(innovations, steps).params
     if bocd is None:
-        forecast = garch_model.run(garch_model.params_row(garch), innovations, steps)
-        bocd = fit_bocd(forecast["standardised"].copy()).params
+        row = garch_model.params_row(garch)
+        forecast = garch_model.run(row, innovations, steps)
+        bocd = fit_bocd(garch_model.normal_scores(row, forecast["standardised"])).params
     if strategy is None:
         window_s = int(intervals(steps, innovations.size).sum()) * grid_ms / 1e3
         strategy = default_strategy(half_life_s, grid_ms, window_s)

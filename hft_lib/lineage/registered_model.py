@@ -63,9 +63,10 @@ def forecasts(
     steps = _grid_steps(times_ns, parameters.grid_ms * 1_000_000)
     hedge = kalman.run(kalman.params_row(parameters.kalman), y, x, steps)
     innovations = hedge["innovation"].copy()
-    volatility = garch.run(garch.params_row(parameters.garch), innovations, steps)
-    detector = bocd.params_row(parameters.bocd)
-    regime = bocd.run(detector, volatility["standardised"].copy())
+    row = garch.params_row(parameters.garch)
+    volatility = garch.run(row, innovations, steps)
+    scores = garch.normal_scores(row, volatility["standardised"])
+    regime = bocd.run(bocd.params_row(parameters.bocd), scores)
     spread_sd = _spread_sd(parameters, innovations, steps)
     spread = y - hedge["intercept"] - hedge["hedge_ratio"] * x
     return {

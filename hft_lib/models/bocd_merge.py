@@ -72,7 +72,8 @@ def _set_costs(params: Any, state: Vector) -> int:
         spread = (old - young) * inverse
         n = state[cell.STEPS] - state[at + cell.START]
         cost = a * b / (a + b) * n * (apart * apart * inverse + spread * spread)
-        state[at + cell.NORM] = cost if cost < _COST_MAX else _COST_MAX
+        # A number whatever the cells hold, so that the cheapest pair always merges.
+        state[at + cell.NORM] = cost if 0.0 <= cost < _COST_MAX else _COST_MAX
         at, old, a, pairs = younger, young, b, pairs + 1
     state[at + cell.NORM] = _NONE
     return pairs
@@ -141,6 +142,7 @@ def _merge_pair(state: Vector, at: int, younger: int) -> None:
     """Put the cell at `younger` into the one at `at`."""
     weight = state[at + cell.WEIGHT] + state[younger + cell.WEIGHT]
     share = state[younger + cell.WEIGHT] / weight
+    share = share if 0.0 <= share <= 1.0 else 0.5  # run lengths are indices: never NaN
     apart = state[younger + cell.MEAN] - state[at + cell.MEAN]
     mixed = variance(state, at)
     mixed += share * (variance(state, younger) - mixed) + share * (1.0 - share) * (apart * apart)

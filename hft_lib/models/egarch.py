@@ -109,13 +109,20 @@ def advance(params: Any, x: float, z: float) -> float:
 
 @kernel
 def step(params: Any, state: Any, innovation: float, steps: int) -> None:
-    """Bring one row of state over `steps` intervals, at whose end came `innovation`."""
+    """Bring one row of state over `steps` intervals, at whose end came `innovation`.
+
+    NaN is a gap: the log variance expected after it is kept, and `standardised` is NaN, which the
+    detector skips.
+    """
     x = state.log_variance
     if steps > 1:
         x = drift(x, params.omega + params.shock_mean, params.beta, steps - 1)
     z = deviation(innovation, params.mean) * exp(-0.5 * x)
     state.standardised = z
-    state.log_variance = advance(params, x, z)
+    if z == z:
+        state.log_variance = advance(params, x, z)
+    else:
+        state.log_variance = drift(x, params.omega + params.shock_mean, params.beta, 1)
     state.steps += steps
 
 

@@ -127,14 +127,14 @@ def observe_slots(params, states, horizons, live, volatilities, hedges, steps):
         if live[slot] != 0:
             carry_forecast(params, states, horizons, volatilities, slot, steps)
             garch.step(params[slot], states[slot], hedges[slot].innovation, steps)
-            carry_state(states, volatilities, slot)
+            carry_state(params, states, volatilities, slot)
 
 
 @kernel
 def carry_slot(params, states, horizons, volatilities, slot):
     """Write a model that has just been given its state as the row that the line carries."""
     carry_forecast(params, states, horizons, volatilities, slot, 1)
-    carry_state(states, volatilities, slot)
+    carry_state(params, states, volatilities, slot)
 
 
 @kernel
@@ -147,10 +147,10 @@ def carry_forecast(params, states, horizons, volatilities, slot, steps):
 
 
 @kernel
-def carry_state(states, volatilities, slot):
+def carry_state(params, states, volatilities, slot):
     """Write what the model knows after its last innovation."""
     volatilities[slot].variance_next = states[slot].variance
-    volatilities[slot].standardised = states[slot].standardised
+    volatilities[slot].score = garch.normal_score(params[slot], states[slot].standardised)
 
 
 STAGE = Stage(

@@ -1,8 +1,8 @@
 """Risk manager: is the relation breaking, and how much may be held? Limits in force go with every
 view.
 
-BOCD watches each slot's standardised innovations; an alarm is a collapse of the run length, held
-for a while. The size of a pair's positions is cut where the pairs' mids move together:
+BOCD watches each slot's standardised innovations as normal scores (`garch.normal_score`), for its
+regimes are normal; an alarm is a collapse of the run length, held for a while. The size of a pair's positions is cut where the pairs' mids move together:
 
     size_i = 1 / sqrt(1 + sum over j of max(rho_ij, 0))
 
@@ -162,13 +162,13 @@ def start_slot(params, detectors, slot):
 
 @kernel
 def observe_slots(params, detectors, watches, risks, volatilities, time_ns, size):
-    """Let every live slot's detector learn its standardised innovation, and write its verdict."""
+    """Let every live slot's detector learn its innovation's score, and write its verdict."""
     for slot in range(params.shape[0]):
         watch = watches[slot]
         if watch.live == 0:
             continue
         detector = detectors[slot]
-        bocd.step(params[slot], detector, volatilities[slot].standardised)
+        bocd.step(params[slot], detector, volatilities[slot].score)
         recent = detector[bocd.RECENT_PROBABILITY]
         # A detector that has seen no more than the alarm's run length cannot tell a change from its
         # own start.

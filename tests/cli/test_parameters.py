@@ -22,7 +22,7 @@ def changed(path: Path, params: Path, change: Callable[[Any], object]) -> Path:
     [
         (lambda d: d["params"]["kalman"].update(noise_var=float("nan")), "finite, was NaN"),
         (lambda d: d["params"]["garch"].update(omega=float("-inf")), "finite, was -Infinity"),
-        (lambda d: d["params"]["kalman"].update(noise_var=-1.0), "noise_var must be positive"),
+        (lambda d: d["params"]["kalman"].update(noise_var=-1.0), "noise_var must be from 1e-100"),
         (lambda d: d["params"]["kalman"].update(noise_var="x"), "got `str`"),
         (lambda d: d["params"].update(grid_ms=True), "got `bool`"),
         (lambda d: d["params"]["kalman"].pop("noise_var"), "missing required field `noise_var`"),

@@ -119,11 +119,9 @@ class Fitting:
         if not checked(self.model, params):
             return False
         if self.model.module is bocd:
-            # The search is in logarithms: a bound comes back an ulp beyond itself.
-            hazard, beta = params.hazard, params.prior_beta
-            lowest = min(0.1 / sample.innovation.size, HAZARD_MAX / 2.0)
-            within = lowest * (1.0 - 1e-9) <= hazard <= HAZARD_MAX * (1.0 + 1e-9)
-            return within and PRIOR_BETA_MIN * (1.0 - 1e-9) <= beta <= PRIOR_BETA_MAX * (1.0 + 1e-9)
+            lowest = min(1.0 / (10.0 * sample.innovation.size), HAZARD_MAX / 2.0)
+            within = lowest <= params.hazard <= HAZARD_MAX
+            return within and PRIOR_BETA_MIN <= params.prior_beta <= PRIOR_BETA_MAX
         dof = getattr(params, "dof", None)
         if dof is not None and not 1.0 / INVERSE_DOF_MAX <= dof <= 1.0 / INVERSE_DOF_MIN:
             return False

@@ -19,7 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 import hft_lib.models
-from hft_lib.parameters import Parameters, StrategyParameters, check_parameters
+from hft_lib.parameters import (
+    EgarchParameters,
+    Parameters,
+    StrategyParameters,
+    check_egarch,
+    check_parameters,
+)
 
 SHAPE = ("Params", "Track", "params_row", "new_states", "start", "step", "run", "log_likelihood")
 
@@ -234,6 +240,8 @@ def checked(model: Model, params: Any) -> bool:
         gross_fraction_max=1.0, edge_cost_ratio_min=1.0, warmup_s=0.0,
     )  # fmt: skip
     try:
+        if isinstance(params, EgarchParameters):  # of no slot
+            check_egarch(params)
         check_parameters(Parameters(grid_ms=1000, strategy=strategy, **whole))
     except ValueError:
         return False

@@ -165,11 +165,8 @@ def test_what_is_not_finite_is_refused_with_rule_and_value(model: Model, value: 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_step_that_is_given_what_is_not_finite_keeps_its_state_finite(
-    model: Model, value: float, request: pytest.FixtureRequest
+    model: Model, value: float
 ) -> None:
-    if model.module.__name__.endswith("garch") and math.isnan(value):
-        reason = "the step takes NaN for an innovation, and its variance is NaN ever after"
-        request.applymarker(pytest.mark.xfail(reason=reason, raises=AssertionError))
     row = model.row()
     for j in range(len(model.observed)):
         inputs, states = usual(60), model.started(row)

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -9,10 +10,12 @@ import pytest
 
 from hft_lib.parameters import (
     Challenger,
+    EgarchParameters,
     Evop,
     ParameterFile,
     Parameters,
     Provenance,
+    check_egarch,
     check_parameters,
     parameter_sha256,
     read_parameter_file,
@@ -59,21 +62,24 @@ def test_a_value_that_is_no_number_is_refused_by_name(name: str, value: float):
     "name, value, rule",
     [
         ("grid_ms", 0, "at least 1"),
-        ("kalman.intercept_drift_var", -1e-9, "at least 0"),
-        ("kalman.hedge_drift_var", -1e-9, "at least 0"),
-        ("kalman.noise_var", 0.0, "positive"),
-        ("kalman.intercept_prior_var", 0.0, "positive"),
-        ("kalman.hedge_prior_var", -1.0, "positive"),
-        ("garch.omega", 0.0, "positive"),
+        ("kalman.intercept_drift_var", -1e-9, "from 0 to 1e[+]100"),
+        ("kalman.hedge_drift_var", -1e-9, "from 0 to 1e[+]100"),
+        ("kalman.noise_var", 0.0, "from 1e-100 to 1e[+]100"),
+        ("kalman.intercept_prior_var", 0.0, "from 1e-100 to 1e[+]100"),
+        ("kalman.hedge_prior_var", -1.0, "from 1e-100 to 1e[+]100"),
+        ("garch.omega", 0.0, "from 1e-100 to 1e[+]100"),
         ("garch.alpha", -0.1, "at least 0"),
         ("garch.beta", -0.1, "at least 0"),
-        ("garch.variance_prior", 0.0, "positive"),
+        ("garch.variance_prior", 0.0, "from 1e-100 to 1e[+]100"),
         ("garch.dof", 2.0, "above 2"),
-        ("bocd.hazard", 0.0, "between 0 and 1"),
-        ("bocd.hazard", 1.0, "between 0 and 1"),
-        ("bocd.prior_kappa", 0.0, "positive"),
-        ("bocd.prior_alpha", 0.0, "positive"),
-        ("bocd.prior_beta", 0.0, "positive"),
+        ("bocd.hazard", 0.0, "from 1e-12 to 0.5"),
+        ("bocd.hazard", 0.6, "from 1e-12 to 0.5"),
+        ("bocd.prior_mean", 2e6, "from -1e[+]06 to 1e[+]06"),
+        ("kalman.intercept_prior_mean", 1e101, "from -1e[+]100 to 1e[+]100"),
+        ("garch.mean", -1e101, "from -1e[+]100 to 1e[+]100"),
+        ("bocd.prior_kappa", 0.0, "from 1e-06 to 1e[+]09"),
+        ("bocd.prior_alpha", 0.0, "from 1e-06 to 1e[+]09"),
+        ("bocd.prior_beta", 0.0, "from 1e-06 to 1e[+]09"),
         ("bocd.alarm_run_length", 0, "at least 1"),
         ("bocd.alarm_probability", 1.0, "between 0 and 1"),
         ("bocd.alarm_hold_s", -1.0, "at least 0"),
@@ -86,8 +92,33 @@ def test_a_value_that_is_no_number_is_refused_by_name(name: str, value: float):
     ],
 )
 def test_each_rule_names_itself_and_the_value(name: str, value: float, rule: str):
-    with pytest.raises(ValueError, match=rf"{name} must be {rule}.*, was {value}"):
+    with pytest.raises(ValueError, match=rf"{name} must be {rule}.*, was {re.escape(str(value))}"):
         check_parameters(changed(name, value))
+
+
+EGARCH = EgarchParameters(
+    mean=0.0, omega=0.0, alpha=0.1, gamma=0.0, beta=0.9, variance_prior=1.0, dof=5.0
+)
+
+
+@pytest.mark.parametrize(
+    "name, value, rule",
+    [
+        ("mean", 1e101, "from -1e[+]100 to 1e[+]100"),
+        ("omega", math.nan, "finite"),
+        ("omega", -1e4, "from -1000 to 1000"),
+        ("alpha", 1e4, "from -1000 to 1000"),
+        ("gamma", 1e4, "from -1000 to 1000"),
+        ("beta", -1.0, "between -1 and 1"),
+        ("beta", 1.0, "between -1 and 1"),
+        ("variance_prior", 0.0, "from 1e-100 to 1e[+]100"),
+        ("dof", 2.0, "above 2, or null for the normal"),
+    ],
+)
+def test_each_rule_of_egarch_names_itself_and_the_value(name: str, value: float, rule: str):
+    check_egarch(EGARCH)
+    with pytest.raises(ValueError, match=rf"egarch.{name} must be {rule}, was {re.escape(str(value))}"):
+        check_egarch(msgspec.structs.replace(EGARCH, **{name: value}))
 
 
 @pytest.mark.parametrize("name, value", [("strategy.entry_z", 0.3), ("strategy.stop_z", 1.0)])

@@ -180,11 +180,15 @@ def posterior(
     """
     innovations = record.marks.innovation[known.rows]
     steps = grid_steps(known.time_ns, params.grid_ms)
-    track = garch.run(garch.params_row(params.garch), innovations, steps)
+    row = garch.params_row(params.garch)
+    track = garch.run(row, innovations, steps)
     every = max(1, known.rows.size // COLUMNS)
     edges = run_length_edges(known.rows.size)
     found = bocd.run_posterior(
-        bocd.params_row(params.bocd), track["standardised"], edges, every=every
+        bocd.params_row(params.bocd),
+        garch.normal_scores(row, track["standardised"]),
+        edges,
+        every=every,
     )
     made_at = known.time_ns[every - 1 :: every][: found.shape[0]]
     columns = np.linspace(known.time_ns[0], known.time_ns[-1], min(COLUMNS, found.shape[0]))

@@ -143,7 +143,8 @@ class Run:
         ahead = [garch.drift(v, CHAMPION.garch.omega, persistence, 3) for v in self.garch["variance"]]
         self.spread_sd = np.sqrt(np.array(ahead))
         self.spread = y - self.hedge["intercept"] - self.hedge["hedge_ratio"] * x
-        self.bocd = bocd.run(bocd.params_row(CHAMPION.bocd), self.garch["standardised"])
+        scores = garch.normal_scores(row, self.garch["standardised"])
+        self.bocd = bocd.run(bocd.params_row(CHAMPION.bocd), scores)
 
     def make(self) -> list[Event]:
         """All facts."""

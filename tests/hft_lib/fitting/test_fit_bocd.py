@@ -37,7 +37,7 @@ def test_one_regime_puts_the_hazard_at_its_bound_and_says_so() -> None:
     fit = fit_bocd(np.random.default_rng(2).normal(size=2000))
     assert fit.params.hazard == pytest.approx(1.0 / 20_000.0)
     assert fit.standard_errors["hazard"] is None
-    assert fit.reason == "at a bound: hazard"
+    assert fit.reason == "at a bound: hazard, the lowest: no change is seen"
     assert fit.converged
 
 

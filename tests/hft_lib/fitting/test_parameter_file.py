@@ -73,8 +73,9 @@ def test_what_is_given_stays_and_the_rest_is_fitted_to_what_it_leaves(
     y, x, steps, _ = gridded
     innovations = kalman.run(kalman.params_row(other), y, x, steps)["innovation"].copy()
     assert made.garch == fit_garch_best(innovations, steps).params != calibration.params.garch
-    z = garch.run(garch.params_row(made.garch), innovations, steps)["standardised"].copy()
-    assert made.bocd.hazard == fit_bocd(z).params.hazard
+    row = garch.params_row(made.garch)
+    scores = garch.normal_scores(row, garch.run(row, innovations, steps)["standardised"])
+    assert made.bocd.hazard == fit_bocd(scores).params.hazard
     given = complete(*gridded, other, garch=calibration.params.garch, bocd=calibration.bocd.params)
     assert (given.garch, given.bocd) == (calibration.params.garch, calibration.params.bocd)
 

@@ -28,9 +28,11 @@ def test_each_slot_is_the_model_run_alone_bit_for_bit():
     made = [np.frombuffer(step(state, f)[0].volatilities, VOLATILITY)[0] for f in grid]
     innovations = np.array([np.frombuffer(f.hedges, HEDGE)[0]["innovation"] for f in grid])
     steps = np.array([fact.tick.grid_steps for fact in grid])
-    track = garch.run(garch.params_row(params.garch), innovations, steps)
+    model = garch.params_row(params.garch)
+    track = garch.run(model, innovations, steps)
     assert np.any(innovations != 0.0)
-    assert [float(row["standardised"]) for row in made] == track["standardised"].tolist()
+    scores = garch.normal_scores(model, track["standardised"])
+    assert [float(row["score"]) for row in made] == scores.tolist()
     # A variance is the forecast of the next interval: what `run` had before the next observation,
     # where that came an interval later.
     following = zip(made, track["variance"][1:], steps[1:])

@@ -30,12 +30,12 @@ SLOTS = config().slots
 
 
 def volatility(
-    hour: int, standardised: float, mid: float = 100.0, pair: str = PAIR, steps: int = 1
+    hour: int, score: float, mid: float = 100.0, pair: str = PAIR, steps: int = 1
 ):
     """A grid point of `pair` an hour after the one before, the same innovation for every slot."""
     time_ns = START_NS + hour * HOUR_NS
     rows = np.zeros(SLOTS, VOLATILITY)
-    rows["standardised"], rows["spread_sd"] = standardised, 0.01
+    rows["score"], rows["spread_sd"] = score, 0.01
     top = (mid - 0.01, 1.0, mid + 0.01, 1.0)
     tick = PairTick(
         time_ns,
@@ -72,7 +72,7 @@ def test_each_slots_detector_is_the_model_run_alone_bit_for_bit():
         if isinstance(fact, Volatility) and fact.tick.pair == PAIR and fact.tick.grid_steps
     ]
     made = seen(state, *facts)
-    values = np.array([np.frombuffer(f.volatilities, VOLATILITY)[0]["standardised"] for f in facts])
+    values = np.array([np.frombuffer(f.volatilities, VOLATILITY)[0]["score"] for f in facts])
     track = bocd.run(bocd.params_row(params.bocd), values)
     assert [float(row["run_length"]) for row in made] == track["run_length"].tolist()
     assert [float(r["recent_probability"]) for r in made] == track["recent_probability"].tolist()
