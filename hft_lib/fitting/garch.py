@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from hft_lib.fitting.garch_score import (
     INVERSE_DOF_MAX,
-    OMEGA_MIN,
     PERSISTENCE_MAX,
     is_capped,
     shares,
@@ -36,11 +35,10 @@ _ERRORS, _GAMMA_ERROR = SIZE, 2 * SIZE
 _PRIOR, _LIKELIHOOD, _ENDED, _CURVED, _REFUSED, _VALUE = range(2 * SIZE + 1, 2 * SIZE + 7)
 _HELD = 2 * SIZE + 7  # which bounds of the search's own hold the point: the sum of some of these
 _RESULT = 2 * SIZE + 8
-_PERSISTENCE_HELD, _DOF_HELD, _OMEGA_HELD = 1, 2, 4
+_PERSISTENCE_HELD, _DOF_HELD = 1, 2
 _CAPS = {
     _PERSISTENCE_HELD: f"the persistence is at the search's cap {PERSISTENCE_MAX}",
     _DOF_HELD: f"dof is at the search's floor {1.0 / INVERSE_DOF_MAX:g}",
-    _OMEGA_HELD: f"omega is at the search's floor, {OMEGA_MIN} of the sample's variance",
 }
 _NO_VARIANCE, _TOO_SMALL, _TOO_LARGE, _ALIKE = 1.0, 2.0, 3.0, 4.0
 _RULES = {
@@ -62,8 +60,8 @@ def fit_garch(
 
     `distribution` is `normal` or `t`; `asymmetric` gives innovations below the mean a slope of
     their own (GJR); `presample` is the convention of `models.garch.presample_variance`. At a bound
-    of the model (alpha, beta 0; dof so high that t is the normal) it may have converged; at one of
-    the search's own (persistence, omega, lowest dof) it has not, and `reason` names it. Raises
+    of the model (omega, alpha, beta 0; dof so high that t is the normal) it may have converged; at
+    one of the search's own (persistence, lowest dof) it has not, and `reason` names it. Raises
     FitRefused for fewer than 50 observations, no variance, and for t where more than a fifth are
     exactly alike.
     """
@@ -183,11 +181,13 @@ def _fit(
 
 @kernel
 def _held(theta: Vector, asymmetric: Any, student: Any) -> int:
-    """Which bounds hold a point that are not the model's: beyond them it may be likelier."""
-    held = _PERSISTENCE_HELD if is_capped(theta, asymmetric) else 0
-    if student is not None and theta[INVERSE_DOF] >= INVERSE_DOF_MAX:
-        held += _DOF_HELD
-    return held + (_OMEGA_HELD if theta[OMEGA] <= OMEGA_MIN else 0)
+    """Which bounds hold a point that are not the model's: beyond them it may be likelier.
+
+    Without a slope beta moves nothing but the first variances: it is not identified, nor capped.
+    """
+    slopes = theta[UP] > 0.0 or theta[DOWN] > 0.0
+    held = _PERSISTENCE_HELD if slopes and is_capped(theta, asymmetric) else 0
+    return held + (_DOF_HELD if student is not None and theta[INVERSE_DOF] >= INVERSE_DOF_MAX else 0)
 
 
 @kernel

@@ -299,3 +299,38 @@ def test_bad_input_is_refused_with_rule_and_value(values: Any, message: str) -> 
 def test_a_bad_heat_map_is_refused(edges: Any, every: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bocd.run_posterior(bocd.params_row(parameters()), [0.0], edges, every=every)
+
+
+SPOILT = {
+    "NaN": math.nan,
+    "infinite": math.inf,
+    "negative": -1.0,
+    "zero": 0.0,
+    "at the end of the range": 1.7e308,
+}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+@pytest.mark.parametrize(
+    "field", [bocd_cells.WEIGHT, bocd_cells.MEAN, bocd_cells.BETA, bocd_cells.ENTRY]
+)
+def test_whatever_cells_hold_merging_frees_some_and_nothing_else_is_written(
+    field: int, spoilt: str
+) -> None:
+    """No sequence of values is known to bring a state to this: the guard is for the unknown."""
+    row, states = bocd.params_row(parameters()), bocd.new_states(3)
+    for state in states:
+        bocd.start(row[0], state)
+    capacity = bocd_cells.capacity(states[1])
+    beside = states[0].tobytes() + states[2].tobytes()
+    for value in regimes(3 * capacity, 0.02, 3):
+        for i in range(int(states[1][bocd.COUNT])):
+            states[1][bocd_cells.cell_at(states[1], i) + field] = SPOILT[spoilt]
+        bocd.step(row[0], states[1], float(value))
+        assert 1 <= states[1][bocd.COUNT] < capacity
+        starts = [
+            states[1][bocd_cells.cell_at(states[1], i) + bocd_cells.START]
+            for i in range(int(states[1][bocd.COUNT]))
+        ]
+        assert all(0.0 <= start <= states[1][bocd.STEPS] for start in starts)
+    assert states[0].tobytes() + states[2].tobytes() == beside

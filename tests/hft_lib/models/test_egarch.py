@@ -185,3 +185,18 @@ def test_bad_input_is_refused_with_rule_and_value(innovations: Any, message: str
 def test_rows_of_another_model_are_refused() -> None:
     with pytest.raises(ValueError, match="params must be one row of"):
         egarch.run(egarch.new_states(1), [0.0])
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_step_without_an_observation_leaves_the_log_variance_that_a_gap_does(steps: int) -> None:
+    row, states = egarch.params_row(parameters(dof=5.0)), egarch.new_states(2)
+    for state in states:
+        egarch.start(row[0], state)
+        egarch.step(row[0], state, 2.0, 1)
+    egarch.step(row[0], states[0], math.nan, steps)
+    assert math.isnan(states[0]["standardised"])
+    egarch.step(row[0], states[0], 0.5, 1)
+    egarch.step(row[0], states[1], 0.5, steps + 1)
+    for name in ("log_variance", "standardised"):
+        assert states[0][name] == pytest.approx(states[1][name], rel=1e-14)
+    assert states[0]["steps"] == states[1]["steps"]

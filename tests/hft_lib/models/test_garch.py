@@ -216,3 +216,50 @@ def test_bad_input_is_refused_with_rule_and_value(innovations: Any, message: str
 def test_rows_of_another_model_are_refused() -> None:
     with pytest.raises(ValueError, match="params must be one row of"):
         garch.run(garch.new_states(1), [0.0])
+
+
+@pytest.mark.parametrize("dof", [2.1, 2.5, 4.0, 10.0, 500.0, 1e7, 1e300])
+def test_a_score_is_the_normal_value_equally_far_out(dof: float) -> None:
+    row, z = garch.params_row(parameters(dof=dof)), np.linspace(0.0, 10.0, 2001)
+    scores = garch.normal_scores(row, z)
+    exact = stats.norm.isf(stats.t.sf(z * math.sqrt(dof / (dof - 2.0)), dof))
+    assert np.abs(scores - exact).max() < 0.02
+    if dof >= 4.0:
+        assert np.abs(scores - exact).max() < 5e-4
+    assert np.array_equal(garch.normal_scores(row, -z), -scores)
+
+
+@pytest.mark.parametrize("dof", [2.0000000000000004, 2.1, 4.0, 500.0, 1e7, 1e300])
+def test_a_score_is_finite_and_never_falls_whatever_is_standardised(dof: float) -> None:
+    row, z = garch.params_row(parameters(dof=dof)), np.geomspace(1e-300, 1.7e308, 5000)
+    scores = garch.normal_scores(row, z)
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores) >= 0.0).all()
+    assert scores[0] >= 0.0
+
+
+def test_the_normals_scores_are_the_values_themselves_and_a_gap_stays_one() -> None:
+    z = np.random.default_rng(2).normal(size=100)
+    assert garch.normal_scores(garch.params_row(parameters()), z).tolist() == z.tolist()
+    for dof in (None, 4.0):
+        row = garch.params_row(parameters(dof=dof))
+        assert math.isnan(garch.normal_score(row[0], math.nan))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_step_without_an_observation_leaves_the_variance_that_a_gap_does(steps: int) -> None:
+    p = parameters(gamma=0.05)
+    row, states, cell = garch.params_row(p), garch.new_states(2), garch.new_cell(p)
+    for state in states:
+        garch.start(row[0], state)
+        garch.step(row[0], state, 2.0, 1)
+    garch.step_cell(cell, 2.0, 1)
+    garch.step(row[0], states[0], math.nan, steps)
+    garch.step_cell(cell, math.nan, steps)
+    assert math.isnan(states[0]["standardised"]) and math.isnan(cell[8])
+    assert cell[7] == states[0]["variance"]
+    garch.step(row[0], states[0], 0.5, 1)
+    garch.step(row[0], states[1], 0.5, steps + 1)
+    assert states[0]["variance"] == pytest.approx(states[1]["variance"], rel=1e-14)
+    assert states[0]["standardised"] == pytest.approx(states[1]["standardised"], rel=1e-14)
+    assert states[0]["steps"] == states[1]["steps"]
