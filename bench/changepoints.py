@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hft_lib.fitting.bocd import FALSE_ALARMS_PER_10K, alarms, fit_bocd
-from hft_lib.models import bocd
+from hft_lib.fitting.garch import fit_garch_best
+from hft_lib.models import bocd, garch
 from hft_lib.parameters import BocdParameters
 
 Vector = npt.NDArray[np.float64]
@@ -125,7 +126,7 @@ def heavy(rng: np.random.Generator, size: int) -> Vector:
 
 
 def scored(rng: np.random.Generator, size: int) -> Vector:
-    """The same through its own distribution function to the normal's: what GARCH-t can hand on."""
+    """The same through its own distribution function to the normal's, as good as scores can be."""
     from scipy import stats
 
     return stats.norm.ppf(stats.t.cdf(heavy(rng, size) * math.sqrt(2.0), 4))
@@ -179,12 +180,34 @@ def page_bound(unbroken: Vector, alarms_wanted: float) -> float:
     return high
 
 
+def as_they_are(_window: Vector) -> Callable[[Vector], Vector]:
+    """The detector sees the values themselves."""
+    return lambda values: values
+
+
+def through_the_line(window: Vector) -> Callable[[Vector], Vector]:
+    """The detector sees what the line hands on: GARCH fitted to the window, and its scores."""
+    row = garch.params_row(fit_garch_best(window).params)
+    return lambda values: garch.normal_scores(row, garch.run(row, values)["standardised"])
+
+
+KINDS = {
+    "normal": (normal, as_they_are),
+    "t4": (heavy, as_they_are),
+    "t4 scores": (scored, as_they_are),
+    "normal through the line": (normal, through_the_line),
+    "t4 scores through the line": (heavy, through_the_line),
+}
+
+
 def delay() -> Rows:
     """Each kind of value, each break, each detector."""
     rows: Rows = []
-    for draw in (normal, heavy, scored):
-        params = fit_bocd(draw(np.random.default_rng(7), WINDOW)).params
-        unbroken = draw(np.random.default_rng(9), UNBROKEN)
+    for kind, (draw, prepare) in KINDS.items():
+        window = draw(np.random.default_rng(7), WINDOW)
+        seen = prepare(window)
+        params = fit_bocd(seen(window)).params
+        unbroken = seen(draw(np.random.default_rng(9), UNBROKEN))
         false = alarmed(params, unbroken).size
         bound = page_bound(unbroken, max(false, 1.0))
         found = {
@@ -195,10 +218,10 @@ def delay() -> Rows:
             ),
         }
         for scenario, broken in BREAKS.items():
-            series = [broken_series(draw, broken, seed) for seed in range(SERIES)]
+            series = [seen(broken_series(draw, broken, seed)) for seed in range(SERIES)]
             for detector, (alarm, false_alarms) in found.items():
                 rows.append(
-                    {"values": draw.__name__, "break": scenario, "detector": detector}
+                    {"values": kind, "break": scenario, "detector": detector}
                     | delays(alarm, series)
                     | {"false_per_10k": 1e4 * false_alarms / UNBROKEN}
                 )
@@ -304,7 +327,7 @@ def first_alarms(
     """Fit on [begin, split), step through [split, end): the alarms before and after `broke`."""
     from hft_lib.fitting.calibrate import calibrate
     from hft_lib.fitting.grid import grid_moments
-    from hft_lib.models import garch, kalman
+    from hft_lib.models import kalman
 
     closes = {path: close_by_time(path, bar_ms) for path in (y_file, x_file)}
     shared = sorted(set(closes[y_file]) & set(closes[x_file]))
@@ -314,9 +337,10 @@ def first_alarms(
     found = calibrate(times[known], y[known], x[known], pair)
     at, steps = grid_moments(times, found.params.grid_ms)
     filtered = kalman.run(kalman.params_row(found.params.kalman), y[at], x[at], steps)
-    track = garch.run(garch.params_row(found.params.garch), filtered["innovation"].copy(), steps)
+    row = garch.params_row(found.params.garch)
+    track = garch.run(row, filtered["innovation"].copy(), steps)
     params, grid = found.params.bocd, times[at]
-    where = alarmed(params, track["standardised"].copy())
+    where = alarmed(params, garch.normal_scores(row, track["standardised"]))
     moments = [int(grid[i]) for i in where if grid[i] >= ns(split)]
     after = [moment for moment in moments if moment >= ns(broke)]
     quiet = int(((grid >= ns(split)) & (grid < ns(broke))).sum())
