@@ -177,15 +177,20 @@ class Assumptions(Set):
     borrow_rate_annual: float | None = None
 
 
-def parameter_sha256(params: Parameters) -> str:
-    """Hash of a parameter set alone: the same content has the same hash, wherever it came from.
+def parameter_content(params: Parameters) -> bytes:
+    """A parameter set as the JSON that is stored and hashed, in the fields' order.
 
-    A gamma of 0 is left out, so that a set has the hash it had before there was a gamma.
+    A gamma of 0 is left out, so that a set has the content it had before there was a gamma.
     """
     content = msgspec.to_builtins(params)
     if content["garch"]["gamma"] == 0.0:
         del content["garch"]["gamma"]
-    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()  # in the fields' order
+    return msgspec.json.encode(content)
+
+
+def parameter_sha256(params: Parameters) -> str:
+    """Hash of a parameter set alone: the same content has the same hash, wherever it came from."""
+    return hashlib.sha256(parameter_content(params)).hexdigest()
 
 
 def read_parameter_file(content: bytes) -> ParameterFile:

@@ -19,7 +19,7 @@ from hft_lib.lineage.version import (
     model_name,
     sha256,
 )
-from hft_lib.parameters import Set, check_parameters, parameter_sha256
+from hft_lib.parameters import Set, check_parameters, parameter_content, parameter_sha256
 
 EXPERIMENT = "hft-calibration"
 Progress = Callable[[str], None]
@@ -52,7 +52,7 @@ def register(
     or a name that MLflow would refuse.
     """
     _check(candidate, figures or {})
-    content = msgspec.json.encode(candidate.parameters, order="deterministic")
+    content = parameter_content(candidate.parameters)
     if (known := find(client, candidate.pair, sha256(content))) is not None:
         on_progress(f"{known.name} version {known.version} has this content already")
         return Registration(
