@@ -65,8 +65,8 @@ class EgarchParameters(Set):
 
 
 class BocdParameters(Set):
-    """Constant `hazard` a grid interval; normal-inverse-gamma prior of the standardised
-    innovations.
+    """Constant `hazard` a grid interval; normal-inverse-gamma prior of the innovations'
+    normal scores.
 
     The alarm is P(run length <= `alarm_run_length`) above `alarm_probability`, held for
     `alarm_hold_s`.

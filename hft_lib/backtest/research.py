@@ -75,21 +75,21 @@ class Detection:
 
 def detection(
     params: BocdParameters,
-    standardised: npt.ArrayLike,
+    scores: npt.ArrayLike,
     sizes: Sequence[float],
     thresholds: Sequence[float],
     trials: int = 100,
     seed: int = 0,
 ) -> Detection:
     """Plant a shift of the mean by each of `sizes` (standard deviations) into stretches of
-    `standardised` (time,), values without a change, and see when the alarm comes.
+    `scores` (time,), normal values without a change, and see when the alarm comes.
 
     Each trial takes a stretch at random, begins 60 values before the change and gives up 60 after
     it. The filter and the GARCH model stand before the detector and are not run again: live they
     learn the shift and hide a part of it, so that these delays are the least to expect. Raises
     ValueError where there are fewer than 120 values.
     """
-    values = vector("standardised", standardised)
+    values = vector("scores", scores)
     if values.size < SETTLE + AFTER:
         raise ValueError(f"values must be at least {SETTLE + AFTER}, were {values.size}")
     row, random = bocd.params_row(params), np.random.default_rng(seed)

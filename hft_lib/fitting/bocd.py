@@ -37,13 +37,13 @@ _SEED = 20_071
 
 
 def fit_bocd(standardised: npt.ArrayLike, alarm_run_length: int = 20) -> Fit[BocdParameters]:
-    """Most likely hazard and prior variance for standardised innovations (time,), with an alarm to
-    fit.
+    """Most likely hazard and prior variance for standardised innovations (time,) as normal scores
+    (`garch.normal_scores`), with an alarm to fit.
 
     Of more than 20,000 values the last are used. Without a change in the window the hazard is at
     its lower bound: converged, and `reason` says so. At the hazard's cap or a bound of the prior
-    variance, which are the search's own, it has not converged. Raises FitRefused for fewer than 50 values, or values all
-    alike.
+    variance, which are the search's own, it has not converged. Raises FitRefused for fewer than 50
+    values, or values all alike.
     """
     values = vector("standardised", standardised)[-OBSERVATIONS_MAX:]
     require(

@@ -51,8 +51,8 @@ def fit_egarch(
 
     `distribution` is `normal` or `t`; `presample` is the convention of
     `models.garch.presample_variance`. Of beta 0 and more are searched; at a bound of the search's
-    own it has not converged, and `reason` names it. Raises FitRefused for fewer than 50 observations, no
-    variance, and for t where more than a fifth are exactly alike.
+    own it has not converged, and `reason` names it. Raises FitRefused for fewer than 50
+    observations, no variance, and for t where more than a fifth are exactly alike.
     """
     if distribution not in ("normal", "t"):
         raise ValueError(f"distribution must be normal or t, was {distribution}")

@@ -187,7 +187,9 @@ def _held(theta: Vector, asymmetric: Any, student: Any) -> int:
     """
     slopes = theta[UP] > 0.0 or theta[DOWN] > 0.0
     held = _PERSISTENCE_HELD if slopes and is_capped(theta, asymmetric) else 0
-    return held + (_DOF_HELD if student is not None and theta[INVERSE_DOF] >= INVERSE_DOF_MAX else 0)
+    return held + (
+        _DOF_HELD if student is not None and theta[INVERSE_DOF] >= INVERSE_DOF_MAX else 0
+    )
 
 
 @kernel

@@ -122,7 +122,9 @@ def _least_squares(y: Vector, x: Vector) -> KalmanParameters:
     rule = "y must not follow x without error: the residual variance"
     require(not variance <= 1e-28 * max(y_square, 1e-200), rule, variance)
     within = VARIANCE_MIN <= variance <= VARIANCE_MAX
-    require(within, f"the residual variance must be from {VARIANCE_MIN} to {VARIANCE_MAX}", variance)
+    require(
+        within, f"the residual variance must be from {VARIANCE_MIN} to {VARIANCE_MAX}", variance
+    )
     hedge_var = variance / square
     return KalmanParameters(
         intercept_drift_var=0.0,

@@ -2,7 +2,8 @@
 view.
 
 BOCD watches each slot's standardised innovations as normal scores (`garch.normal_score`), for its
-regimes are normal; an alarm is a collapse of the run length, held for a while. The size of a pair's positions is cut where the pairs' mids move together:
+regimes are normal; an alarm is a collapse of the run length, held for a while. The size of a pair's
+positions is cut where the pairs' mids move together:
 
     size_i = 1 / sqrt(1 + sum over j of max(rho_ij, 0))
 

@@ -117,7 +117,9 @@ EGARCH = EgarchParameters(
 )
 def test_each_rule_of_egarch_names_itself_and_the_value(name: str, value: float, rule: str):
     check_egarch(EGARCH)
-    with pytest.raises(ValueError, match=rf"egarch.{name} must be {rule}, was {re.escape(str(value))}"):
+    with pytest.raises(
+        ValueError, match=rf"egarch.{name} must be {rule}, was {re.escape(str(value))}"
+    ):
         check_egarch(msgspec.structs.replace(EGARCH, **{name: value}))
 
 

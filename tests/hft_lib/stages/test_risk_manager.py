@@ -29,9 +29,7 @@ step: Any = STAGE.step  # a fact of any kind: each test knows which it means
 SLOTS = config().slots
 
 
-def volatility(
-    hour: int, score: float, mid: float = 100.0, pair: str = PAIR, steps: int = 1
-):
+def volatility(hour: int, score: float, mid: float = 100.0, pair: str = PAIR, steps: int = 1):
     """A grid point of `pair` an hour after the one before, the same innovation for every slot."""
     time_ns = START_NS + hour * HOUR_NS
     rows = np.zeros(SLOTS, VOLATILITY)
