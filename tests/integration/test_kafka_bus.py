@@ -1,0 +1,197 @@
+"""The line over a real broker: what it makes is what the memory bus makes, killed or not."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from hft_lib.events import Event, TimePassed
+from serving.adapters.kafka_bus import BusError, DeadLetter, KafkaBus, Position
+from serving.adapters.kafka_topics import DEAD_LETTERS, TOPICS, ensure_topics, topic_of
+from serving.runtime.chain import Diverged
+from serving.runtime.host import Host, Snapshot, serve
+from serving.services import INBOXES, SERVICES
+from tests.builders import DAY_NS, START_NS, Told, encoded, story, story_config, told
+from tests.integration.conftest import Broker
+
+pytestmark = pytest.mark.slow
+IDLE_S = 0.3
+_names = itertools.count()
+
+
+class Six:
+    """The six services, each with a bus of its own, pumped in turn; one more bus for the edges."""
+
+    def __init__(self, servers: str) -> None:
+        self.servers = servers
+        self.saved: dict[str, tuple[Snapshot, bytes]] = {}
+        self.buses: dict[str, KafkaBus] = {}
+        self.hosts: dict[str, Host] = {}
+        self.records: list[bytes] = []
+        self.edge = KafkaBus(servers, "edge")
+        self.sink = KafkaBus(servers, "sink")
+        self.sink.read("hft.records", lambda fact: self.records.append(msgspec.msgpack.encode(fact)))
+        self.sink.open()
+        for service in SERVICES:
+            self.start(service.name)
+
+    def start(self, name: str) -> None:
+        stage = next(service.stage for service in SERVICES if service.name == name)
+        bus = KafkaBus(self.servers, name)
+        host = serve(stage, story_config(), bus)
+        position = None
+        if name in self.saved:
+            state, content = self.saved[name]
+            host.restore(state)
+            position = msgspec.msgpack.decode(content, type=Position)
+        bus.open(position)
+        self.buses[name], self.hosts[name] = bus, host
+
+    def save(self, name: str) -> None:
+        bus = self.buses[name]
+        bus.flush()
+        self.saved[name] = (self.hosts[name].snapshot(), msgspec.msgpack.encode(bus.position()))
+
+    def kill(self, name: str) -> None:
+        """Lose what the process knew; what it had written may or may not have arrived."""
+        self.buses.pop(name).close()
+
+    def tell(self, posts: list[tuple[str, Event]]) -> None:
+        for log, fact in posts:
+            self.edge.write(log, fact)
+        self.settle()
+
+    def settle(self) -> None:
+        """Pump until nothing has come for a while."""
+        self.edge.flush()
+        quiet = 0
+        while quiet < 2:
+            came = sum(bus.pump(0.01) for bus in (*self.buses.values(), self.sink))
+            for bus in self.buses.values():
+                bus.flush()
+            quiet = 0 if came else quiet + 1
+            if not came:
+                came = sum(bus.pump(IDLE_S / 6) for bus in (*self.buses.values(), self.sink))
+                quiet = 0 if came else quiet
+
+    def close(self) -> None:
+        for bus in (*self.buses.values(), self.sink, self.edge):
+            bus.close()
+
+
+def chapters() -> Iterator[list[tuple[str, Event]]]:
+    """The story in parts: whoever answers a part has answered before the next is told.
+
+    A tape's feed waits for `Decided`, and an operator for what came of a word.
+    """
+    part: list[tuple[str, Event]] = []
+    ingestion: Any = None
+    for log, fact in story():
+        is_control = log != "ingestion" or not hasattr(fact, "more")
+        if part and (is_control or ingestion != log):
+            yield part
+            part = []
+        part.append((log, fact))
+        ingestion = None if is_control else log
+    yield part
+
+
+def recorded(line: Told) -> list[bytes]:
+    """What a line said for the record; writers' words come in any order among one another."""
+    return sorted(encoded(fact for log, fact in line.leaving if log == "hft.records"))
+
+
+@pytest.fixture
+def servers(broker: Broker) -> str:
+    """The broker with the topics of a line, all empty."""
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": broker.servers})
+    there = [name for name in admin.list_topics(timeout=10).topics if name.startswith("hft.")]
+    for answer in admin.delete_topics(there, operation_timeout=30).values() if there else ():
+        answer.result(30)
+    while any(name.startswith("hft.") for name in admin.list_topics(timeout=10).topics):
+        time.sleep(0.05)
+    ensure_topics(broker.servers)
+    return broker.servers
+
+
+@pytest.fixture
+def six(servers: str) -> Iterator[Six]:
+    made = Six(servers)
+    yield made
+    made.close()
+
+
+def test_the_line_over_a_broker_says_what_it_says_in_one_process(six: Six):
+    for part in chapters():
+        six.tell(part)
+    line = told()
+    assert sorted(six.records) == recorded(line)
+    for name in INBOXES:
+        assert six.hosts[name].snapshot().state == line.hosts[name].snapshot().state, name
+
+
+def test_a_service_killed_between_its_snapshots_changes_nothing(six: Six):
+    victims = itertools.cycle([service.name for service in SERVICES])
+    for number, part in enumerate(chapters()):
+        six.tell(part)
+        if number % 5 == 2:
+            six.save(next(victims))
+        if number % 5 == 4:
+            victim = next(victims)
+            six.kill(victim)
+            six.start(victim)
+    line = told()
+    assert sorted(six.records) == recorded(line)
+    assert sum(bus.seen for bus in six.buses.values()) > 0, "nobody said anything twice"
+    for name in INBOXES:
+        assert six.hosts[name].snapshot().state == line.hosts[name].snapshot().state, name
+
+
+def test_poison_goes_to_the_dead_letters_and_the_line_goes_on(six: Six, servers: str):
+    poison = Producer({"bootstrap.servers": servers})
+    for content in (b"", b"\x00poison", msgspec.msgpack.encode(TimePassed(START_NS))):
+        poison.produce(topic_of("execution"), content, partition=0)
+    poison.flush(10)
+    letters: list[DeadLetter] = []
+    for part in itertools.islice(chapters(), 20):
+        six.tell(part)
+    assert six.buses["execution"].dead == 3
+    graves = KafkaBus(servers, "graves")
+    graves.read(DEAD_LETTERS, letters.append)  # type: ignore[arg-type]
+    # A dead letter is no fact of the vocabulary: who reads them decodes them as what they are.
+    graves.close()
+    assert six.records
+
+
+def test_a_log_that_lost_a_message_ends_its_reader(six: Six):
+    six.edge.outgoing.header("kafka", "", b"")  # another log's chain is none of this one's
+    six.edge.write("ingestion", TimePassed(START_NS))
+    six.edge.outgoing.header("ingestion", "", b"never sent")
+    six.edge.write("ingestion", TimePassed(START_NS + DAY_NS))
+    with pytest.raises(Diverged, match="must go on with 2, came 3"):
+        six.settle()
+
+
+def test_an_offset_that_the_broker_no_longer_keeps_is_refused(servers: str):
+    bus = KafkaBus(servers, "execution")
+    bus.read("execution", lambda fact: None)
+    position = bus.position()
+    position.read["execution"] = msgspec.structs.replace(position.read["execution"], offset=99)
+    with pytest.raises(BusError, match="must hold offset 99, held 0 to 0"):
+        bus.open(position)
+    bus.close()
+
+
+def test_topics_are_made_once_and_as_they_are_written_down(servers: str):
+    from serving.adapters.kafka_topics import topic_config
+
+    ensure_topics(servers)
+    for topic in TOPICS:
+        known = topic_config(servers, topic.name)
+        assert {name: known[name] for name in topic.config} == topic.config
