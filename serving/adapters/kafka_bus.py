@@ -89,6 +89,25 @@ class _Log:
         self.end = 0
 
 
+class Edge:
+    """One edge's facts into one log, numbered in the order of the world's own."""
+
+    def __init__(self, bus: "KafkaBus", outgoing: Outgoing, log: str) -> None:
+        self._bus = bus
+        self._outgoing = outgoing
+        self._log = log
+        self._encoder = msgspec.msgpack.Encoder()
+
+    @property
+    def number(self) -> int:
+        """How many facts it has written, now and before."""
+        return self._outgoing.number(self._log)
+
+    def write(self, fact: Event) -> None:
+        """Append the next fact."""
+        self._bus.produce(self._outgoing, self._log, "", self._encoder.encode(fact))
+
+
 class KafkaBus:
     """Logs on a broker, for one process named `name`; `open` begins the reading."""
 
@@ -135,13 +154,35 @@ class KafkaBus:
 
     def write(self, log: str, fact: Event) -> None:
         """Append a fact to `log`; it is there for good when `flush` has returned."""
-        self._produce(log, key_of(fact), self._encoder.encode(fact))
+        self.produce(self.outgoing, log, key_of(fact), self._encoder.encode(fact))
+
+    def edge(self, name: str, log: str) -> "Edge":
+        """A writer of the world's facts into `log`, which this bus reads: it goes on after the last
+        of its facts that were read, so it is asked for once `behind` is 0.
+        """
+        mark = self._logs[topic_of(log)].incoming.mark(name)
+        outgoing = Outgoing(name, self.outgoing.epoch)
+        outgoing.continue_at(log, "", mark)
+        return Edge(self, outgoing, log)
 
     def read(self, log: str, reader: Reader) -> None:
         """Hand every fact of `log` from its position on to `reader`, in order."""
         if topic_of(log) in self._logs:
             raise ValueError(f"a log has one reader, {log} had one")
         self._logs[topic_of(log)] = _Log(log, reader)
+
+    def produce(self, outgoing: Outgoing, log: str, key: str, content: bytes) -> None:
+        """Number, chain and send one message."""
+        header = outgoing.header(log, key, content)
+        while True:
+            try:
+                self._producer.produce(
+                    topic_of(log), content, key.encode(), 0, headers=[(HEADER, header)]
+                )
+                return
+            except BufferError:  # the broker is slow or away: wait for room
+                self._producer.poll(_QUEUE_FULL_WAIT_S)
+                self._check()
 
     # --- its life ---
 
@@ -185,7 +226,7 @@ class KafkaBus:
 
     def heard(self, log: str, writer: str, key: str = "") -> int:
         """The last number of `writer` in `log` that was read."""
-        return self._logs[topic_of(log)].incoming.number(writer, key)
+        return self._logs[topic_of(log)].incoming.mark(writer, key).number
 
     def offset(self, log: str) -> int:
         """The next offset of `log`."""
@@ -221,18 +262,6 @@ class KafkaBus:
             raise BusError(f"the broker must say in {FLUSH_S_MAX} s what {topic} holds")
         return int(found[0]), int(found[1])
 
-    def _produce(self, log: str, key: str, content: bytes) -> None:
-        header = self.outgoing.header(log, key, content)
-        while True:
-            try:
-                self._producer.produce(
-                    topic_of(log), content, key.encode(), 0, headers=[(HEADER, header)]
-                )
-                return
-            except BufferError:  # the broker is slow or away: wait for room
-                self._producer.poll(_QUEUE_FULL_WAIT_S)
-                self._check()
-
     def _take(self, message: Message) -> None:
         error = message.error()
         if error is not None:
@@ -256,7 +285,7 @@ class KafkaBus:
 
     def _bury(self, letter: DeadLetter) -> None:
         self.dead += 1
-        self._produce(DEAD_LETTERS, "", self._encoder.encode(letter))
+        self.produce(self.outgoing, DEAD_LETTERS, "", self._encoder.encode(letter))
 
     def _high(self, topic: str) -> int:
         _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), cached=True)

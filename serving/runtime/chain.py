@@ -83,6 +83,14 @@ class Outgoing:
         self.epoch = epoch
         self.marks: Marks = {}
 
+    def continue_at(self, log: str, key: str, mark: Mark) -> None:
+        """Go on after what a reader of `log` has heard of this writer."""
+        self.marks[f"{log}\n{key}"] = Mark(mark.number, mark.digest)
+
+    def number(self, log: str, key: str = "") -> int:
+        """The last number written to a log and key, 0 before the first."""
+        return _mark(self.marks, log, key).number
+
     def header(self, log: str, key: str, content: bytes) -> bytes:
         """Number `content` and chain it; returns the header as it travels."""
         mark = _mark(self.marks, log, key)
@@ -124,10 +132,9 @@ class Incoming:
         mark.number, mark.digest = header.number, digest
         return Verdict.TAKE
 
-    def number(self, writer: str, key: str = "") -> int:
-        """The last number heard of a writer and key, 0 before the first."""
-        mark = self.marks.get(f"{writer}\n{key}")
-        return mark.number if mark is not None else 0
+    def mark(self, writer: str, key: str = "") -> Mark:
+        """How far a writer and key were heard."""
+        return _mark(self.marks, writer, key)
 
     def _same(self, header: Header, key: str, digest: bytes) -> None:
         if header.digest != digest:

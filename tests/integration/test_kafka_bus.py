@@ -34,7 +34,9 @@ class Six:
         self.records: list[bytes] = []
         self.edge = KafkaBus(servers, "edge")
         self.sink = KafkaBus(servers, "sink")
-        self.sink.read("hft.records", lambda fact: self.records.append(msgspec.msgpack.encode(fact)))
+        self.sink.read(
+            "hft.records", lambda fact: self.records.append(msgspec.msgpack.encode(fact))
+        )
         self.sink.open()
         for service in SERVICES:
             self.start(service.name)

@@ -30,7 +30,7 @@ def test_facts_in_order_are_taken_once():
     messages = stamped(Outgoing("writer"))
     assert [incoming.judge(h, "", c) for h, c in messages] == [Verdict.TAKE] * 5
     assert [incoming.judge(h, "", c) for h, c in messages] == [Verdict.SEEN] * 5
-    assert incoming.number("writer") == 5 and incoming.number("other") == 0
+    assert incoming.mark("writer").number == 5 and incoming.mark("other").number == 0
 
 
 def test_a_writer_that_begins_again_at_its_snapshot_continues_its_chain():
@@ -43,6 +43,18 @@ def test_a_writer_that_begins_again_at_its_snapshot_continues_its_chain():
     second = stamped(again, FACTS[2:])
     verdicts = [incoming.judge(h, "", c) for h, c in first + second]
     assert verdicts == [Verdict.TAKE] * 4 + [Verdict.SEEN] * 2 + [Verdict.TAKE]
+
+
+def test_an_edge_goes_on_after_what_was_heard_of_it():
+    incoming, edge = Incoming("log"), Outgoing("edge")
+    for message in stamped(edge, FACTS[:2]):
+        incoming.judge(*spread(message))
+    stamped(edge, FACTS[2:3])  # sent, but it never arrived
+    again = Outgoing("edge")
+    again.continue_at("log", "", incoming.mark("edge"))
+    assert again.number("log") == 2
+    rest = stamped(again, FACTS[2:])
+    assert [incoming.judge(*spread(message)) for message in rest] == [Verdict.TAKE] * 3
 
 
 def test_a_gap_diverges():
