@@ -4,12 +4,17 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
-ROOT = Path(__file__).resolve().parents[2]
+from serving.adapters.kafka_topics import ensure_topics
+from tests.cli.conftest import HFT, ROOT, Answer
+
+Outside = Callable[..., Answer]
 KAFKA = ROOT / "scripts" / "kafka.sh"
 START_S_MAX = 180
 
@@ -74,3 +79,42 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def servers(broker: Broker) -> str:
+    """The broker with the topics of a line, all empty."""
+    admin = AdminClient({"bootstrap.servers": broker.servers})
+    there = [name for name in admin.list_topics(timeout=10).topics if name.startswith("hft.")]
+    for answer in admin.delete_topics(there, operation_timeout=30).values() if there else ():
+        answer.result(30)
+    while any(name.startswith("hft.") for name in admin.list_topics(timeout=10).topics):
+        time.sleep(0.05)
+    ensure_topics(broker.servers)
+    return broker.servers
+
+
+@pytest.fixture(scope="session")
+def outside_of() -> Callable[[Path], Outside]:
+    """Run verbs in processes of their own, in a folder that holds HFT_HOME, empty at first."""
+
+    def in_folder(folder: Path) -> Outside:
+        def run(*arguments: object) -> Answer:
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "HFT_HOME": str(folder / "home")}
+            # A million events under a tracer take minutes; other tests cover the same lines.
+            environment.pop("COVERAGE_PROCESS_CONFIG", None)
+            words = [*HFT, *map(str, arguments)]
+            done = subprocess.run(
+                words, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+            return Answer(done.returncode, done.stdout, done.stderr)
+
+        return run
+
+    return in_folder
+
+
+@pytest.fixture
+def outside(tmp_path: Path, outside_of: Callable[[Path], Outside]) -> Outside:
+    """Run a verb in a process of its own, in a folder that is this test's."""
+    return outside_of(tmp_path)

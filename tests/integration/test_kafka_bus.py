@@ -1,26 +1,29 @@
 """The line over a real broker: what it makes is what the memory bus makes, killed or not."""
 
 import itertools
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from hft_lib.events import Event, TimePassed
 from serving.adapters.kafka_bus import BusError, DeadLetter, KafkaBus, Position
-from serving.adapters.kafka_topics import DEAD_LETTERS, TOPICS, ensure_topics, topic_of
+from serving.adapters.kafka_topics import (
+    DEAD_LETTERS,
+    TOPICS,
+    ensure_topics,
+    topic_config,
+    topic_of,
+)
 from serving.runtime.chain import Diverged
 from serving.runtime.host import Host, Snapshot, serve
 from serving.services import INBOXES, SERVICES
 from tests.builders import DAY_NS, START_NS, Told, encoded, story, story_config, told
-from tests.integration.conftest import Broker
 
 pytestmark = pytest.mark.slow
 IDLE_S = 0.3
-_names = itertools.count()
 
 
 class Six:
@@ -108,21 +111,6 @@ def recorded(line: Told) -> list[bytes]:
 
 
 @pytest.fixture
-def servers(broker: Broker) -> str:
-    """The broker with the topics of a line, all empty."""
-    from confluent_kafka.admin import AdminClient
-
-    admin = AdminClient({"bootstrap.servers": broker.servers})
-    there = [name for name in admin.list_topics(timeout=10).topics if name.startswith("hft.")]
-    for answer in admin.delete_topics(there, operation_timeout=30).values() if there else ():
-        answer.result(30)
-    while any(name.startswith("hft.") for name in admin.list_topics(timeout=10).topics):
-        time.sleep(0.05)
-    ensure_topics(broker.servers)
-    return broker.servers
-
-
-@pytest.fixture
 def six(servers: str) -> Iterator[Six]:
     made = Six(servers)
     yield made
@@ -157,18 +145,28 @@ def test_a_service_killed_between_its_snapshots_changes_nothing(six: Six):
 
 def test_poison_goes_to_the_dead_letters_and_the_line_goes_on(six: Six, servers: str):
     poison = Producer({"bootstrap.servers": servers})
-    for content in (b"", b"\x00poison", msgspec.msgpack.encode(TimePassed(START_NS))):
+    contents = [b"", b"\x00poison", msgspec.msgpack.encode(TimePassed(START_NS))]
+    for content in contents:
         poison.produce(topic_of("execution"), content, partition=0)
     poison.flush(10)
-    letters: list[DeadLetter] = []
     for part in itertools.islice(chapters(), 20):
         six.tell(part)
     assert six.buses["execution"].dead == 3
-    graves = KafkaBus(servers, "graves")
-    graves.read(DEAD_LETTERS, letters.append)  # type: ignore[arg-type]
-    # A dead letter is no fact of the vocabulary: who reads them decodes them as what they are.
-    graves.close()
+    letters = buried(servers)
+    assert [letter.log for letter in letters] == ["execution"] * 3
+    assert [letter.content for letter in letters] == contents
+    assert all("no header" in letter.reason for letter in letters)
     assert six.records
+
+
+def buried(servers: str) -> list[DeadLetter]:
+    """What the topic of dead letters holds."""
+    reader = Consumer({"bootstrap.servers": servers, "group.id": "graves"})
+    reader.assign([TopicPartition(DEAD_LETTERS, 0, 0)])
+    _, end = reader.get_watermark_offsets(TopicPartition(DEAD_LETTERS, 0), timeout=10)
+    found = [reader.poll(10) for _ in range(end)]
+    reader.close()
+    return [msgspec.msgpack.decode(m.value() or b"", type=DeadLetter) for m in found if m]
 
 
 def test_a_log_that_lost_a_message_ends_its_reader(six: Six):
@@ -191,8 +189,6 @@ def test_an_offset_that_the_broker_no_longer_keeps_is_refused(servers: str):
 
 
 def test_topics_are_made_once_and_as_they_are_written_down(servers: str):
-    from serving.adapters.kafka_topics import topic_config
-
     ensure_topics(servers)
     for topic in TOPICS:
         known = topic_config(servers, topic.name)
