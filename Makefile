@@ -13,16 +13,16 @@ PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reo
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONHASHSEED := 0
 
-.PHONY: help demo test check format lint types unit tests lock setup dev clean \
+.PHONY: help demo test check format lint types unit tests notebooks lab bench lock setup dev clean \
 	black isort flake8 bandit imports mypy
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## set up, then run the whole loop on an embedded default
 	$(BIN)/hft demo
 
-test: lint types tests ## set up, then every check and every test, with coverage
+test: lint types tests notebooks ## set up, then every check, test and notebook, with coverage
 
 check: lint types unit ## set up, then format, lint, types and unit tests: what a feature branch must pass
 
@@ -34,8 +34,20 @@ lint: black isort flake8 bandit imports ## format, style, security and import di
 
 types: mypy ## static types
 
+notebooks: dev ## execute every notebook, compare with its kept outputs; WRITE=1 keeps new ones
+	@$(STEP) notebooks $(BIN)/python scripts/notebooks.py $(if $(WRITE),write,all)
+
+lab: dev ## open JupyterLab on the notebooks, with the project's kernel; LAB="--no-browser" and so on
+	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB) \
+		notebooks/00_start_here.ipynb
+
 lock: dev ## resolve requirements/*.in to the locks again
 	scripts/lock.sh
+
+bench: ## set up with the benchmarks' peers, then measure the models beside them: five minutes
+	@rm -f build/steps.tsv
+	@$(STEP) set-up scripts/setup.sh bench
+	$(BIN)/python bench/models.py
 
 clean: ## remove what checks and builds leave behind, not .venv and not runs
 	rm -rf build htmlcov coverage.xml .coverage .coverage.* .mypy_cache .pytest_cache .import_linter_cache

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from cli import options
@@ -12,17 +11,16 @@ from cli.context import (
     Window,
     content_sha256,
     git_commit,
-    iso,
     line_config,
     resolve_pair,
     window_of,
 )
 from cli.errors import BadInput
-from hft_lib.backtest.sampling import Moments, sample
+from hft_lib.backtest.sampling import Moments, sample_tape, slower_cadence_ns
 from hft_lib.fitting.calibrate import MOMENTS_MIN, Calibration
-from hft_lib.market.merge import feed_events
+from hft_lib.fitting.parameter_file import encode, file_of
 from hft_lib.market.tape import Tape
-from hft_lib.parameters import Evop, ParameterFile, Provenance
+from hft_lib.parameters import ParameterFile
 from serving.runtime.journal import replace_file
 from serving.runtime.settings import Settings
 
@@ -53,11 +51,11 @@ def calibrate(
     window = window_of(opened, start, end)
     if out is not None:
         _can_be_written(out)
-    calibration, moments = fit_window(settings, opened, name, window, opened.rows)
+    calibration, moments = fit_window(opened, name, window, opened.rows)
     document = {**calibration.document(), "tape_sha256": opened.sha256}
     file = parameter_file(opened, calibration)
     if out is not None:
-        replace_file(out, msgspec.json.format(msgspec.json.encode(file)) + b"\n")
+        replace_file(out, encode(file))
         document |= {"params_file": str(out), "tape": str(tape)}
     if register:
         document["registered"] = register_fit(settings, file, calibration, moments)
@@ -70,9 +68,7 @@ def _can_be_written(out: Path) -> None:
         raise BadInput(f"--out must be a file in a folder that exists, was {out}")
 
 
-def fit_window(
-    settings: Settings, tape: Tape, pair: str, window: Window, rows: float
-) -> tuple[Calibration, Moments]:
+def fit_window(tape: Tape, pair: str, window: Window, rows: float) -> tuple[Calibration, Moments]:
     """Clean and align the pair over the window as a run would, and fit the three models to it.
 
     `rows` of the tape are about what the window holds. Returns also what was fitted.
@@ -80,10 +76,8 @@ def fit_window(
     from hft_lib.fitting.calibrate import calibrate as fit
 
     with progress("cleaning the fitting window", rows) as task:
-        moments = sample_window(settings, tape, pair, window, task.advance)
-        terms = tape.instruments()
-        cadence_ns = max(terms[leg].cadence_ns if leg in terms else 0 for leg in pair.split("~"))
-        return fit(*moments, pair, task.describe, cadence_ns), moments
+        moments = sample_window(tape, pair, window, task.advance)
+        return fit(*moments, pair, task.describe, slower_cadence_ns(tape, pair)), moments
 
 
 def register_fit(
@@ -115,17 +109,9 @@ def fit_metrics(calibration: Calibration) -> dict[str, float]:
     }
 
 
-def sample_window(
-    settings: Settings,
-    tape: Tape,
-    pair: str,
-    window: Window,
-    advance: Any,
-) -> Moments:
-    """The pair's complete moments over the window."""
-    config = line_config(settings, pair, 1, Evop(), None)
-    events = feed_events(tape, window[0], window[1], pair.split("~"))
-    moments = sample(config, pair, events, advance)
+def sample_window(tape: Tape, pair: str, window: Window, advance: Any) -> Moments:
+    """The pair's complete moments over the window; BadInput where they are too few to fit."""
+    moments = sample_tape(tape, pair, *window, advance)
     if moments.time_ns.size < MOMENTS_MIN:
         raise BadInput(
             f"the window must hold at least {MOMENTS_MIN} moments at which both legs have prices, "
@@ -135,19 +121,8 @@ def sample_window(
 
 
 def parameter_file(tape: Tape, calibration: Calibration, trials: int = 1) -> ParameterFile:
-    """The file of a calibration alone: no challengers, no scales."""
-    return ParameterFile(
-        pair=calibration.pair,
-        params=calibration.params,
-        evop=Evop(),
-        provenance=Provenance(
-            tape_sha256=tape.sha256,
-            start=iso(calibration.start_ns),
-            end=iso(calibration.end_ns),
-            trials=trials,
-            git_commit=git_commit(),
-        ),
-    )
+    """The file of a calibration alone, with the commit of the code that made it."""
+    return file_of(calibration, tape.sha256, trials=trials, git_commit=git_commit())
 
 
 def print_calibration(known: dict[str, Any]) -> None:

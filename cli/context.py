@@ -9,6 +9,7 @@ import msgspec
 
 from cli.errors import BadInput
 from hft_lib.line import LineConfig, PairConfig
+from hft_lib.market.pairs import legs_of, possible_pairs
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import Assumptions, Evop, ParameterFile
 from serving.runtime.settings import Settings
@@ -49,17 +50,10 @@ def resolve_pair(
 
 def check_pair(pair: str) -> list[str]:
     """The two legs of `Y~X`; BadInput for anything else."""
-    legs = pair.split("~")
-    if len(legs) != 2 or legs[0] == legs[1] or not all(legs):
-        raise BadInput(
-            f"a pair must be two symbols Y~X, such as BTC/USDT:USDT~BTC/USDT, was {pair!r}"
-        )
-    return legs
-
-
-def possible_pairs(symbols: list[str]) -> list[str]:
-    """Perpetual against spot of one coin."""
-    return [f"{y}~{x}" for y in symbols for x in symbols if ":" in y and y.split(":")[0] == x]
+    try:
+        return list(legs_of(pair))
+    except ValueError as error:
+        raise BadInput(str(error)) from error
 
 
 def line_config(

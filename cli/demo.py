@@ -142,7 +142,7 @@ class Demo:
     def calibrate(self) -> tuple[Calibration, Moments]:
         """Fit the three models to the first part of the tape; returns what they were fitted to."""
         window = (self.start_ns, self.split_ns)
-        return fit_window(self.settings, self.tape, self.pair, window, self.fit_rows)
+        return fit_window(self.tape, self.pair, window, self.fit_rows)
 
     def choose(self, calibration: Calibration) -> tuple[ParameterFile, Comparison]:
         """Choose challengers, compare all sets in sample, and take the scales of the evidence."""

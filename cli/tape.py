@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TICKS_MAX = 20_000_000  # the whole market is made in memory before it is written
 DAYS_MAX = 3_650.0
+SYMBOLS_SHOWN = 8
 
 app = typer.Typer(no_args_is_help=True, help="The market data store.")
 
@@ -47,6 +48,9 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Write WebSocket recordings or Parquet bars as a tape; what came is kept, flaws and all.
+
+    A Parquet file of bars is of one symbol (ts, open, high, low, close, volume), or wide: ts and
+    the closes of each symbol in a column of its name.
 
     Example: hft tape import --format bars BTCUSDT.parquet BTCUSDT_PERP.parquet --out btc
     """
@@ -183,15 +187,22 @@ def _listed(file: Path, files: list[Path]) -> Path:
 def _source(format: Format, path: Path, symbol: str | None, spread_bps: float) -> Any:
     from hft_lib.market.bars import bar_source
     from hft_lib.market.binance_ws import websocket_source
+    from hft_lib.market.wide_bars import is_wide, wide_source
 
-    if format is Format.BARS:
+    if format is not Format.BARS:
+        return websocket_source(path, symbol)
+    if not is_wide(path):
         return bar_source(path, symbol, spread_bps)
-    return websocket_source(path, symbol)
+    if symbol is not None:
+        raise BadInput(f"{path.name} has a column a symbol, so --symbol {symbol} cannot name it")
+    return wide_source(path, spread_bps)
 
 
 def _render_tape(document: dict[str, Any]) -> None:
     out = console.text()
-    out.print(f"{document['rows']:,} rows of {', '.join(document['symbols'])} in {document['out']}")
+    symbols = document["symbols"]
+    named = ", ".join(symbols) if len(symbols) <= SYMBOLS_SHOWN else f"{len(symbols)} symbols"
+    out.print(f"{document['rows']:,} rows of {named} in {document['out']}")
     out.print(f"sha256 {document['tape_sha256']}")
     if "truth" in document:
         out.print(f"truth  {document['truth']}")

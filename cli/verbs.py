@@ -12,7 +12,7 @@ import typer
 from typer import rich_utils
 from typer.exceptions import TyperException
 
-from cli import calibrate, demo, doctor, evop, models, replay, run, tape, trace
+from cli import calibrate, demo, doctor, evop, models, pairs, replay, run, tape, trace
 from cli.console import WIDTH_MAX, stderr
 from cli.errors import Failed
 from serving.runtime.settings import load_settings
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.add_typer(tape.app, name="tape")
+app.add_typer(pairs.app, name="pairs")
 app.command("calibrate")(calibrate.calibrate)
 app.command("replay")(replay.replay)
 app.command("run")(run.run)

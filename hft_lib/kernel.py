@@ -48,3 +48,11 @@ def kernel(function: Function | None = None, *, nogil: bool = False) -> Any:
     """
     compiled = numba.njit(cache=True, error_model="numpy", nogil=nogil)
     return compiled if function is None else cast(Function, compiled(function))
+
+
+def direct(function: Callable[..., Any], *examples: object) -> Callable[..., Any]:
+    """The compiled code of `function` for arguments like `examples`, without the look-up of their
+    types that is most of a call's cost. It trusts its caller: arrays of another type, layout or
+    dimension would be misread.
+    """
+    return function.compile(tuple(map(numba.typeof, examples)))  # type: ignore[attr-defined]

@@ -33,7 +33,7 @@ class KalmanParameters(Set):
 
 class GarchParameters(Set):
     """GARCH(1,1) of the innovations, log units; `dof` None is the normal, else Student's t of unit
-    variance.
+    variance; `gamma` is what innovations below the mean add to `alpha` (GJR), 0 for none.
 
     `variance_prior` is the variance forecast before the first innovation.
     """
@@ -41,6 +41,24 @@ class GarchParameters(Set):
     mean: float
     omega: float
     alpha: float
+    beta: float
+    variance_prior: float
+    dof: float | None = None
+    gamma: float = 0.0
+
+
+class EgarchParameters(Set):
+    """EGARCH(1,1,1) of the innovations, log units; `dof` None is the normal, else Student's t of
+    unit variance.
+
+    `gamma` is the asymmetric term; |`beta`| < 1; `variance_prior` is the variance forecast before
+    the first innovation.
+    """
+
+    mean: float
+    omega: float
+    alpha: float
+    gamma: float
     beta: float
     variance_prior: float
     dof: float | None = None
@@ -160,8 +178,14 @@ class Assumptions(Set):
 
 
 def parameter_sha256(params: Parameters) -> str:
-    """Hash of a parameter set alone: the same content has the same hash, wherever it came from."""
-    return hashlib.sha256(msgspec.json.encode(params, order="deterministic")).hexdigest()
+    """Hash of a parameter set alone: the same content has the same hash, wherever it came from.
+
+    A gamma of 0 is left out, so that a set has the hash it had before there was a gamma.
+    """
+    content = msgspec.to_builtins(params)
+    if content["garch"]["gamma"] == 0.0:
+        del content["garch"]["gamma"]
+    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()  # in the fields' order
 
 
 def read_parameter_file(content: bytes) -> ParameterFile:
@@ -198,9 +222,14 @@ def check_parameters(params: Parameters) -> None:
             "exit_z < entry_z < stop_z must hold, was "
             f"{strategy.exit_z}, {strategy.entry_z}, {strategy.stop_z}"
         )
-    if garch.alpha + garch.beta >= 1.0:
+    if garch.alpha + garch.gamma < 0.0:
         raise ValueError(
-            f"garch.alpha + garch.beta must be below 1, was {garch.alpha + garch.beta}"
+            f"garch.alpha + garch.gamma must be at least 0, was {garch.alpha + garch.gamma}"
+        )
+    persistence = garch.alpha + 0.5 * garch.gamma + garch.beta
+    if persistence >= 1.0:
+        raise ValueError(
+            f"garch.alpha + garch.gamma / 2 + garch.beta must be below 1, was {persistence}"
         )
 
 

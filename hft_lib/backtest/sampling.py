@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hft_lib.events import Event, PairTick
-from hft_lib.line import LineConfig
+from hft_lib.line import LineConfig, PairConfig
+from hft_lib.market.merge import feed_events
+from hft_lib.market.pairs import legs_of
+from hft_lib.market.tape import Tape
 from hft_lib.stages import ingestion
 
 Vector = npt.NDArray[np.float64]
@@ -45,3 +48,22 @@ def sample(
         if advance is not None and count % 4096 == 0:
             advance(4096)
     return Moments(np.array(times, np.int64), np.log(y_mids), np.log(x_mids))
+
+
+def sample_tape(
+    tape: Tape,
+    pair: str,
+    start_ns: int | None = None,
+    end_ns: int | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Moments:
+    """A pair's moments on a tape, over start_ns <= time < end_ns; `advance` is told events done."""
+    # Neither capital nor grid has a say in which moments are complete.
+    config = LineConfig(pairs=(PairConfig(pair=pair, capital_quote=1.0),), grid_ms=1)
+    return sample(config, pair, feed_events(tape, start_ns, end_ns, legs_of(pair)), advance)
+
+
+def slower_cadence_ns(tape: Tape, pair: str) -> int:
+    """The cadence of the slower leg, as its instrument says; 0 where neither says."""
+    terms = tape.instruments()
+    return max(terms[leg].cadence_ns if leg in terms else 0 for leg in legs_of(pair))

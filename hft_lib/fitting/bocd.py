@@ -1,19 +1,22 @@
-"""Maximum predictive likelihood of the changepoint detector, and its alarm set so that it rarely
-cries wolf.
+"""Maximum likelihood of the changepoint detector, and an alarm of a stated rate of false ones.
 
 The hazard and the variance that a new regime is expected to have are searched for; the rest of the
 prior is one observation's worth (kappa 1, alpha 1) about 0. Each value is forecast from those
-before it, so the likelihood is the detector's own evidence. The alarm threshold is then the lowest
-of a ladder that the fitting window itself passes in no more than two values in a thousand.
+before it, so the likelihood is the detector's own evidence.
+
+The alarm is P(run length <= k) above a threshold. The window's regimes, each standardised and all
+their values in random order, are a series that never breaks and has the window's tails: the
+threshold is the lowest at which that raises the alarm twice in 10,000 values. It is raised further
+where the window itself raises the alarm more often than the fit finds changes in it.
 """
 
 import math
-from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from hft_lib.fitting.bocd_climb import Top, climb
 from hft_lib.fitting.result import Fit, require
 from hft_lib.models.bocd import log_likelihood, params_row, run
 from hft_lib.models.inputs import Vector, vector
@@ -22,19 +25,24 @@ from hft_lib.parameters import BocdParameters
 OBSERVATIONS_MIN = 50
 HAZARD_MAX = 0.1
 PRIOR_BETA_MIN, PRIOR_BETA_MAX = 0.05, 20.0
-ALARM_LADDER = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-FALSE_ALARM_SHARE_MAX = 0.002
-# Longer series are judged by their last part: a likelihood costs about a microsecond a value.
+FALSE_ALARMS_PER_10K = 2.0
+# From 0.02 to 0.9999, a quarter of a unit of log odds apart.
+ALARM_LADDER = tuple(1.0 / (1.0 + math.exp(-0.25 * step)) for step in range(-16, 38))
+# Longer series are judged by their last part: a likelihood costs about half a microsecond a value.
 OBSERVATIONS_MAX = 20_000
-_ROUNDS = 3
+_UNBROKEN_MIN = 50_000  # values in random order: ten false alarms are expected in these
+_HAZARD_STARTS, _BETA_STARTS = 5, (0.3, 1.0, 3.0)
+_REGIME_MIN = 100
+_SEED = 20_071
 
 
-def fit_bocd(standardised: npt.ArrayLike, alarm_run_length: int = 10) -> Fit[BocdParameters]:
+def fit_bocd(standardised: npt.ArrayLike, alarm_run_length: int = 20) -> Fit[BocdParameters]:
     """Most likely hazard and prior variance for standardised innovations (time,), with an alarm to
     fit.
 
-    Of more than 20,000 values the last are used. Raises FitRefused for fewer than 50 values, or
-    values all alike.
+    Of more than 20,000 values the last are used. Without a change in the window the hazard is at
+    its lower bound and `reason` says so. Raises FitRefused for fewer than 50 values, or values all
+    alike.
     """
     values = vector("standardised", standardised)[-OBSERVATIONS_MAX:]
     require(
@@ -43,27 +51,22 @@ def fit_bocd(standardised: npt.ArrayLike, alarm_run_length: int = 10) -> Fit[Boc
         values.size,
     )
     require(float(values.std()) > 0.0, "the values' variance must be positive", 0.0)
-    box = _box(values.size)
 
     def value(point: Vector) -> float:
         hazard, beta = np.exp(point).tolist()
         return log_likelihood(params_row(_parameters(hazard, beta, alarm_run_length)), values)
 
-    point, ended = _climb(value, box)
-    errors = _standard_errors(value, point, box)
-    hazard, beta = np.exp(point).tolist()
+    box = _box(values.size)
+    top = climb(value, box, _starts(box))
+    hazard, beta = np.exp(top.point).tolist()
     params = _parameters(hazard, beta, alarm_run_length)
-    bounds = [name for name, error in errors.items() if error is None]
+    errors = _errors(top)
     return Fit(
         params=msgspec.structs.replace(params, alarm_probability=_threshold(params, values)),
         standard_errors=errors,
-        log_likelihood=value(point),
-        converged=ended,
-        reason=(
-            (f"at a bound: {', '.join(bounds)}" if bounds else "maximum")
-            if ended
-            else "the search did not come to an end"
-        ),
+        log_likelihood=top.value,
+        converged=top.ended,
+        reason=_reason(top, errors),
         observations=values.size,
     )
 
@@ -87,53 +90,79 @@ def _box(size: int) -> npt.NDArray[np.float64]:
     return np.log(np.array([hazards, (PRIOR_BETA_MIN, PRIOR_BETA_MAX)]))
 
 
-def _climb(value: Callable[[Vector], float], box: npt.NDArray[np.float64]) -> tuple[Vector, bool]:
-    """A coarse look at the hazard, then each coordinate in turn; whether the last round gained
-    nothing.
-    """
-    from scipy.optimize import minimize_scalar
-
-    starts = [np.array([hazard, 0.0]) for hazard in np.linspace(box[0, 0], box[0, 1], 6)]
-    values = [value(start) for start in starts]
-    point, best, gain = starts[int(np.argmax(values))].copy(), max(values), math.inf
-    for _ in range(_ROUNDS):
-        before = best
-        for j in (1, 0):
-
-            def along(coordinate: float, j: int = j) -> float:
-                moved = point.copy()
-                moved[j] = coordinate
-                return -value(moved)
-
-            found = minimize_scalar(along, bounds=box[j], method="bounded", options={"xatol": 0.01})
-            ends = [(along(end), end) for end in box[j].tolist()]
-            lowest, coordinate = min([(found.fun, float(found.x)), *ends])
-            if -lowest > best:
-                best, point[j] = -lowest, coordinate
-        gain = best - before
-        if gain < 0.01:
-            break
-    return point, bool(gain < 0.1)
+def _starts(box: npt.NDArray[np.float64]) -> list[Vector]:
+    """A coarse look at the whole box: the likelihood may have more than one hill."""
+    hazards = np.linspace(box[0, 0], box[0, 1], _HAZARD_STARTS)
+    return [np.array([hazard, math.log(beta)]) for hazard in hazards for beta in _BETA_STARTS]
 
 
-def _standard_errors(
-    value: Callable[[Vector], float], point: Vector, box: npt.NDArray[np.float64]
-) -> dict[str, float | None]:
-    """By the curvature along each logarithm; None at a bound or where it does not curve down."""
-    errors: dict[str, float | None] = {}
-    for j, name in enumerate(("hazard", "prior_beta")):
-        width = 0.2 * np.eye(2)[j]
-        inside = box[j, 0] + 0.2 < point[j] < box[j, 1] - 0.2
-        curvature = (value(point + width) - 2.0 * value(point) + value(point - width)) / 0.04
-        flat = not inside or curvature >= 0.0
-        errors[name] = None if flat else math.exp(float(point[j])) / math.sqrt(-curvature)
-    return errors
+def _errors(top: Top) -> dict[str, float | None]:
+    """Standard errors of hazard and beta; those of the climb are of their logarithms."""
+    return {
+        name: None if math.isnan(error) else math.exp(point) * error
+        for name, point, error in zip(
+            ("hazard", "prior_beta"), top.point.tolist(), top.errors.tolist(), strict=True
+        )
+    }
+
+
+def _reason(top: Top, errors: dict[str, float | None]) -> str:
+    if not top.ended:
+        return "the search did not come to an end"
+    bounds = [name for name, error in errors.items() if error is None]
+    return f"at a bound: {', '.join(bounds)}" if bounds else "maximum"
 
 
 def _threshold(params: BocdParameters, values: Vector) -> float:
-    """The lowest alarm probability that few enough of the window's values exceed."""
-    recent = run(params_row(params), values)["recent_probability"][2 * params.alarm_run_length :]
+    """The lowest alarm probability with few enough false alarms."""
+    unbroken = _unbroken(params, values)
+    by_chance = _lowest(params, unbroken, FALSE_ALARMS_PER_10K * 1e-4 * unbroken.size)
+    changes = (FALSE_ALARMS_PER_10K * 1e-4 + params.hazard) * values.size
+    return max(by_chance, _lowest(params, values, changes))
+
+
+def _unbroken(params: BocdParameters, values: Vector) -> Vector:
+    """A long series without a change, from what the regimes of `values` have in common."""
+    regimes = np.split(values, _boundaries(params, values))
+    pool = np.concatenate([(part - part.mean()) / (part.std() or 1.0) for part in regimes])
+    rng, copies = np.random.default_rng(_SEED), -(-_UNBROKEN_MIN // pool.size)
+    return np.concatenate([rng.permutation(pool) for _ in range(copies)])
+
+
+def _boundaries(params: BocdParameters, values: Vector) -> list[int]:
+    """Where regimes begin, seen from the end of each: the most probable run lengths, last first.
+
+    What is shorter than `_REGIME_MIN` stays with what follows: an outlier is no regime.
+    """
+    lengths = run(params_row(params), values)["map_run_length"].astype(int)
+    found, end = [], values.size
+    while end > 2 * _REGIME_MIN:
+        begin = end - max(int(lengths[end - 1]), _REGIME_MIN)
+        if begin < _REGIME_MIN:
+            break
+        found.append(begin)
+        end = begin
+    return found[::-1]
+
+
+def _lowest(params: BocdParameters, values: Vector, alarms_max: float) -> float:
+    """The lowest of the ladder at which `values` raise no more alarms, and none of them lasts."""
+    recent = run(params_row(params), values)["recent_probability"]
+    above_max = (params.alarm_run_length + 1) * max(alarms_max, 1.0)
     for probability in ALARM_LADDER:
-        if float((recent > probability).mean()) <= FALSE_ALARM_SHARE_MAX:
+        found = alarms(recent, probability, params.alarm_run_length).size
+        if found <= alarms_max and np.count_nonzero(recent > probability) <= above_max:
             return probability
     return ALARM_LADDER[-1]
+
+
+def alarms(
+    recent_probability: Vector, alarm_probability: float, alarm_run_length: int
+) -> npt.NDArray[np.int64]:
+    """Where alarms begin in `recent_probability` (time,): it is above, after as many values as the
+    alarm's run length in which it was not. A detector that has not seen as many cannot tell a
+    change from its own start.
+    """
+    above = np.flatnonzero(recent_probability > alarm_probability).astype(np.int64)
+    above = above[above >= alarm_run_length]
+    return above[np.diff(above, prepend=-alarm_run_length - 1) > alarm_run_length]

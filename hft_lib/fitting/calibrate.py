@@ -21,7 +21,7 @@ from hft_lib.fitting.kalman import fit_kalman
 from hft_lib.fitting.relation import Relation, relation
 from hft_lib.fitting.result import Fit, require
 from hft_lib.models import garch, kalman
-from hft_lib.models.inputs import vector
+from hft_lib.models.inputs import Counts, Vector, vector
 from hft_lib.parameters import (
     BocdParameters,
     GarchParameters,
@@ -63,8 +63,8 @@ class Calibration:
         return {
             "pair": self.pair,
             "observations": self.observations,
-            "start": _iso(self.start_ns),
-            "end": _iso(self.end_ns),
+            "start": iso_ms(self.start_ns),
+            "end": iso_ms(self.end_ns),
             "grid_ms": self.params.grid_ms,
             "kalman": self.kalman.document(),
             "garch": self.garch.document(),
@@ -90,13 +90,9 @@ def calibrate(
     tell = progress if progress is not None else _say_nothing
     times = np.asarray(time_ns, dtype=np.int64)
     y, x = vector("log_y", log_y, times.size), vector("log_x", log_x, times.size)
-    require(times.size >= MOMENTS_MIN, f"moments must be at least {MOMENTS_MIN}", times.size)
     tell("relation")
-    cadence, window = max(cadence_ns(times), cadence_ns_min), int(times[-1] - times[0])
-    interval = cadence * max(1, -(-window // (RELATION_SAMPLES_MAX * cadence)))
-    sampled_y, sampled_x = regular(times, interval, y, x)
-    found = relation(sampled_y, sampled_x, interval / 1e9)
-    grid_ms = choose_grid_ms(found.half_life_s, cadence / 1e9, window / 1e9)
+    found, grid_ms = relate(times, y, x, cadence_ns_min)
+    window = int(times[-1] - times[0])
     indices, steps = grid_moments(times, grid_ms)
     y, x = y[indices], x[indices]
     tell("kalman")
@@ -106,7 +102,8 @@ def calibrate(
     volatility = fit_garch_best(innovations, steps)
     track = garch.run(garch.params_row(volatility.params), innovations, steps)
     tell("changepoints")
-    detector = _held(fit_bocd(track["standardised"].copy()), grid_ms)
+    detector = fit_bocd(track["standardised"].copy())
+    detector = replace(detector, params=held(detector.params, grid_ms))
     strategy = default_strategy(found.half_life_s, grid_ms, window / 1e9)
     params = Parameters(
         grid_ms=grid_ms,
@@ -118,6 +115,19 @@ def calibrate(
     check_parameters(params)
     start_ns, end_ns = int(times[0]), int(times[-1])
     return Calibration(pair, params, found, filtered, volatility, detector, start_ns, end_ns)
+
+
+def relate(times: Counts, y: Vector, x: Vector, cadence_ns_min: int = 0) -> tuple[Relation, int]:
+    """The relation of log prices `y` on `x` (time,) at `times` in ns, and the grid for it, ms.
+
+    Raises FitRefused where the window is too short or a leg does not move.
+    """
+    require(times.size >= MOMENTS_MIN, f"moments must be at least {MOMENTS_MIN}", times.size)
+    cadence, window = max(cadence_ns(times), cadence_ns_min), int(times[-1] - times[0])
+    interval = cadence * max(1, -(-window // (RELATION_SAMPLES_MAX * cadence)))
+    sampled_y, sampled_x = regular(times, interval, y, x)
+    found = relation(sampled_y, sampled_x, interval / 1e9)
+    return found, choose_grid_ms(found.half_life_s, cadence / 1e9, window / 1e9)
 
 
 def default_strategy(
@@ -139,17 +149,17 @@ def default_strategy(
     )
 
 
-def _held(detector: Fit[BocdParameters], grid_ms: int) -> Fit[BocdParameters]:
+def held(detector: BocdParameters, grid_ms: int) -> BocdParameters:
     """An alarm holds for as many grid intervals as it takes a regime to be no longer recent."""
-    hold_s = detector.params.alarm_run_length * grid_ms / 1e3
-    return replace(detector, params=msgspec.structs.replace(detector.params, alarm_hold_s=hold_s))
+    hold_s = detector.alarm_run_length * grid_ms / 1e3
+    return msgspec.structs.replace(detector, alarm_hold_s=hold_s)
 
 
 def _say_nothing(_stage: str) -> None:
     """Progress that nobody watches."""
 
 
-def _iso(time_ns: int) -> str:
+def iso_ms(time_ns: int) -> str:
     """ISO 8601 UTC, to the millisecond."""
     moment = datetime.fromtimestamp(time_ns // 1_000_000 / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

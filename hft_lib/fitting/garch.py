@@ -1,33 +1,41 @@
-"""Maximum likelihood of GARCH(1,1), normal or Student's t."""
+"""Maximum likelihood of GARCH(1,1) and GJR-GARCH, normal or Student's t."""
 
 import math
-from itertools import product
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hft_lib.fitting.garch_score import (
-    ALPHA,
-    BETA,
-    INVERSE_DOF,
-    INVERSE_DOF_MAX,
-    INVERSE_DOF_MIN,
-    OMEGA_MIN,
-    PERSISTENCE_MAX,
-    climb,
-    score,
-)
-from hft_lib.fitting.result import Fit, require
-from hft_lib.models.garch import log_likelihood, params_row, presample_variance
-from hft_lib.models.inputs import Counts, Vector, intervals, vector
+from hft_lib.fitting.garch_score import shares
+from hft_lib.fitting.garch_search import certify, errors, search
+from hft_lib.fitting.garch_sweep import BETA, DOWN, INVERSE_DOF, MEAN, OMEGA, SIZE, UP
+from hft_lib.fitting.result import Fit, FitRefused, require
+from hft_lib.kernel import kernel
+from hft_lib.models.garch import PRESAMPLES, mean_square
+from hft_lib.models.inputs import Vector, intervals, vector
+from hft_lib.models.special import log
 from hft_lib.parameters import GarchParameters
 
 OBSERVATIONS_MIN = 50
 # With more exact zeros than this Student's likelihood grows without bound as dof falls to 2.
 ZERO_SHARE_MAX = 0.2
-NAMES = ("mean", "omega", "alpha", "beta", "dof")
-# (alpha, alpha + beta) from which the search starts; the likeliest two are climbed from.
-_STARTS = tuple(product((0.02, 0.06, 0.15), (0.5, 0.85, 0.95, 0.99))) + ((0.001, 0.01), (0.35, 0.9))
+SCALE_MIN, SCALE_MAX = 1e-140, 1e140
+_SCALE_RELATIVE_MIN = 1e-12  # of the largest innovation
+
+
+# What the compiled fit leaves: the point in the innovations' units, the errors of its numbers (NaN
+# at a bound), and what else is asked of it.
+_ERRORS, _GAMMA_ERROR = SIZE, 2 * SIZE
+_PRIOR, _LIKELIHOOD, _ENDED, _CURVED, _REFUSED, _VALUE = range(2 * SIZE + 1, 2 * SIZE + 7)
+_RESULT = 2 * SIZE + 7
+_NO_VARIANCE, _TOO_SMALL, _TOO_LARGE, _ALIKE = 1.0, 2.0, 3.0, 4.0
+_RULES = {
+    _NO_VARIANCE: "the innovations' variance must be positive",
+    _TOO_SMALL: f"the innovations' standard deviation must be above {SCALE_MIN}",
+    _TOO_LARGE: f"the innovations' standard deviation must be below {SCALE_MAX}",
+    _ALIKE: f"for t the share of innovations exactly alike must be at most {ZERO_SHARE_MAX}",
+}
 
 
 def fit_garch(
@@ -35,155 +43,249 @@ def fit_garch(
     steps: npt.ArrayLike | None = None,
     distribution: str = "normal",
     presample: str = "sample",
+    asymmetric: bool = False,
 ) -> Fit[GarchParameters]:
     """Most likely GARCH(1,1) of `innovations` (time,), `steps` grid intervals apart.
 
-    `distribution` is `normal` or `t`; `presample` is the convention of
-    `models.garch.presample_variance`. Raises FitRefused for fewer than 50 observations, no
-    variance, and for t where more than a fifth are exactly alike.
+    `distribution` is `normal` or `t`; `asymmetric` gives innovations below the mean a slope of
+    their own (GJR); `presample` is the convention of `models.garch.presample_variance`. Raises
+    FitRefused for fewer than 50 observations, no variance, and for t where more than a fifth are
+    exactly alike.
     """
-    if distribution not in ("normal", "t"):
-        raise ValueError(f"distribution must be normal or t, was {distribution}")
+    _check_names(distribution, presample)
     values = vector("innovations", innovations)
-    counts = intervals(steps, values.size)
-    normal = distribution == "normal"
-    scale = _checked_scale(values, normal)
-    unit = values / scale
-    mean = float(unit.mean())
-    before = np.array(
-        [presample_variance(unit, mean, presample), float(presample == "sample"), mean]
-    )
-    theta, ended = _search(unit, counts, before, normal)
-    params = _parameters(theta, before, scale, normal)
-    errors, curved = _standard_errors(theta, unit, counts, before, normal)
-    units = {"mean": scale, "omega": scale * scale, "dof": (1.0 / theta[INVERSE_DOF]) ** 2}
-    return Fit(
-        params=params,
-        standard_errors={n: e and e * float(units.get(n, 1.0)) for n, e in errors.items()},
-        log_likelihood=log_likelihood(params_row(params), values, counts),
-        converged=ended and curved,
-        reason=_reason(theta, ended, curved, normal),
-        observations=values.size,
-    )
-
-
-def fit_garch_best(
-    innovations: npt.ArrayLike, steps: npt.ArrayLike | None = None, presample: str = "sample"
-) -> Fit[GarchParameters]:
-    """The normal or Student's t, whichever has the lower AIC; the normal where t is refused."""
-    normal = fit_garch(innovations, steps, "normal", presample)
-    if _zero_share(vector("innovations", innovations)) > ZERO_SHARE_MAX:
-        return normal
-    student = fit_garch(innovations, steps, "t", presample)
-    better = student.log_likelihood - 1.0 > normal.log_likelihood
-    return student if better and (student.converged or not normal.converged) else normal
-
-
-def _checked_scale(values: Vector, normal: bool) -> float:
     require(
         values.size >= OBSERVATIONS_MIN,
         f"observations must be at least {OBSERVATIONS_MIN}",
         values.size,
     )
-    scale = float(values.std())
-    largest = float(np.abs(values).max())
-    require(scale > 1e-12 * largest, "the innovations' variance must be positive", scale * scale)
-    require(scale > 1e-140, "the innovations' standard deviation must be above 1e-140", scale)
-    share = _zero_share(values)
-    require(
-        normal or share <= ZERO_SHARE_MAX,
-        f"for t the share of innovations exactly alike must be at most {ZERO_SHARE_MAX}",
-        share,
-    )
-    return scale
+    counts = None if steps is None else intervals(steps, values.size)
+    if counts is not None and counts.max() == 1:
+        counts = None
+    found = np.empty(_RESULT)
+    student = None if distribution == "normal" else 1.0
+    _fit(values, counts, 1.0 if asymmetric else None, student, presample == "backcast", found)
+    return _result(found.tolist(), values.size, asymmetric, student is not None)
 
 
-def _zero_share(values: Vector) -> float:
-    """Share of the commonest value: a price that does not move."""
-    counts = np.unique(values, return_counts=True)[1]
-    return float(counts.max()) / values.size if counts.max() > 1 else 0.0
+def fit_garch_many(
+    innovations: npt.ArrayLike,
+    distribution: str = "normal",
+    presample: str = "sample",
+    asymmetric: bool = False,
+    threads: int = 2,
+) -> list[Fit[GarchParameters] | FitRefused]:
+    """`fit_garch` of each row of `innovations` (series, time), no gaps, on so many threads.
+
+    A row that cannot be fitted gives its FitRefused in its place.
+    """
+    _check_names(distribution, presample)
+    rows = np.ascontiguousarray(innovations, dtype=np.float64)
+    if rows.ndim != 2:
+        raise ValueError(f"innovations must have two dimensions, had shape {rows.shape}")
+    finite = np.isfinite(rows)
+    if not finite.all():
+        series, time = np.argwhere(~finite)[0].tolist()
+        value = rows[series, time]
+        raise ValueError(f"innovations must be finite, was {value} at series {series}, time {time}")
+    size = rows.shape[1]
+    require(size >= OBSERVATIONS_MIN, f"observations must be at least {OBSERVATIONS_MIN}", size)
+    found = np.empty((rows.shape[0], _RESULT))
+    student = None if distribution == "normal" else 1.0
+    kind = (1.0 if asymmetric else None, student, presample == "backcast")
+    if threads > 1:
+        parts = zip(np.array_split(rows, threads), np.array_split(found, threads), strict=True)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda part: _fit_rows(part[0], *kind, part[1]), parts))
+    else:
+        _fit_rows(rows, *kind, found)
+    return [_either(row, size, asymmetric, student is not None) for row in found.tolist()]
 
 
-def _search(unit: Vector, steps: Counts, before: Vector, normal: bool) -> tuple[Vector, bool]:
-    """Climb from the two likeliest starts; the better end and whether its search came to one."""
-    gradient, information = np.empty(5), np.empty((5, 5))
-    starts = []
-    for alpha, persistence in _STARTS:
-        theta = np.array([before[2], 1.0 - persistence, alpha, persistence - alpha, 1.0 / 8.0])
-        value = score(theta, unit, steps, before, normal, gradient, information)
-        starts.append((value, theta))
-    starts.sort(key=lambda pair: -pair[0])
-    ends = [(*climb(theta, unit, steps, before, normal), theta) for _, theta in starts[:2]]
-    _, ended, theta = max(ends, key=lambda end: end[0])
-    return theta, bool(ended)
+def fit_garch_best(
+    innovations: npt.ArrayLike, steps: npt.ArrayLike | None = None, presample: str = "sample"
+) -> Fit[GarchParameters]:
+    """The normal or Student's t, whichever has the lower AIC; the normal where t is refused.
 
-
-def _parameters(theta: Vector, before: Vector, scale: float, normal: bool) -> GarchParameters:
-    mean, omega, alpha, beta, inverse_dof = theta.tolist()
-    presample = before[0] + before[1] * (before[2] - mean) ** 2
-    return GarchParameters(
-        mean=mean * scale,
-        omega=omega * scale * scale,
-        alpha=alpha,
-        beta=beta,
-        variance_prior=float(omega + (alpha + beta) * presample) * scale * scale,
-        dof=None if normal else 1.0 / inverse_dof,
-    )
-
-
-def _standard_errors(
-    theta: Vector, unit: Vector, steps: Counts, before: Vector, normal: bool
-) -> tuple[dict[str, float | None], bool]:
-    """Standard errors by the Hessian, None at a bound; and whether the curvature is a maximum's."""
-    errors: dict[str, float | None] = dict.fromkeys(NAMES[: 4 if normal else 5])
-    free = [j for j in range(4 if normal else 5) if not _at_bound(theta, j)]
-    hessian = _hessian(theta, unit, steps, before, normal)[np.ix_(free, free)]
+    Symmetric both: a spread has no leverage effect, and its sign is that of the pair's order.
+    """
+    normal = fit_garch(innovations, steps, "normal", presample)
     try:
-        covariance = np.linalg.inv(-hessian)
-        np.linalg.cholesky(-hessian)
-    except np.linalg.LinAlgError:
-        return errors, False
-    for j, variance in zip(free, np.diag(covariance), strict=True):
-        errors[NAMES[j]] = math.sqrt(float(variance)) if variance > 0.0 else None
-    return errors, True
+        student = fit_garch(innovations, steps, "t", presample)
+    except FitRefused:
+        return normal
+    better = student.log_likelihood - 1.0 > normal.log_likelihood
+    return student if better and (student.converged or not normal.converged) else normal
 
 
-def _at_bound(theta: Vector, j: int) -> bool:
-    capped = theta[ALPHA] + theta[BETA] >= PERSISTENCE_MAX * (1.0 - 1e-9)
-    match j:
-        case 0:
-            return False
-        case 1:
-            return bool(theta[1] <= OMEGA_MIN)
-        case 2:
-            return bool(theta[ALPHA] <= 0.0)
-        case 3:  # without alpha the variance says nothing of beta
-            return bool(theta[BETA] <= 0.0 or theta[ALPHA] <= 0.0 or capped)
-        case _:
-            return not INVERSE_DOF_MIN < theta[INVERSE_DOF] < INVERSE_DOF_MAX
+def _check_names(distribution: str, presample: str) -> None:
+    if distribution not in ("normal", "t"):
+        raise ValueError(f"distribution must be normal or t, was {distribution}")
+    if presample not in PRESAMPLES:
+        raise ValueError(f"presample convention must be sample or backcast, was {presample}")
 
 
-def _hessian(
-    theta: Vector, unit: Vector, steps: Counts, before: Vector, normal: bool
-) -> npt.NDArray[np.float64]:
-    """Central differences of the analytic gradient."""
-    hessian, information = np.empty((5, 5)), np.empty((5, 5))
-    for j in range(5):
-        width = 1e-5 * max(abs(float(theta[j])), 1e-2)
-        up, down = theta.copy(), theta.copy()
-        up[j] += width
-        down[j] -= width
-        above, below = np.empty(5), np.empty(5)
-        score(up, unit, steps, before, normal, above, information)
-        score(down, unit, steps, before, normal, below, information)
-        hessian[j] = (above - below) / (2.0 * width)
-    return (hessian + hessian.T) / 2.0
+@kernel(nogil=True)
+def _fit_rows(rows: Any, asymmetric: Any, student: Any, backcast: bool, found: Any) -> None:
+    for k in range(rows.shape[0]):
+        _fit(rows[k], None, asymmetric, student, backcast, found[k])
 
 
-def _reason(theta: Vector, ended: bool, curved: bool, normal: bool) -> str:
+@kernel(nogil=True)
+def _fit(
+    values: Vector, steps: Any, asymmetric: Any, student: Any, backcast: bool, found: Vector
+) -> None:
+    """Fit one series whole; `found` (19,) in place."""
+    size = values.shape[0]
+    centre, scale = _centre_and_scale(values)
+    found[_REFUSED], found[_VALUE] = _refusal(values, scale, student)
+    if found[_REFUSED] != 0.0:
+        return
+    unit = np.empty(size)
+    for t in range(size):
+        unit[t] = (values[t] - centre) / scale
+    before = np.array([1.0, 1.0])
+    if backcast:
+        before[0], before[1] = mean_square(unit, 0.0, True), 0.0
+    theta, free, curvature = np.empty(SIZE), np.empty(SIZE), np.empty((SIZE, SIZE))
+    value, ended, sharp = search(unit, steps, before, asymmetric, student, theta, free, curvature)
+    curved = certify(
+        theta, unit, steps, before, asymmetric, student, sharp, free, curvature
+    ) and errors(free, curvature, found[_ERRORS : _ERRORS + SIZE + 1])
+    square, (up, down) = scale * scale, shares(asymmetric)
+    persistence = up * theta[UP] + down * theta[DOWN] + theta[BETA]
+    first = before[0] + before[1] * theta[MEAN] * theta[MEAN]
+    for j in range(SIZE):
+        found[j] = theta[j]
+    found[MEAN], found[OMEGA] = centre + scale * theta[MEAN], square * theta[OMEGA]
+    found[_ERRORS + MEAN] *= scale
+    found[_ERRORS + OMEGA] *= square
+    found[_PRIOR] = square * (theta[OMEGA] + persistence * first)
+    found[_LIKELIHOOD] = value - size * log(scale)
+    found[_ENDED], found[_CURVED] = 1.0 if ended else 0.0, 1.0 if curved else 0.0
+
+
+@kernel
+def _centre_and_scale(values: Vector) -> Any:
+    """Mean and standard deviation; the squares are taken of shares of the largest deviation, so
+    that none leaves the range of a float64.
+    """
+    size = values.shape[0]
+    total, largest, squares = 0.0, 0.0, 0.0
+    for t in range(size):
+        largest = max(largest, abs(values[t]))
+    if largest == 0.0 or not 1.0 / largest < np.inf:
+        return 0.0, 0.0
+    inverse = 1.0 / largest
+    for t in range(size):
+        total += values[t] * inverse
+    centre = total / size
+    for t in range(size):
+        apart = values[t] * inverse - centre
+        squares += apart * apart
+    deviation = math.sqrt(squares / size)
+    if not deviation > _SCALE_RELATIVE_MIN:
+        return centre * largest, 0.0
+    return centre * largest, deviation * largest
+
+
+@kernel
+def _refusal(values: Vector, scale: float, student: Any) -> Any:
+    """Which rule forbids a fit, 0 for none, and the value that breaks it."""
+    if scale == 0.0:
+        return _NO_VARIANCE, 0.0
+    if scale < SCALE_MIN:
+        return _TOO_SMALL, scale
+    if scale > SCALE_MAX:
+        return _TOO_LARGE, scale
+    if student is not None:
+        share = _share_alike(values)
+        if share > ZERO_SHARE_MAX:
+            return _ALIKE, share
+    return 0.0, 0.0
+
+
+@kernel
+def _share_alike(values: Vector) -> float:
+    """Share of the commonest value where it is more than a fifth: four counters find it (Misra &
+    Gries 1982), and a second pass counts. Below a fifth it may be 0.
+    """
+    kept, counts = np.zeros(4), np.zeros(4)
+    for t in range(values.shape[0]):
+        place = -1
+        for k in range(4):
+            if counts[k] > 0.0 and kept[k] == values[t]:
+                place = k
+        if place < 0:
+            for k in range(4):
+                if counts[k] == 0.0 and place < 0:
+                    place = k
+                    kept[k] = values[t]
+        if place >= 0:
+            counts[place] += 1.0
+        else:
+            for k in range(4):
+                counts[k] -= 1.0
+    most = 0.0
+    for k in range(4):
+        count = 0.0
+        for t in range(values.shape[0]):
+            count += 1.0 if values[t] == kept[k] else 0.0
+        most = max(most, count if counts[k] > 0.0 else 0.0)
+    return most / values.shape[0]
+
+
+def _result(
+    found: list[float], observations: int, asymmetric: bool, student: bool
+) -> Fit[GarchParameters]:
+    """The fit as Python takes it; raises the FitRefused that the compiled fit reports."""
+    if found[_REFUSED] != 0.0:
+        raise FitRefused(_RULES[found[_REFUSED]], found[_VALUE])
+    alpha, inverse_dof = found[UP], found[INVERSE_DOF]
+    params = GarchParameters(
+        mean=found[MEAN],
+        omega=found[OMEGA],
+        alpha=alpha,
+        gamma=found[DOWN] - alpha if asymmetric else 0.0,
+        beta=found[BETA],
+        variance_prior=found[_PRIOR],
+        dof=1.0 / inverse_dof if student else None,
+    )
+    deviations = {
+        "mean": found[_ERRORS + MEAN],
+        "omega": found[_ERRORS + OMEGA],
+        "alpha": found[_ERRORS + UP],
+        "beta": found[_ERRORS + BETA],
+    }
+    if asymmetric:
+        deviations["gamma"] = found[_GAMMA_ERROR]
+    if student:
+        deviations["dof"] = found[_ERRORS + INVERSE_DOF] / (inverse_dof * inverse_dof)
+    known = {name: None if error != error else error for name, error in deviations.items()}
+    ended, curved = found[_ENDED] != 0.0, found[_CURVED] != 0.0
+    return Fit(
+        params=params,
+        standard_errors=known if curved else dict.fromkeys(known),
+        log_likelihood=found[_LIKELIHOOD],
+        converged=ended and curved,
+        reason=_reason(known, ended, curved),
+        observations=observations,
+    )
+
+
+def _either(
+    found: list[float], observations: int, asymmetric: bool, student: bool
+) -> Fit[GarchParameters] | FitRefused:
+    try:
+        return _result(found, observations, asymmetric, student)
+    except FitRefused as refusal:
+        return refusal
+
+
+def _reason(errors: dict[str, float | None], ended: bool, curved: bool) -> str:
     if not ended:
         return "the search did not come to an end"
     if not curved:
         return "the curvature is not a maximum's"
-    names = [NAMES[j] for j in range(4 if normal else 5) if _at_bound(theta, j)]
+    names = [name for name, error in errors.items() if error is None]
     return f"at a bound or not identified: {', '.join(names)}" if names else "maximum"

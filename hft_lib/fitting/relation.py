@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hft_lib.fitting.result import require
+from hft_lib.fitting.selection.engle_granger import both_directions
+from hft_lib.fitting.selection.p_values import better_direction, p_asymptotic
 from hft_lib.models.inputs import Vector, vector
 
 OBSERVATIONS_MIN = 30
@@ -49,7 +51,7 @@ def relation(y: npt.ArrayLike, x: npt.ArrayLike, interval_s: float) -> Relation:
     for name, leg in (("y", ys), ("x", xs)):
         require(float(np.ptp(leg)) > 0.0, f"{name} must move: its range", float(np.ptp(leg)))
     hedge, intercept = least_squares(ys, xs)
-    p_value = min(1.0, 2.0 * min(_engle_granger(ys, xs), _engle_granger(xs, ys)))
+    p_value = _p_value(ys, xs)
     return Relation(
         hedge_ratio=hedge,
         intercept=intercept,
@@ -82,15 +84,11 @@ def half_life_s(spread: Vector, interval_s: float) -> float | None:
     return None if phi >= 1.0 else interval_s * math.log(2.0) / -math.log(max(phi, 1.0 / 16.0))
 
 
-def _engle_granger(y: Vector, x: Vector) -> float:
-    """P-value of no cointegration, `y` regressed on `x`."""
-    import warnings
-
-    from statsmodels.tools.sm_exceptions import CollinearityWarning
-    from statsmodels.tsa.stattools import coint
-
-    with warnings.catch_warnings():
-        # Two all but identical series are collinear, and as cointegrated as can be: p is 0 then.
-        warnings.simplefilter("ignore", CollinearityWarning)
-        lags = min(LAGS_MAX, int(12.0 * (y.size / 100.0) ** 0.25), y.size // 4)
-        return float(coint(y, x, trend="c", maxlag=lags, autolag="aic")[1])
+def _p_value(y: Vector, x: Vector) -> float:
+    """P-value of no cointegration, both directions counted."""
+    lags = min(LAGS_MAX, int(12.0 * (y.size / 100.0) ** 0.25), y.size // 4)
+    found = np.empty((2, 5))
+    both_directions(y, x, lags, found)
+    # Where no residual is left the legs are one series, and as cointegrated as can be: p is 0 then.
+    statistics = np.where(np.isnan(found[:, 0]), -np.inf, found[:, 0])
+    return float(better_direction(p_asymptotic(statistics)))

@@ -129,7 +129,7 @@ def to_bars(batch: pa.RecordBatch | pa.Table, columns: dict[str, str], path: Pat
     fields: dict[str, Any] = {"open_ns": to_times(batch.column(columns["open_ns"]), path)}
     for field, name in columns.items():
         if field != "open_ns":
-            fields[field] = _to_floats(batch.column(name), name, path)
+            fields[field] = to_floats(batch.column(name), name, path)
     return Bars(**fields)
 
 
@@ -204,7 +204,8 @@ def unit_ns(times: npt.NDArray[Any]) -> int:
     )
 
 
-def _to_floats(column: pa.Array | pa.ChunkedArray, name: str, path: Path) -> Vector:
+def to_floats(column: pa.Array | pa.ChunkedArray, name: str, path: Path) -> Vector:
+    """Numbers of a column as float64, NaN where one is missing; DataError where it holds none."""
     try:
         values: Vector = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid as error:

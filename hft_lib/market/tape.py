@@ -110,9 +110,13 @@ class Tape:
         start_ns: int | None = None,
         end_ns: int | None = None,
         symbols: Iterable[str] | None = None,
+        columns: Iterable[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of `events` in columns, some at a time, text dictionary-encoded."""
-        columns = tape_columns.columns_of(self.manifest.rows_by_kind)
+        """Yield the rows of `events` in columns, some at a time, text dictionary-encoded.
+
+        `columns` are those wanted, `time_ns` and `symbol` among them (None: all that are filled).
+        """
+        columns = [*(columns or tape_columns.columns_of(self.manifest.rows_by_kind))]
         wanted = None if symbols is None else pa.array(sorted({*symbols}), pa.string())
         for batch in self._groups(columns, start_ns, end_ns):
             kept = _cut(batch, start_ns, end_ns)

@@ -20,17 +20,19 @@ all but collinear. Durbin & Koopman (2012), Time Series Analysis by State Space 
 with D substituted.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hft_lib.kernel import kernel
+from hft_lib.kernel import direct, kernel
 from hft_lib.models.inputs import Counts, Vector, intervals, one_row, vector
 from hft_lib.models.special import log
 from hft_lib.parameters import KalmanParameters
 
 Rows = npt.NDArray[Any]
+Matrix = npt.NDArray[np.float64]
 
 Params = np.dtype([(name, np.float64) for name in KalmanParameters.__struct_fields__])
 
@@ -62,8 +64,9 @@ Track = np.dtype(
 # Outside these an observation is not learned from: products would leave the range of a float64.
 _DENOMINATOR_MIN = 1e-290
 _DENOMINATOR_MAX = 1e290
-_INNOVATION_MAX = 1e100
+_STATE_MAX = 1e100
 _LOG_TWO_PI = 1.8378770664093453
+_ONE_EACH = np.ones(1, dtype=np.int64)  # the last of the steps holds for all that follow
 
 
 def params_row(p: KalmanParameters) -> Rows:
@@ -91,6 +94,58 @@ def start(params: Any, state: Any) -> None:
 
 
 @kernel
+def predict_and_update(
+    a: float,
+    b: float,
+    paa: float,
+    pab: float,
+    pbb: float,
+    d: float,
+    qa: float,
+    qb: float,
+    r: float,
+    y: float,
+    x: float,
+) -> tuple[float, ...]:
+    """The equations above on numbers, without a branch: the forecast's (Paa, Pbb, D), what comes
+    after the observation (a, b, Paa, Pab, Pbb, D), then e, T, 1 / S, and 1 where all of it is
+    within the range of a float64, else 0.
+    """
+    # This order, and two divisions rather than one, make the chain from step to step the shortest.
+    pbb += qb
+    d = (d + qb * paa) + qa * pbb
+    paa += qa
+    e = y - a - b * x
+    c = pab + x * pbb
+    t = c * c + (d + r * pbb)
+    gain = e / t
+    scale = pbb / t
+    after_a = a + gain * (d + pab * c)
+    after_b = b + gain * (c * pbb)
+    after_aa = (x * x * d + r * paa) * scale
+    # None of these holds for NaN: it is a gap.
+    learnable = (_DENOMINATOR_MIN < t) & (t < _DENOMINATOR_MAX) & (after_aa < _DENOMINATOR_MAX)
+    learnable &= (-_STATE_MAX < e) & (e < _STATE_MAX)
+    learnable &= (-_STATE_MAX < after_a) & (after_a < _STATE_MAX)
+    learnable &= (-_STATE_MAX < after_b) & (after_b < _STATE_MAX)
+    return (
+        paa,
+        pbb,
+        d,
+        after_a,
+        after_b,
+        after_aa,
+        (r * pab - x * d) * scale,
+        (d + r * pbb) * scale,
+        r * d * scale,
+        e,
+        t,
+        scale,
+        learnable,
+    )
+
+
+@kernel
 def advance(
     a: float,
     b: float,
@@ -104,27 +159,13 @@ def advance(
     y: float,
     x: float,
 ) -> tuple[float, float, float, float, float, float, float, float]:
-    """The equations above on numbers: (a, b, Paa, Pab, Pbb, D, e, S) after one observation."""
-    # This order, and two divisions rather than one, make the chain from step to step the shortest.
-    pbb += qb
-    d = (d + qb * paa) + qa * pbb
-    paa += qa
-    e = y - a - b * x
-    c = pab + x * pbb
-    t = c * c + (d + r * pbb)
-    learnable = _DENOMINATOR_MIN < t < _DENOMINATOR_MAX and -_INNOVATION_MAX < e < _INNOVATION_MAX
+    """(a, b, Paa, Pab, Pbb, D, e, S) after one observation; out of range only time has passed."""
+    forecast_aa, forecast_bb, forecast_d, a_, b_, aa, ab, bb, d_, e, t, _, learnable = (
+        predict_and_update(a, b, paa, pab, pbb, d, qa, qb, r, y, x)
+    )
     if not learnable:
-        return a, b, paa, pab, pbb, d, 0.0, r
-    gain = e / t
-    scale = pbb / t
-    a += gain * (d + pab * c)
-    b += gain * (c * pbb)
-    s = t / pbb
-    paa = (x * x * d + r * paa) * scale
-    pab = (r * pab - x * d) * scale
-    pbb = (d + r * pbb) * scale
-    d = r * d * scale
-    return a, b, paa, pab, pbb, d, e, s
+        return a, b, forecast_aa, pab, forecast_bb, forecast_d, 0.0, r
+    return a_, b_, aa, ab, bb, d_, e, t / forecast_bb
 
 
 @kernel
@@ -163,6 +204,23 @@ def step_slots(params: Rows, states: Rows, live: Counts, y: float, x: float, ste
             step(params[slot], states[slot], y, x, steps)
 
 
+def stepper() -> Callable[[Rows, Rows, Counts, float, float, int], None]:
+    """`step_slots` for a caller that counts nanoseconds: the same compiled code, called directly.
+
+    It takes the arrays of `params_row` and `new_states` and an int64 `live`, contiguous, and checks
+    none of that.
+    """
+    return direct(
+        step_slots,
+        np.zeros(1, dtype=Params),
+        np.zeros(1, dtype=State),
+        np.zeros(1, dtype=np.int64),
+        0.0,
+        0.0,
+        1,
+    )
+
+
 def run(
     params: Rows,
     y: npt.ArrayLike,
@@ -175,7 +233,10 @@ def run(
     With `state` (one row) it goes on from there and leaves the last state in it. Bit for bit what
     `step` does.
     """
-    ys, xs, counts = _checked(params, y, x, steps)
+    one_row("params", params, Params)
+    ys = vector("y", y)
+    xs = vector("x", x, ys.size)
+    counts = _ONE_EACH if steps is None else intervals(steps, ys.size)
     state = _started(params) if state is None else state
     one_row("state", state, State)
     track = np.empty(ys.size, dtype=Track)
@@ -189,9 +250,9 @@ def _run(params: Rows, states: Rows, y: Vector, x: Vector, steps: Counts, track:
     qa, qb, r = p.intercept_drift_var, p.hedge_drift_var, p.noise_var
     a, b, paa, pab = state.intercept, state.hedge_ratio, state.var_aa, state.cov_ab
     pbb, d, e, s = state.var_bb, state.determinant, state.innovation, state.innovation_var
-    seen = state.steps
+    seen, last = state.steps, steps.shape[0] - 1
     for t in range(y.shape[0]):
-        n = steps[t]
+        n = steps[min(t, last)]
         a, b, paa, pab, pbb, d, e, s = advance(
             a, b, paa, pab, pbb, d, n * qa, n * qb, r, y[t], x[t]
         )
@@ -203,6 +264,107 @@ def _run(params: Rows, states: Rows, y: Vector, x: Vector, steps: Counts, track:
     state.intercept, state.hedge_ratio, state.var_aa, state.cov_ab = a, b, paa, pab
     state.var_bb, state.determinant, state.innovation, state.innovation_var = pbb, d, e, s
     state.steps = seen
+
+
+class PanelTrack(NamedTuple):
+    """What `run_panel` returns: the columns of `Track`, each (time, pair)."""
+
+    innovation: Matrix
+    innovation_var: Matrix
+    intercept: Matrix
+    hedge_ratio: Matrix
+
+
+def panel(rows: Rows) -> Matrix:
+    """Rows of `Params` or `State`, one a pair, as a panel: float64 (field, pair)."""
+    return np.array([rows[name] for name in rows.dtype.names or ()], dtype=np.float64)
+
+
+def panel_rows(columns: Matrix, dtype: np.dtype[Any]) -> Rows:
+    """The inverse of `panel`: a copy as rows of `dtype`, one a pair."""
+    rows = np.empty(columns.shape[1], dtype=dtype)
+    for name, column in zip(dtype.names or (), columns, strict=True):
+        rows[name] = column
+    return rows
+
+
+@kernel
+def step_panel(params: Matrix, states: Matrix, y: Vector, x: Vector, steps: Counts) -> None:
+    """`step` for many pairs at once, bit for bit: `params` and `states` are panels, (field, pair),
+    the rest (pair,). NaN in `y` or `x` is a gap: time passes, nothing is learned.
+
+    Fields lie side by side and nothing branches, so that vectors of pairs are stepped together.
+    """
+    for i in range(states.shape[1]):
+        a, b, pab = states[0, i], states[1, i], states[3, i]
+        n, r = steps[i], params[2, i]
+        forecast_aa, forecast_bb, forecast_d, a_, b_, aa, ab, bb, d, e, t, _, learnable = (
+            predict_and_update(
+                a,
+                b,
+                states[2, i],
+                pab,
+                states[4, i],
+                states[5, i],
+                n * params[0, i],
+                n * params[1, i],
+                r,
+                y[i],
+                x[i],
+            )
+        )
+        states[0, i] = a_ if learnable else a
+        states[1, i] = b_ if learnable else b
+        states[2, i] = aa if learnable else forecast_aa
+        states[3, i] = ab if learnable else pab
+        states[4, i] = bb if learnable else forecast_bb
+        states[5, i] = d if learnable else forecast_d
+        states[6, i] = e if learnable else 0.0
+        states[7, i] = t / forecast_bb if learnable else r
+        states[8, i] += n
+
+
+def panel_stepper() -> Callable[[Matrix, Matrix, Vector, Vector, Counts], None]:
+    """`step_panel`, called directly as `stepper` is."""
+    columns, row = np.zeros((1, 1)), np.zeros(1)
+    return direct(step_panel, columns, columns, row, row, np.zeros(1, dtype=np.int64))
+
+
+def run_panel(
+    params: Matrix,
+    y: npt.ArrayLike,
+    x: npt.ArrayLike,
+    steps: npt.ArrayLike | None = None,
+    states: Matrix | None = None,
+) -> PanelTrack:
+    """Filter log prices `y`, `x` (time, pair), NaN a gap, `steps` intervals apart (time,).
+
+    With `states` (a panel) it goes on from there and leaves the last states in it. Bit for bit what
+    `run` does for each pair.
+    """
+    ys, xs = np.ascontiguousarray(y, np.float64), np.ascontiguousarray(x, np.float64)
+    shape = (ys.shape[0], params.shape[1])
+    if ys.shape != shape or xs.shape != shape:
+        raise ValueError(f"y and x must have shape {shape}, had {ys.shape} and {xs.shape}")
+    states = panel(_started_each(params)) if states is None else states
+    if states.shape != (len(State.names or ()), params.shape[1]):
+        raise ValueError(f"states must be a panel of {params.shape[1]} pairs, was {states.shape}")
+    track = np.empty((4, *shape))
+    _run_panel(params, states, ys, xs, intervals(steps, shape[0]), track)
+    return PanelTrack(*track)
+
+
+@kernel
+def _run_panel(
+    params: Matrix, states: Matrix, y: Matrix, x: Matrix, steps: Counts, track: Rows
+) -> None:
+    apart = np.empty(y.shape[1], dtype=np.int64)
+    for t in range(y.shape[0]):
+        apart[:] = steps[t]
+        step_panel(params, states, y[t], x[t], apart)
+        for column, field in enumerate((6, 7, 0, 1)):  # a loop is copied faster than a slice
+            for i in range(y.shape[1]):
+                track[column, t, i] = states[field, i]
 
 
 def log_likelihood(
@@ -254,3 +416,11 @@ def _started(params: Rows) -> Rows:
     state = new_states(1)
     start(params[0], state[0])
     return state
+
+
+def _started_each(params: Matrix) -> Rows:
+    rows = panel_rows(params, Params)
+    states = new_states(rows.size)
+    for pair in range(rows.size):
+        start(rows[pair], states[pair])
+    return states

@@ -1,7 +1,8 @@
 """Exponential, logarithm and log-gamma of our own: the same bits on every machine.
 
 The C library's, numpy's and numba's versions differ in the last bit from machine to machine; these
-use only + - * / and the bits of a float64, so that amd64 and arm64 agree. `exp` and `log` have no
+use only + - * /, the fused multiply-add (rounded once, as IEEE 754 says) and the bits of a float64,
+so that amd64 and arm64 agree. `exp` and `log` have no
 branches, so that loops over cells are vectorised. All three are within 2 ulp of the exact value.
 
     exp(x)    = 2^k exp(r),        k = round(x / ln 2), r = x - k ln 2,   exp(r) = 1 + r + r^2 Q(r)
@@ -9,11 +10,19 @@ branches, so that loops over cells are vectorised. All three are within 2 ulp of
     R(s^2) lgamma(x) = (x - 1/2)(log x - 1) + c + sum_j B_2j / (2j (2j-1) x^(2j-1))     for x >= 8
     (Stirling)
 
+`exp2` and `log2` are the hot loops' versions, with half the work: fused, to base 2, no guards.
+Their relative errors are below 8e-16 (absolute ones, of a logarithm below 1).
+
 Below 8 lgamma is a polynomial about each zero (1 and 2) and lgamma(x+1) = lgamma(x) + log x. The
 coefficients are Chebyshev fits made with 60 digits.
 """
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from hft_lib.kernel import kernel
 
@@ -38,6 +47,16 @@ def _bits(x: float) -> np.uint64:
 @kernel
 def _from_bits(bits: np.uint64) -> float:
     return np.uint64(bits).view(np.float64)
+
+
+@intrinsic
+def _fused(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
+    signature = types.float64(types.float64, types.float64, types.float64)
+    return signature, lambda _context, builder, _signature, arguments: builder.fma(*arguments)
+
+
+# a * b + c, rounded once: one instruction, which vectors have. In kernels only.
+fma = cast(Callable[[float, float, float], float], _fused)
 
 
 @kernel
@@ -107,6 +126,45 @@ def log(x: float) -> float:
     value = -np.inf if x == 0.0 else value
     value = np.nan if x < 0.0 else value
     return x if x == np.inf or x != x else value
+
+
+@kernel
+def exp2(x: float) -> float:
+    """2 to the power `x`, which must be below 1023; what is below -1000 counts as -1000."""
+    x = x if x > -1000.0 else -1000.0
+    shifted = x + _ROUND
+    r = x - (shifted - _ROUND)
+    series = 7.070977866508138e-09
+    series = fma(series, r, 1.0205905413765595e-07)
+    series = fma(series, r, 1.3215451633221434e-06)
+    series = fma(series, r, 1.5252672924850737e-05)
+    series = fma(series, r, 0.00015403530424776529)
+    series = fma(series, r, 0.0013333558200794592)
+    series = fma(series, r, 0.009618129107618665)
+    series = fma(series, r, 0.05550410866465167)
+    series = fma(series, r, 0.24022650695910075)
+    series = fma(series, r, 0.6931471805599462)
+    series = fma(series, r, 1.0)
+    return _from_bits(_bits(series) + (_bits(shifted) << np.uint64(52)))
+
+
+@kernel
+def log2(x: float) -> float:
+    """Logarithm to base 2 of `x`, which must be a positive normal float64."""
+    bits = _bits(x)
+    biased = (bits + (_ONE_BITS - _SQRT_HALF_BITS)) >> np.uint64(52)  # k + 1023, as in `log_parts`
+    f = _from_bits((bits + _ONE_BITS) - (biased << np.uint64(52))) - 1.0
+    k = _from_bits(biased + _ROUND_BITS) - (_ROUND + 1023.0)
+    s = f / (2.0 + f)
+    z = s * s
+    series = 0.2429183013526297
+    series = fma(series, z, 0.26144407006393944)
+    series = fma(series, z, 0.3206163935263423)
+    series = fma(series, z, 0.4121984019742357)
+    series = fma(series, z, 0.5770780172467822)
+    series = fma(series, z, 0.9617966939243335)
+    series = fma(series, z, 2.885390081777927)
+    return fma(s, series, k)
 
 
 @kernel

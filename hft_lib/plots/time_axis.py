@@ -127,7 +127,8 @@ def set_time_axis(layout: Layout, axes: Sequence[Any], start_ns: int, end_ns: in
 def shade(axes: Sequence[Any], shades: Sequence[Shade]) -> None:
     """Shade stretches grey over all `axes`, with their words in the first panel.
 
-    A stretch too narrow for its word has it upright, beside the first of its kind.
+    A wide stretch has its word where it begins, so that what stands inside keeps its own; one too
+    narrow has it upright, beside the first of its kind.
     """
     low, high = axes[0].get_xlim()
     upright: set[str] = set()
@@ -139,7 +140,7 @@ def shade(axes: Sequence[Any], shades: Sequence[Shade]) -> None:
         for axis in axes:
             axis.axvspan(start, end, color=MUTED, alpha=SHADE_ALPHA, linewidth=0, zorder=0.5)
         if (end - start) / (high - low) * width_px > WORD_PX + LETTER_PX * len(item.word):
-            _word(axes[0], 0.5 * (start + end), item.word, "center")
+            _word(axes[0], start, f" {item.word}", "left")
         elif item.word not in upright:
             upright.add(item.word)
             _word(axes[0], end, item.word, "left", rotation=90.0)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.context import iso, parse_time, possible_pairs, resolve_pair, window_of
+from cli.context import iso, parse_time, resolve_pair, window_of
 from cli.errors import BadInput
 from cli.parameters import read_parameters
+from hft_lib.market.pairs import possible_pairs
 from hft_lib.market.tape import Tape
 from serving.runtime.settings import Settings
 

@@ -16,6 +16,7 @@ from tests.cli.conftest import HFT, ROOT, Verb, ended
 Begin = Callable[..., subprocess.Popen[str]]
 VERBS = [
     ("demo",),
+    ("pairs", "scan"),
     ("calibrate",),
     ("replay",),
     ("run",),

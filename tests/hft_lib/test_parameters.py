@@ -1,5 +1,6 @@
 """Parameter sets: what cannot be run is refused by rule and value; content makes the hash."""
 
+import hashlib
 import math
 from typing import Any
 
@@ -98,6 +99,23 @@ def test_thresholds_that_are_out_of_order_are_refused(name: str, value: float):
 def test_a_variance_without_a_mean_is_refused():
     with pytest.raises(ValueError, match="below 1, was 1.0"):
         check_parameters(changed("garch.alpha", 0.3))
+
+
+def test_a_fall_may_not_lower_the_variance():
+    with pytest.raises(ValueError, match="garch.alpha [+] garch.gamma must be at least 0"):
+        check_parameters(changed("garch.gamma", -0.5))
+
+
+def test_half_of_the_asymmetry_is_persistence():
+    with pytest.raises(ValueError, match="garch.gamma / 2 [+] garch.beta must be below 1"):
+        check_parameters(changed("garch.gamma", 1.9))
+
+
+def test_a_set_without_asymmetry_has_the_hash_it_had_before_there_was_one():
+    content = msgspec.json.encode(parameters(), order="deterministic")
+    before = content.replace(b',"gamma":0.0', b"")
+    assert len(before) < len(content)
+    assert parameter_sha256(parameters()) == hashlib.sha256(before).hexdigest()
 
 
 def test_the_hash_is_of_content():

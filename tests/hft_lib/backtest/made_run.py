@@ -140,7 +140,9 @@ class Run:
         row = garch.params_row(CHAMPION.garch)
         self.garch = garch.run(row, self.hedge["innovation"])
         persistence = CHAMPION.garch.alpha + CHAMPION.garch.beta
-        ahead = [garch.drift(v, CHAMPION.garch.omega, persistence, 3) for v in self.garch["variance"]]
+        ahead = [
+            garch.drift(v, CHAMPION.garch.omega, persistence, 3) for v in self.garch["variance"]
+        ]
         self.spread_sd = np.sqrt(np.array(ahead))
         self.spread = y - self.hedge["intercept"] - self.hedge["hedge_ratio"] * x
         self.bocd = bocd.run(bocd.params_row(CHAMPION.bocd), self.garch["standardised"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hft_lib.fitting import garch_score
-from hft_lib.fitting.garch import fit_garch, fit_garch_best
+from bench import robust_garch
+from hft_lib.fitting import garch_score, garch_sweep
+from hft_lib.fitting.garch import fit_garch, fit_garch_best, fit_garch_many
 from hft_lib.fitting.result import FitRefused
 from hft_lib.models import garch
 
@@ -60,19 +62,62 @@ def test_the_backcast_convention_gives_what_arch_gives(returns: Any) -> None:
     assert found == pytest.approx([0.00992, 0.1455, 0.8168], rel=1e-3)
 
 
-def test_the_gradient_is_the_likelihoods() -> None:
-    steps = np.random.default_rng(0).integers(1, 6, 300)
-    values = simulated(300, 1, 6.0, steps)
-    before, unused = np.array([1.1, 1.0, float(values.mean())]), np.empty((5, 5))
-    theta = np.array([0.02, 0.05, 0.1, 0.8, 0.15])
-    for normal in (True, False):
-        gradient, other = np.empty(5), np.empty(5)
-        garch_score.score(theta, values, steps, before, normal, gradient, unused)
-        for j in range(4 if normal else 5):
-            width = 1e-6 * np.eye(5)[j]
-            up = garch_score.score(theta + width, values, steps, before, normal, other, unused)
-            down = garch_score.score(theta - width, values, steps, before, normal, other, unused)
-            assert gradient[j] == pytest.approx((up - down) / 2e-6, rel=1e-5, abs=1e-4)
+def scored(theta: Any, values: Any, steps: Any, asymmetric: Any, student: Any) -> Any:
+    """Likelihood, gradient and minus the Hessian, of which the lower half is given."""
+    gradient, curvature = np.empty(6), np.empty((6, 6))
+    data = np.empty_like(values)
+    garch_sweep.arrange(values, data)
+    value = garch_sweep.score(
+        theta,
+        data if steps is None else values,
+        steps,
+        np.array([1.1, 1.0]),
+        asymmetric,
+        student,
+        1.0,
+        np.empty(256),
+        gradient,
+        curvature,
+    )
+    return value, gradient, np.tril(curvature) + np.tril(curvature, -1).T
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize(("asymmetric", "student"), [(None, None), (None, 1.0), (1.0, None)])
+def test_gradient_and_curvature_are_the_likelihoods(
+    asymmetric: Any, student: Any, gaps: bool
+) -> None:
+    steps = np.random.default_rng(0).integers(1, 6, 1003) if gaps else None
+    values = simulated(1003, 1, 6.0, steps)
+    theta = np.array([0.02, 0.05, 0.1, 0.15 if asymmetric else 0.1, 0.75, 0.15])
+    kind = (values, steps, asymmetric, student)
+    free = [j for j in range(6) if (j != 3 or asymmetric) and (j != 5 or student)]
+    _, gradient, curvature = scored(theta, *kind)
+    for j in free:
+        width = 1e-6 * np.eye(6)[j]
+        up, above, _ = scored(theta + width, *kind)
+        down, below, _ = scored(theta - width, *kind)
+        assert gradient[j] == pytest.approx((up - down) / 2e-6, rel=1e-5, abs=1e-4)
+        if not gaps:
+            expected = (below[free] - above[free]) / 2e-6
+            assert curvature[j, free] == pytest.approx(expected, rel=1e-5, abs=1e-3)
+
+
+@pytest.mark.parametrize("student", [None, 1.0])
+def test_the_information_is_the_curvature_expected(student: Any) -> None:
+    """Over many observations of the truth the two agree."""
+    values = simulated(60_000, 11, 6.0 if student else None)
+    theta = np.array([0.0, 0.02, 0.08, 0.08, 0.9, 1.0 / 6.0])
+    data, work, gradient = np.empty_like(values), np.empty(256), np.empty(6)
+    garch_sweep.arrange(values, data)
+    found = []
+    for exact in (0.0, 1.0):
+        curvature = np.empty((6, 6))
+        garch_sweep.score(
+            theta, data, None, np.array([1.0, 0.0]), None, student, exact, work, gradient, curvature
+        )
+        found.append(np.sqrt(np.diag(curvature))[[0, 1, 2, 4, *([5] if student else [])]])
+    assert found[0] == pytest.approx(found[1], rel=0.1)
 
 
 @pytest.mark.parametrize("distribution", ["normal", "t"])
@@ -95,12 +140,98 @@ def test_gaps_are_taken_into_account() -> None:
     assert abs(persistence - 0.98) < abs(without.params.alpha + without.params.beta - 0.98)
 
 
-@pytest.mark.parametrize("scale", [1e-12, 1e-4, 1e6])
+@pytest.mark.parametrize("scale", [1e-100, 1e-12, 1e-4, 1e12, 1e100])
 def test_the_unit_of_the_innovations_does_not_matter(scale: float) -> None:
     values = simulated(1000, 4)
     one, other = fit_garch(values), fit_garch(values * scale)
     assert other.params.alpha == pytest.approx(one.params.alpha, rel=1e-4)
     assert other.params.omega == pytest.approx(one.params.omega * scale**2, rel=1e-4)
+    expected = one.log_likelihood - values.size * math.log(scale)
+    assert other.log_likelihood == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_fits_likelihood_is_that_of_its_parameters() -> None:
+    steps = np.random.default_rng(12).integers(1, 4, 700)
+    values = 1e-3 * simulated(700, 12, 5.0, steps)
+    for counts in (None, steps):
+        for options in ({}, {"distribution": "t"}, {"asymmetric": True}):
+            fit = fit_garch(values, counts, presample="backcast", **options)
+            again = garch.log_likelihood(garch.params_row(fit.params), values, counts)
+            assert fit.log_likelihood == pytest.approx(again, rel=1e-9)
+
+
+def test_asymmetry_is_found_where_it_is_and_worth_no_less_than_none() -> None:
+    rng = np.random.default_rng(13)
+    values = robust_garch.clustered(rng, 6000, 0.03, 0.85, gamma=0.15)
+    fit, symmetric = fit_garch(values, asymmetric=True), fit_garch(values)
+    error = fit.standard_errors["gamma"]
+    assert fit.converged and error is not None
+    assert abs(fit.params.gamma - 0.15) < 4.0 * error
+    assert fit.log_likelihood > symmetric.log_likelihood + 10.0
+    assert symmetric.params.gamma == 0.0 and "gamma" not in symmetric.standard_errors
+    mirrored = fit_garch(-values, asymmetric=True).params
+    assert mirrored.gamma == pytest.approx(-fit.params.gamma, rel=1e-4)
+    assert mirrored.alpha == pytest.approx(fit.params.alpha + fit.params.gamma, rel=1e-4)
+
+
+def test_many_series_are_fitted_as_each_alone_and_refused_in_their_place() -> None:
+    rows = np.array([simulated(400, seed) for seed in range(5)])
+    rows[3] = 7.0
+    for threads in (1, 2):
+        found = fit_garch_many(rows, threads=threads)
+        assert isinstance(found[3], FitRefused)
+        for k in (0, 1, 2, 4):
+            assert found[k] == fit_garch(rows[k])
+    with pytest.raises(ValueError, match="must have two dimensions"):
+        fit_garch_many(rows[0])
+    rows[1, 5] = math.nan
+    with pytest.raises(ValueError, match="must be finite, was nan at series 1, time 5"):
+        fit_garch_many(rows)
+
+
+@pytest.mark.parametrize("outlier", [1e6, -1e6, 1e12])
+@pytest.mark.parametrize("options", [{}, {"distribution": "t"}, {"asymmetric": True}])
+def test_one_observation_far_out_leaves_everything_finite(outlier: float, options: Any) -> None:
+    values = simulated(500, 14)
+    values[250] = outlier
+    fit = fit_garch(values, **options)
+    numbers = [fit.log_likelihood, *robust_garch.vars_of(fit.params).values()]
+    assert np.isfinite(numbers).all()
+    assert all(error is None or 0.0 < error < math.inf for error in fit.standard_errors.values())
+
+
+def test_no_series_of_any_kind_is_fitted_worse_than_by_the_peer() -> None:
+    outcomes = robust_garch.campaign(
+        list(robust_garch.simulated(2 * len(robust_garch.KINDS), 4, size_max=1500))
+    )
+    assert [outcome for outcome in outcomes if outcome.violations] == []
+    assert sum(outcome.lead_nats is not None for outcome in outcomes) > 0.8 * len(outcomes)
+
+
+def test_a_wrong_fit_is_a_violation() -> None:
+    import msgspec
+
+    values = simulated(600, 15)
+    fit = fit_garch(values)
+    assert robust_garch.against_twin(fit, values, "sample") == []
+    error = fit.standard_errors["mean"]
+    assert error is not None
+    moved = msgspec.structs.replace(fit.params, mean=fit.params.mean + error)
+    off = replace(fit, params=moved)
+    assert "gradient" in robust_garch.against_twin(off, values, "sample")[0]
+    error = fit.standard_errors["alpha"]
+    assert error is not None
+    wrong = replace(fit, standard_errors=fit.standard_errors | {"alpha": 1.1 * error})
+    assert "error of alpha" in robust_garch.against_twin(wrong, values, "sample")[0]
+
+
+@pytest.mark.slow
+def test_recorded_returns_are_fitted_no_worse_than_by_the_peer(market_data: Path) -> None:
+    every = {name: values for name, values in robust_garch.recorded(market_data)}
+    chosen = [(name, every[name][-4000:]) for name in list(every)[::12]]
+    outcomes = robust_garch.campaign(chosen)
+    assert len(outcomes) > 20
+    assert [outcome for outcome in outcomes if outcome.violations] == []
 
 
 def test_series_without_volatility_clusters_converge_at_a_bound_or_inside() -> None:
@@ -154,7 +285,13 @@ def test_a_permanent_rise_of_variance_stays_below_the_persistence_cap() -> None:
     [
         (np.ones(100), "variance must be positive, was 0.0"),
         (np.arange(49.0), "observations must be at least 50, was 49"),
+        (np.array([1.0]), "observations must be at least 50, was 1"),
+        (np.zeros(0), "observations must be at least 50, was 0"),
         (np.full(100, math.nan), "innovations must be finite, was nan at 0"),
+        (np.full(100, 0.1) + np.spacing(0.1), "variance must be positive, was 0.0"),
+        (5e-324 * np.arange(100.0), "variance must be positive, was 0.0"),
+        (1e-150 * np.arange(100.0), "standard deviation must be above 1e-140, was 2.8"),
+        (1e150 * np.arange(100.0), "standard deviation must be below 1e[+]140, was 2.8"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused_with_rule_and_value(values: Any, message: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import logsumexp
 
-from hft_lib.models import bocd, bocd_cells
+from hft_lib.models import bocd, bocd_cells, bocd_merge
 from hft_lib.parameters import BocdParameters
 
 
@@ -82,27 +82,122 @@ def test_without_merging_two_thousand_observations_stay_exact() -> None:
     assert log_likelihood == pytest.approx(sum(evidences), abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [np.random.default_rng(1).normal(size=20_000), regimes(20_000, 1.0 / 300.0, 3)],
-    ids=["one regime", "many regimes"],
-)
-def test_merging_costs_little_over_twenty_thousand_observations(values: Any) -> None:
-    row = bocd.params_row(parameters(hazard=1.0 / 2000.0))
-    whole = bocd.run(row, values, cells=20_001)
-    merged = bocd.run(row, values)
-    assert whole["log_predictive"].sum() - merged["log_predictive"].sum() < 0.05
-    assert np.abs(whole["recent_probability"] - merged["recent_probability"]).max() < 0.01
+def heavy(size: int, seed: int) -> npt.NDArray[np.float64]:
+    """Student's t with 3 degrees of freedom, of variance 1."""
+    return np.random.default_rng(seed).standard_t(3, size) / math.sqrt(3.0)
+
+
+def lost(values: Any, hazard: float, cells: int = bocd.CELLS) -> tuple[float, float]:
+    """Nats that merging costs, and by how much P(r <= 10) is off at most."""
+    row = bocd.params_row(parameters(hazard=hazard))
+    whole, merged = bocd.run(row, values, cells=values.size + 1), bocd.run(row, values, cells=cells)
+    nats = float(whole["log_predictive"].sum() - merged["log_predictive"].sum())
+    return nats, float(
+        np.abs(whole["recent_probability"] - merged["recent_probability"]).max(),
+    )
+
+
+SERIES = {
+    "one regime": np.random.default_rng(1).normal(size=20_000),
+    "regimes of 300": regimes(20_000, 1.0 / 300.0, 1),
+    "regimes of 2000": regimes(20_000, 1.0 / 2000.0, 2),
+    "heavy tails": heavy(20_000, 1),
+}
+
+
+@pytest.mark.parametrize("hazard", [1e-4, 1e-2])
+@pytest.mark.parametrize("name", SERIES)
+def test_merging_costs_little_over_twenty_thousand_observations(name: str, hazard: float) -> None:
+    nats, probability = lost(SERIES[name], hazard)
+    assert nats < 0.05
+    assert probability < 0.02
+
+
+@pytest.mark.parametrize("hazard", [1e-6, 0.1])
+@pytest.mark.parametrize("name", ["regimes of 300", "heavy tails"])
+def test_a_hazard_far_from_the_truth_makes_merging_cost_a_little_more(
+    name: str, hazard: float
+) -> None:
+    nats, probability = lost(SERIES[name], hazard)
+    assert nats < 0.2
+    assert probability < 0.05
+
+
+def test_a_variance_that_never_stands_still_asks_for_more_cells() -> None:
+    rng = np.random.default_rng(1)
+    deviation = np.clip(np.exp(0.01 * np.cumsum(rng.normal(size=20_000))), 0.1, 10.0)
+    values = rng.normal(size=20_000) * deviation
+    assert lost(values, 1e-3)[0] < 15.0
+    assert lost(values, 1e-3, cells=256)[0] < 0.5
+
+
+def weights(state: Any) -> npt.NDArray[np.float64]:
+    """The cells' probabilities, oldest first."""
+    at = [bocd_cells.cell_at(state, i) for i in range(int(state[bocd.COUNT]))]
+    return state[np.array(at) + bocd_cells.WEIGHT] * state[bocd_cells.SCALE]
 
 
 def test_merging_loses_no_mass() -> None:
     row, states = bocd.params_row(parameters()), bocd.new_states(1)
     bocd.start(row[0], states[0])
     bocd.run(row, regimes(3000, 0.01, 4), state=states)
-    cells, count = bocd_cells.cells_of(states[0]), int(states[0, bocd.COUNT])
-    assert count < bocd.CELLS
-    assert cells[bocd_cells.WEIGHT, :count].sum() == pytest.approx(1.0, abs=1e-12)
-    assert (np.diff(cells[bocd_cells.SHORTEST, :count]) < 0.0).all()
+    state = states[0]
+    assert state[bocd.COUNT] < bocd_cells.capacity(state)
+    assert weights(state).sum() == pytest.approx(1.0, abs=1e-12)
+    at = np.array([bocd_cells.cell_at(state, i) for i in range(int(state[bocd.COUNT]))])
+    birth, runs = state[at + bocd_cells.BIRTH], 1.0 / state[at + bocd_cells.PER_RUN]
+    assert np.diff(birth, prepend=-1.0) == pytest.approx(runs, rel=1e-12)
+    assert (np.diff(state[at + bocd_cells.START]) > 0.0).all()
+
+
+def test_a_full_detector_makes_room_and_stays_exact_until_then() -> None:
+    p, values = parameters(), regimes(300, 0.01, 7)
+    row, states = bocd.params_row(p), bocd.new_states(1, 200)
+    bocd.start(row[0], states[0])
+    exact_until = bocd_cells.capacity(states[0]) - 3
+    posteriors, _ = exact(p, values)
+    found = bocd.run_posterior(row, values, np.arange(302.0), cells=200)
+    for t in (150, exact_until):
+        assert found[t, : t + 2] == pytest.approx(posteriors[t], abs=5e-11)
+    assert found.sum(axis=1) == pytest.approx(np.ones(300), abs=1e-9)
+
+
+def test_run_lengths_beyond_the_table_cost_nothing() -> None:
+    """T by Stirling's series is T by the table: a detector of few cells whose table ends at 512,
+    and one of many.
+    """
+    state, long = bocd.new_states(1)[0], bocd.new_states(1, 3000)[0]
+    for each in (state, long):
+        bocd.start(bocd.params_row(parameters(prior_alpha=2.5, prior_kappa=0.3))[0], each)
+    assert bocd_cells.table_length(state) == 512
+    for n in (512.0, 513.0, 1000.0, 20_000.0):
+        assert bocd_cells.log_norm(state, n) == pytest.approx(
+            bocd_cells.log_norm(long, n), rel=2e-15
+        )
+
+
+def test_other_parameters_go_on_from_the_same_beliefs() -> None:
+    values = regimes(900, 0.01, 8)
+    before = bocd.params_row(parameters(prior_beta=1.0))
+    after = bocd.params_row(parameters(hazard=0.02, prior_alpha=3.0, prior_beta=2.0))
+    states = bocd.new_states(1)
+    bocd.start(before[0], states[0])
+    bocd.run(before, values, state=states)
+    kept = weights(states[0])
+    variance = bocd_merge.variance(states[0], bocd_cells.cell_at(states[0], 0))
+    adopted = states.copy()
+    bocd.adopt(after[0], adopted[0])
+    oldest = bocd_cells.cell_at(adopted[0], 0)
+    assert bocd_merge.variance(adopted[0], oldest) == pytest.approx(variance, rel=1e-12)
+    found = [
+        bocd_cells.log_weight(adopted[0], bocd_cells.cell_at(states[0], i))
+        for i in range(kept.size)
+    ]
+    assert np.exp2(found) == pytest.approx(kept, rel=1e-9)
+    track = bocd.run(after, regimes(900, 0.01, 9), state=states)  # adopts by itself
+    alone = bocd.run(after, regimes(900, 0.01, 9), state=adopted)
+    assert track.tobytes() == alone.tobytes()
+    assert np.isfinite(track["log_predictive"]).all()
 
 
 def test_a_change_is_seen_and_a_quiet_regime_is_not_alarmed() -> None:
@@ -133,6 +228,12 @@ def test_a_missing_value_changes_nothing() -> None:
     assert states.tobytes() == before
 
 
+def check(state: Any) -> None:
+    """Every figure finite, the mass one."""
+    assert weights(state).sum() == pytest.approx(1.0, abs=1e-9)
+    assert np.isfinite(state).all()
+
+
 @settings(max_examples=50)
 @given(
     values=st.lists(st.floats(allow_nan=False, width=64), min_size=1, max_size=200),
@@ -143,10 +244,31 @@ def test_any_value_leaves_a_posterior(values: list[float], prior_alpha: float) -
     bocd.start(row[0], states[0])
     for value in values:
         bocd.step(row[0], states[0], value)
-        count = int(states[0, bocd.COUNT])
-        weights = bocd_cells.cells_of(states[0])[bocd_cells.WEIGHT, :count]
-        assert weights.sum() == pytest.approx(1.0, abs=1e-9)
-        assert np.isfinite(states[0, : bocd_cells.HEADER]).all()
+        check(states[0])
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 5e-324, 1e6, 1e160, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "changes", [{}, {"hazard": 1e-12}, {"hazard": 0.9}, {"prior_beta": 1e-300}]
+)
+def test_the_same_value_over_and_over_leaves_a_posterior(
+    value: float, changes: dict[str, float]
+) -> None:
+    row, states = bocd.params_row(parameters(**changes)), bocd.new_states(1)
+    bocd.start(row[0], states[0])
+    for _ in range(600):
+        bocd.step(row[0], states[0], value)
+        check(states[0])
+
+
+def test_an_outlier_of_a_million_deviations_is_survived() -> None:
+    p, values = parameters(), regimes(400, 1e-9, 1)
+    values[200] = 1e6
+    row = bocd.params_row(p)
+    posteriors, evidences = exact(p, values)
+    track = bocd.run(row, values, cells=500)
+    assert track["log_predictive"] == pytest.approx(evidences, abs=1e-9)
+    assert track["map_run_length"].tolist() == [float(np.argmax(q)) for q in posteriors]
 
 
 def test_too_few_cells_are_refused() -> None:

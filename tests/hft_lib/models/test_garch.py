@@ -28,35 +28,105 @@ def parameters(**changes: Any) -> GarchParameters:
     return GarchParameters(**(values | changes))
 
 
+def plain(function: Any) -> Any:
+    """A kernel as Python runs it, with the module's constants as they are now."""
+    return function.py_func
+
+
 def twin(p: GarchParameters, innovations: Any, steps: Any) -> tuple[list[float], float]:
     """The equations as they are printed: the forecast variances, and the next one."""
     h, variances = p.variance_prior, []
     for innovation, n in zip(innovations, steps, strict=True):
         for _ in range(n - 1):
-            h = p.omega + (p.alpha + p.beta) * h
+            h = p.omega + (p.alpha + p.gamma / 2.0 + p.beta) * h
         variances.append(h)
-        h = p.omega + p.alpha * (innovation - p.mean) ** 2 + p.beta * h
+        slope = p.alpha + (p.gamma if innovation < p.mean else 0.0)
+        h = p.omega + slope * (innovation - p.mean) ** 2 + p.beta * h
     return variances, h
 
 
-def test_the_recursion_agrees_with_its_plain_twin() -> None:
+@pytest.mark.parametrize("gamma", [0.0, 0.08, -0.06])
+def test_the_recursion_agrees_with_its_plain_twin(gamma: float) -> None:
     rng = np.random.default_rng(0)
     innovations, steps = rng.normal(size=500), rng.integers(1, 30, 500)
     states = garch.new_states(1)
-    row = garch.params_row(parameters())
+    row = garch.params_row(parameters(gamma=gamma))
     garch.start(row[0], states[0])
     track = garch.run(row, innovations, steps, states)
-    variances, following = twin(parameters(), innovations, steps)
+    variances, following = twin(parameters(gamma=gamma), innovations, steps)
     assert track["variance"] == pytest.approx(variances, rel=1e-12)
     assert states["variance"][0] == pytest.approx(following, rel=1e-12)
     assert track["standardised"] == pytest.approx((innovations - 0.01) / np.sqrt(variances))
     assert states["steps"][0] == steps.sum()
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.85, 0.97, 0.9989])
+@pytest.mark.parametrize("size", [1, 7, 900, 20_003])
+def test_the_array_in_eight_parts_has_the_bits_of_one_step_after_another(
+    beta: float, size: int
+) -> None:
+    innovations = np.random.default_rng(6).standard_t(3, size)
+    p = parameters(alpha=0.001, gamma=0.0005, beta=beta, variance_prior=40.0)
+    found, h = garch.variances(garch.params_row(p), innovations), p.variance_prior
+    for t, innovation in enumerate(innovations.tolist()):
+        assert found[t] == h
+        e = innovation - p.mean
+        slope = p.alpha + p.gamma if e < 0.0 else p.alpha
+        h = (p.omega + slope * (e * e)) + p.beta * h
+
+
+def test_parts_whose_guess_is_not_forgotten_are_done_again(monkeypatch: Any) -> None:
+    found = np.empty(800)
+    inputs = np.random.default_rng(7).random(800)
+    plain(garch._recur)(inputs, 0.95, 1e9, found)  # 40 / (1 - beta) is all of a part, and too much
+    expected = np.empty(800)
+    plain(garch._recur_part)(inputs, 0.95, 1e9, expected, 0, 800)
+    assert found.tobytes() == expected.tobytes()
+    monkeypatch.setattr(garch, "_FORGOTTEN", 0.1)  # next to no early steps
+    after = plain(garch._recur)(inputs, 0.95, 1e9, found)
+    assert found.tobytes() == expected.tobytes()
+    assert after == plain(garch._recur_part)(inputs, 0.95, 1e9, expected, 0, 800)
+
+
+def test_variances_over_gaps_are_those_of_the_run() -> None:
+    rng = np.random.default_rng(8)
+    innovations, steps = rng.normal(size=300), rng.integers(1, 5, 300)
+    row = garch.params_row(parameters(gamma=0.05))
+    found = garch.variances(row, innovations, steps)
+    assert found.tobytes() == garch.run(row, innovations, steps)["variance"].copy().tobytes()
+
+
+def test_a_cell_steps_as_a_row_does() -> None:
+    row, states = garch.params_row(parameters(gamma=0.05)), garch.new_states(1)
+    garch.start(row[0], states[0])
+    cell = garch.new_cell(parameters(gamma=0.05))
+    for innovation, steps in ((0.3, 1), (-2.0, 4), (1.0, 1), (-1e200, 2), (0.0, 1)):
+        garch.step(row[0], states[0], innovation, steps)
+        garch.step_cell(cell, innovation, steps)
+        assert cell[7:].tolist() == list(states[0])
+
+
+def test_without_asymmetry_a_fall_counts_as_a_rise_bit_for_bit() -> None:
+    innovations = np.random.default_rng(9).normal(size=200)
+    row = garch.params_row(parameters(mean=0.0))
+    one, other = garch.variances(row, innovations), garch.variances(row, -innovations)
+    assert one.tobytes() == other.tobytes()
+
+
+def test_a_fall_raises_the_variance_more_where_gamma_says_so() -> None:
+    row = garch.params_row(parameters(mean=0.0, gamma=0.04))
+    rise, fall = garch.variances(row, [1.0, 0.0]), garch.variances(row, [-1.0, 0.0])
+    assert fall[1] - rise[1] == pytest.approx(0.04)
+    states = garch.new_states(1)
+    garch.start(row[0], states[0])
+    far = garch.forecast_variance(row[0], states[0], 2)
+    assert far == pytest.approx(0.05 + (0.1 + 0.02 + 0.85) * 1.0)
+
+
 @pytest.mark.parametrize("dof", [None, 2.5, 8.0, 200.0])
 def test_log_likelihood_is_scipys(dof: float | None) -> None:
     innovations = np.random.default_rng(1).standard_t(5, 400)
-    row = garch.params_row(parameters(dof=dof))
+    row = garch.params_row(parameters(dof=dof, gamma=0.03))
     track = garch.run(row, innovations)
     if dof is None:
         densities = stats.norm.logpdf(innovations, 0.01, np.sqrt(track["variance"]))

@@ -174,6 +174,108 @@ def test_a_slot_without_parameters_is_left_alone() -> None:
     assert states[1].tobytes() == bytes(states.itemsize)
 
 
+def many(pairs: int, seed: int) -> Any:
+    """Different parameters, a row a pair."""
+    rng = np.random.default_rng(seed)
+    rows = np.concatenate([kalman.params_row(parameters())] * pairs)
+    for name in ("intercept_drift_var", "hedge_drift_var", "noise_var"):
+        rows[name] *= np.exp(rng.normal(0.0, 2.0, pairs))
+    rows["hedge_drift_var"][::5] = 0.0
+    return rows
+
+
+def prices(time: int, pairs: int, seed: int) -> tuple[Any, Any, Any]:
+    """Log prices (time, pair) with gaps of either leg and everything that is not learned from."""
+    rng = np.random.default_rng(seed)
+    x = 11.0 + np.cumsum(rng.normal(0.0, 1e-3, (time, pairs)), axis=0)
+    y = 0.1 + 0.98 * x + rng.normal(0.0, 3e-4, (time, pairs))
+    for odd in (math.nan, math.inf, -math.inf, 1e200, -1.7e308, 1e99, 0.0, 5e-324, 311.0):
+        for leg in (y, x):
+            leg[rng.integers(time), rng.integers(pairs)] = odd
+    return y, x, rng.choice([1, 2, 7, 10**9], size=(time, pairs))
+
+
+@pytest.mark.parametrize("pairs", [1, 3, 8, 203])
+def test_a_step_of_a_panel_is_each_pairs_step_bit_for_bit(pairs: int) -> None:
+    rows, (y, x, steps) = many(pairs, 1), prices(60, pairs, 2)
+    states = kalman.new_states(pairs)
+    for row, state in zip(rows, states, strict=True):
+        kalman.start(row, state)
+    params, panel = kalman.panel(rows), kalman.panel(states)
+    direct = kalman.panel_stepper()
+    one = np.ones(1, dtype=np.int64)
+    for t in range(60):
+        (kalman.step_panel if t % 2 else direct)(params, panel, y[t], x[t], steps[t])
+        for i in range(pairs):
+            alone = slice(i, i + 1)
+            kalman.step_slots(rows[alone], states[alone], one, y[t, i], x[t, i], steps[t, i])
+        assert kalman.panel_rows(panel, kalman.State).tobytes() == states.tobytes()
+    assert np.isfinite(panel).all()
+
+
+def test_a_run_of_a_panel_is_each_pairs_run_bit_for_bit() -> None:
+    rows, (y, x, steps) = many(20, 3), prices(200, 20, 4)
+    y, x = (np.where(np.isfinite(leg), leg, 11.0) for leg in (y, x))
+    track = kalman.run_panel(kalman.panel(rows), y, x, steps[:, 0])
+    for i in range(20):
+        alone = kalman.run(rows[i : i + 1], y[:, i], x[:, i], steps[:, 0])
+        for name, column in track._asdict().items():
+            assert column[:, i].tobytes() == alone[name].tobytes()
+
+
+def test_a_run_of_a_panel_goes_on_from_where_it_was() -> None:
+    params, (y, x, _) = kalman.panel(many(9, 5)), prices(100, 9, 6)
+    whole = kalman.run_panel(params, y, x)
+    states = kalman.panel(kalman.new_states(9))
+    for i in range(9):
+        kalman.start(kalman.panel_rows(params, kalman.Params)[i], rows := kalman.new_states(1)[0])
+        states[:, i] = rows.tolist()
+    parts = [
+        kalman.run_panel(params, y[p], x[p], None, states) for p in np.split(np.arange(100), 4)
+    ]
+    for name, column in whole._asdict().items():
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        assert joined.tobytes() == column.tobytes()
+
+
+def test_a_gap_of_a_panel_lets_time_pass_and_teaches_nothing() -> None:
+    params = kalman.panel(many(2, 7))
+    known = kalman.run_panel(
+        params, [[11.1, 11.1], [math.nan, 11.2]], np.full((2, 2), 11.0), [1, 9]
+    )
+    assert known.hedge_ratio[0, 0] == known.hedge_ratio[1, 0]
+    assert known.innovation[1, 0] == 0.0
+    assert known.hedge_ratio[0, 1] != known.hedge_ratio[1, 1]
+
+
+@pytest.mark.parametrize(
+    ("y", "x", "states", "message"),
+    [
+        (np.ones((4, 3)), np.ones((4, 2)), None, r"must have shape \(4, 2\), had \(4, 3\)"),
+        (np.ones((4, 2)), np.ones(4), None, r"had \(4, 2\) and \(4,\)"),
+        (np.ones((4, 2)), np.ones((4, 2)), np.ones((9, 3)), "states must be a panel of 2 pairs"),
+    ],
+)
+def test_a_panel_of_another_shape_is_refused(y: Any, x: Any, states: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kalman.run_panel(kalman.panel(many(2, 8)), y, x, None, states)
+
+
+def test_a_direct_call_is_the_same_step() -> None:
+    y, x, steps = pair(200)
+    rows = many(3, 9)
+    usual, direct, live = kalman.new_states(3), kalman.new_states(3), np.array([1, 0, 1])
+    step = kalman.stepper()
+    for row, one, other in zip(rows, usual, direct, strict=True):
+        kalman.start(row, one)
+        kalman.start(row, other)
+    for yt, xt, n in zip(y.tolist(), x.tolist(), steps.tolist(), strict=True):
+        kalman.step_slots(rows, usual, live, yt, xt, n)
+        step(rows, direct, live, yt, xt, n)
+    assert direct.tobytes() == usual.tobytes()
+    assert direct["steps"].tolist() == [int(steps.sum()), 0, int(steps.sum())]
+
+
 @pytest.mark.parametrize(
     ("y", "x", "steps", "message"),
     [

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hft_lib.models.special import exp, log, log_gamma
+from hft_lib.models.special import exp, exp2, log, log2, log_gamma
 
 BERNOULLI = [
     (1, 6), (-1, 30), (1, 42), (-1, 30), (5, 66), (-691, 2730), (7, 6), (-3617, 510),
@@ -59,6 +59,18 @@ def test_log_is_within_an_ulp() -> None:
         [np.exp(rng.uniform(-740.0, 709.0, 1500)), rng.uniform(0.4, 2.5, 1500), [5e-324, 1e-310]]
     )
     assert worst_ulp(log, Decimal.ln, points) < 1.0
+
+
+def test_the_hot_loops_versions_are_within_their_errors() -> None:
+    rng = np.random.default_rng(5)
+    points = np.concatenate([rng.uniform(-1000.0, 1022.0, 1500), rng.uniform(-1.0, 1.0, 1500)])
+    assert worst_ulp(exp2, lambda x: Decimal(2) ** x, points) < 5.0
+    assert exp2(-1e300) == exp2(-1000.0)
+    with localcontext() as context:
+        context.prec = 50
+        for x in np.exp(rng.uniform(-700.0, 700.0, 1500)).tolist():
+            truth = Decimal(x).ln() / Decimal(2).ln()
+            assert abs(Decimal(log2(x)) - truth) < Decimal("8e-16") * max(abs(truth), Decimal(1))
 
 
 def test_log_gamma_is_within_two_ulp() -> None:

@@ -1,0 +1,283 @@
+"""The search for the maximum of GARCH's likelihood: where climbs start, which end is the best, and
+whether it is a maximum.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from hft_lib.fitting.garch_score import (
+    GAIN_ENDED,
+    Matrix,
+    climb,
+    differences,
+    is_capped,
+    reduce_to_cap,
+    solve,
+)
+from hft_lib.fitting.garch_sweep import (
+    BETA,
+    BLOCK,
+    DOWN,
+    INVERSE_DOF,
+    LN2,
+    MEAN,
+    OMEGA,
+    SIZE,
+    UP,
+    arrange,
+    score,
+)
+from hft_lib.kernel import kernel
+from hft_lib.models.inputs import Vector
+from hft_lib.models.lanes import WIDTH, lanes, load, pick_negative, split, store
+from hft_lib.models.special import log
+
+_GAP_MAX = 100  # intervals of a gap that the ranking of starts goes through
+_CLIMBS = 2
+_GAIN_CLEAR = 5.0  # nats over a constant variance, below which every start is climbed from
+# (alpha, persistence) from which the search may start, a pass of eight each: squares soon forgotten
+# and late, as a likelihood may have a maximum of either kind.
+_STARTS = (
+    (0.02, 0.1), (0.1, 0.12), (0.2, 0.3), (0.4, 0.45), (0.05, 0.5), (0.2, 0.5), (0.4, 0.7),
+    (0.1, 0.65),
+    (0.02, 0.85), (0.02, 0.95), (0.02, 0.99), (0.06, 0.85), (0.06, 0.95), (0.06, 0.99),
+    (0.15, 0.9), (0.15, 0.98),
+)  # fmt: skip
+_STARTS_COUNT = len(_STARTS)
+_START_ALPHA = np.array([alpha for alpha, _ in _STARTS])
+_START_PERSISTENCE = np.array([persistence for _, persistence in _STARTS])
+_START_INVERSE_DOF = 1.0 / 8.0
+
+
+@kernel
+def likelihoods(
+    thetas: Any,
+    values: Any,
+    steps: Any,
+    before: Any,
+    asymmetric: Any,
+    student: Any,
+    found: Any,
+) -> None:
+    """Log likelihoods, in nats and of t less a constant, of eight points in one pass: `thetas`
+    (6 * 8,) with a parameter's eight values side by side, all of one 1/dof; `found` (8,) in place.
+    """
+    like = lanes(0.0)
+    mean, omega, beta = (
+        load(thetas, MEAN, like),
+        load(thetas, OMEGA, like),
+        load(thetas, BETA, like),
+    )
+    up, down = load(thetas, UP, like), load(thetas, DOWN, like)
+    persistence = up + beta if asymmetric is None else 0.5 * (up + down) + beta
+    dof = 1.0 / thetas[INVERSE_DOF * WIDTH]
+    share = 1.0 / (dof - 2.0)
+    h = omega + persistence * (before[0] + before[1] * mean * mean)
+    ratios, logs, tail_logs, product, tail = like, like, like, like + 1.0, like + 1.0
+    size = values.shape[0]
+    for block in range(0, size, BLOCK):
+        for t in range(block, min(block + BLOCK, size)):
+            if steps is not None:
+                for _ in range(min(steps[t] - 1, _GAP_MAX)):
+                    h = omega + persistence * h
+            e = values[t] - mean
+            square = e * e
+            product *= h
+            if student is None:
+                ratios += square / h
+            else:
+                tail *= 1.0 + square * share / h
+            if asymmetric is None:
+                h = (omega + up * square) + beta * h
+            else:
+                h = (omega + pick_negative(e, down, up) * square) + beta * h
+        product, exponent = split(product)
+        logs += exponent
+        if student is not None:
+            tail, exponent = split(tail)
+            tail_logs += exponent
+    store(found, 0, product)
+    products = np.empty(WIDTH)
+    store(products, 0, tail)
+    exponents = np.empty(WIDTH)
+    weight = 1.0
+    if student is None:
+        store(exponents, 0, LN2 * logs + ratios)
+    else:
+        weight = dof + 1.0
+        store(exponents, 0, LN2 * logs + weight * LN2 * tail_logs)
+    for k in range(WIDTH):
+        found[k] = -0.5 * (log(found[k]) + weight * log(products[k]) + exponents[k])
+
+
+@kernel
+def _starts(
+    values: Vector, steps: Any, before: Vector, asymmetric: Any, student: Any, found: Vector
+) -> None:
+    """Log likelihoods of all starts, less a constant; `found` (starts,) in place."""
+    thetas = np.zeros(SIZE * WIDTH)
+    for first in range(0, _STARTS_COUNT, WIDTH):
+        for k in range(WIDTH):
+            alpha, persistence = _START_ALPHA[first + k], _START_PERSISTENCE[first + k]
+            thetas[OMEGA * WIDTH + k] = 1.0 - persistence
+            thetas[UP * WIDTH + k] = alpha
+            thetas[DOWN * WIDTH + k] = alpha
+            thetas[BETA * WIDTH + k] = persistence - alpha
+            thetas[INVERSE_DOF * WIDTH + k] = _START_INVERSE_DOF
+        likelihoods(
+            thetas, values, steps, before, asymmetric, student, found[first : first + WIDTH]
+        )
+
+
+@kernel
+def _begin(start: int, theta: Vector) -> None:
+    theta[MEAN], theta[OMEGA] = 0.0, 1.0 - _START_PERSISTENCE[start]
+    theta[UP], theta[DOWN] = _START_ALPHA[start], _START_ALPHA[start]
+    theta[BETA] = _START_PERSISTENCE[start] - _START_ALPHA[start]
+    theta[INVERSE_DOF] = _START_INVERSE_DOF
+
+
+@kernel
+def _best(found: Vector, first: int, last: int) -> int:
+    best = first
+    for k in range(first, last):
+        if found[k] > found[best]:
+            best = k
+    return best
+
+
+@kernel
+def _is_doubtful(
+    theta: Vector,
+    value: float,
+    free: Vector,
+    data: Vector,
+    steps: Any,
+    before: Vector,
+    asymmetric: Any,
+    student: Any,
+    work: Vector,
+) -> bool:
+    """Whether other maxima are near: a slope or beta is held at a bound, omega is all but nought,
+    or a constant variance is nearly as likely.
+    """
+    held = free[UP] == 0.0 or free[BETA] == 0.0 or theta[OMEGA] < 1e-6
+    if held or (asymmetric is not None and free[DOWN] == 0.0):
+        return True
+    flat = theta.copy()
+    flat[OMEGA], flat[UP], flat[DOWN], flat[BETA] = 1.0, 0.0, 0.0, 0.0
+    gradient, curvature = np.empty(SIZE), np.empty((SIZE, SIZE))
+    constant = score(flat, data, steps, before, asymmetric, student, 0.0, work, gradient, curvature)
+    return value - constant < _GAIN_CLEAR
+
+
+@kernel
+def search(
+    values: Vector,
+    steps: Any,
+    before: Vector,
+    asymmetric: Any,
+    student: Any,
+    theta: Vector,
+    free: Vector,
+    curvature: Matrix,
+) -> Any:
+    """The likeliest end of climbs from the likeliest starts; (log likelihood,
+    whether the search came to its end, whether `curvature` is minus the Hessian there).
+
+    Two climbs, or one from every start where the best end is doubtful.
+    `values` (time,) have mean 0 and variance 1; `theta`, `free` and `curvature` in place.
+    """
+    data = values
+    if steps is None:
+        data = np.empty(values.shape[0])
+        arrange(values, data)
+    found, work = np.empty(_STARTS_COUNT), np.empty(256)
+    _starts(values, steps, before, asymmetric, student, found)
+    end, end_free, end_curvature = np.empty(SIZE), np.empty(SIZE), np.empty((SIZE, SIZE))
+    value, promised, sharp = -np.inf, np.inf, False
+    start = 0
+    climbs_max = _CLIMBS
+    for climbs in range(_STARTS_COUNT):
+        if climbs == _CLIMBS and _is_doubtful(
+            theta, value, free, data, steps, before, asymmetric, student, work
+        ):
+            climbs_max = _STARTS_COUNT
+        if climbs >= climbs_max:
+            break
+        # The second climb is from the other eight.
+        first, last = 0, _STARTS_COUNT
+        if climbs == 1:
+            first, last = (0, WIDTH) if start >= WIDTH else (WIDTH, _STARTS_COUNT)
+        start = _best(found, first, last)
+        found[start] = -np.inf
+        _begin(start, end)
+        reached, left, curved = climb(
+            end, data, steps, before, asymmetric, student, work, end_free, end_curvature, theta,
+            value,
+        )  # fmt: skip
+        if reached > value:
+            value, promised, sharp = reached, left, curved
+            theta[:] = end
+            free[:] = end_free
+            curvature[:] = end_curvature
+    return value, promised < GAIN_ENDED, sharp
+
+
+@kernel
+def certify(
+    theta: Vector,
+    values: Vector,
+    steps: Any,
+    before: Vector,
+    asymmetric: Any,
+    student: Any,
+    sharp: bool,
+    free: Vector,
+    curvature: Matrix,
+) -> bool:
+    """Whether the curvature at the end of a search is a maximum's in what is free, with `curvature`
+    minus the Hessian.
+
+    Without a slope the variance does not say what beta is: that is then not free.
+    """
+    flat = theta[UP] <= 0.0 and free[UP] == 0.0
+    flat = flat and (asymmetric is None or (theta[DOWN] <= 0.0 and free[DOWN] == 0.0))
+    if not sharp:
+        work, gradient, data = np.empty(256), np.empty(SIZE), values
+        if steps is None:
+            data = np.empty(values.shape[0])
+            arrange(values, data)
+        score(theta, data, steps, before, asymmetric, student, 1.0, work, gradient, curvature)
+        if steps is not None:
+            differences(theta, data, steps, before, asymmetric, student, work, curvature)
+        if is_capped(theta, asymmetric) and gradient[BETA] > 0.0:
+            reduce_to_cap(gradient, curvature, asymmetric)
+    if flat:
+        free[BETA] = 0.0
+    return solve(curvature, np.zeros(SIZE), free, 0.0, np.empty(SIZE))
+
+
+@kernel
+def errors(free: Vector, curvature: Matrix, found: Vector) -> bool:
+    """Standard errors (6,) of the point searched, and that of `down - up`; NaN for what is held.
+
+    `found` (7,) in place; false where the curvature is not positive.
+    """
+    column, unit = np.empty(SIZE), np.zeros(SIZE)
+    found[:] = np.nan
+    for j in range(SIZE):
+        if free[j] > 0.0:
+            unit[j] = 1.0
+            if not solve(curvature, unit, free, 0.0, column):
+                return False
+            found[j] = math.sqrt(column[j])
+            unit[j] = 0.0
+    if free[DOWN] > 0.0:
+        unit[DOWN], unit[UP] = 1.0, -1.0
+        solve(curvature, unit, free, 0.0, column)
+        up = column[UP] if free[UP] > 0.0 else 0.0
+        found[SIZE] = math.sqrt(column[DOWN] - up)
+    return True
