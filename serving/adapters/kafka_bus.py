@@ -6,6 +6,7 @@ was read and every chain has come) goes into one snapshot with the state of what
 a restart takes up all of it at one point.
 """
 
+import time
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ HEADER = "hft"
 # What is consumed in one go: more would hold up the answers of the first, less costs calls.
 BATCH_MAX = 512
 FLUSH_S_MAX = 30.0
+LAG_S = 1.0  # between two looks at how far behind we are
 _QUEUE_FULL_WAIT_S = 0.1
 # Errors of a consumer that librdkafka mends by itself.
 _PASSING = frozenset(
@@ -46,12 +48,29 @@ _PASSING = frozenset(
 )
 
 
+class BusError(Exception):
+    """The broker took or gave something in a way that nothing may go on from."""
+
+
 def _is_passing(error: BaseException) -> bool:
     return isinstance(error, KafkaException) and error.args[0].code() in _PASSING
 
 
-class BusError(Exception):
-    """The broker took or gave something in a way that nothing may go on from."""
+@retry(
+    retry=retry_if_exception(_is_passing),
+    stop=stop_after_delay(FLUSH_S_MAX),
+    wait=wait_fixed(0.1),
+    reraise=True,
+)
+def watermarks(consumer: Consumer, topic: str) -> tuple[int, int]:
+    """The first offset that the broker holds of `topic` and the one after its last.
+
+    Raises BusError where it does not say.
+    """
+    found = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=FLUSH_S_MAX)
+    if found is None:
+        raise BusError(f"the broker must say in {FLUSH_S_MAX} s what {topic} holds")
+    return int(found[0]), int(found[1])
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
@@ -113,12 +132,15 @@ class KafkaBus:
 
     def __init__(self, servers: str, name: str, epoch: int = 0) -> None:
         self.outgoing = Outgoing(name, epoch)
+        # Messages of each log that the broker was known to have, a second ago, and we had not read.
+        self.lag: dict[str, int] = {}
         self.dead = 0
         self.seen = 0
         self.fenced = 0
         self._logs: dict[str, _Log] = {}
         self._encoder = msgspec.msgpack.Encoder()
         self._failed: KafkaError | None = None
+        self._lag_due_s = 0.0
         self._producer = Producer(
             {
                 "bootstrap.servers": servers,
@@ -194,7 +216,7 @@ class KafkaBus:
         if position is not None:
             self.outgoing.marks = position.written
         for topic, log in self._logs.items():
-            low, high = self._watermarks(topic)
+            low, high = watermarks(self._consumer, topic)
             read = position.read.get(log.log) if position is not None else None
             if read is not None:
                 log.offset, log.incoming.marks = read.offset, read.marks
@@ -213,16 +235,14 @@ class KafkaBus:
             self._take(message)
         self._producer.poll(0)
         self._check()
+        if time.monotonic() >= self._lag_due_s:
+            self._measure_lag()
         return len(messages)
 
     @property
     def behind(self) -> int:
         """Messages that the logs held at `open` and that were not read yet."""
         return sum(max(log.end - log.offset, 0) for log in self._logs.values())
-
-    def lag(self) -> dict[str, int]:
-        """Messages of each log that the broker is known to have and that were not read yet."""
-        return {log.log: self._high(topic) - log.offset for topic, log in self._logs.items()}
 
     def heard(self, log: str, writer: str, key: str = "") -> int:
         """The last number of `writer` in `log` that was read."""
@@ -250,18 +270,6 @@ class KafkaBus:
 
     # --- leaves ---
 
-    @retry(
-        retry=retry_if_exception(_is_passing),
-        stop=stop_after_delay(FLUSH_S_MAX),
-        wait=wait_fixed(0.1),
-        reraise=True,
-    )
-    def _watermarks(self, topic: str) -> tuple[int, int]:
-        found = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=FLUSH_S_MAX)
-        if found is None:
-            raise BusError(f"the broker must say in {FLUSH_S_MAX} s what {topic} holds")
-        return int(found[0]), int(found[1])
-
     def _take(self, message: Message) -> None:
         error = message.error()
         if error is not None:
@@ -287,9 +295,12 @@ class KafkaBus:
         self.dead += 1
         self.produce(self.outgoing, DEAD_LETTERS, "", self._encoder.encode(letter))
 
-    def _high(self, topic: str) -> int:
-        _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), cached=True)
-        return max(int(high), self._logs[topic].offset)
+    def _measure_lag(self) -> None:
+        # Here and not where it is asked for: a call from another thread waits for the reading one.
+        self._lag_due_s = time.monotonic() + LAG_S
+        for topic, log in self._logs.items():
+            known = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), cached=True)
+            self.lag[log.log] = max(int(known[1]) - log.offset, 0) if known is not None else 0
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         self._failed = error or self._failed

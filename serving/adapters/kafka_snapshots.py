@@ -13,7 +13,7 @@ import structlog
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from hft_lib.events import SCHEMA_VERSION
-from serving.adapters.kafka_bus import FLUSH_S_MAX, BusError, Position
+from serving.adapters.kafka_bus import FLUSH_S_MAX, BusError, Position, watermarks
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, SNAPSHOTS
 from serving.runtime.chain import LOGIC_VERSION
 from serving.runtime.host import Snapshot
@@ -91,7 +91,7 @@ class Snapshots:
         self._put(key, msgspec.msgpack.encode(value))
 
     def _put(self, key: str, content: bytes) -> None:
-        self._producer.produce(SNAPSHOTS, _checksum(content) + content, key.encode(), 0)
+        self._producer.produce(SNAPSHOTS, checksum(content) + content, key.encode(), 0)
         if self._producer.flush(FLUSH_S_MAX):
             raise BusError(f"the broker must take {key} in {FLUSH_S_MAX} s, and did not")
 
@@ -107,9 +107,7 @@ class Snapshots:
             }
         )
         try:
-            low, high = reader.get_watermark_offsets(
-                TopicPartition(SNAPSHOTS, 0), timeout=FLUSH_S_MAX
-            )
+            low, high = watermarks(reader, SNAPSHOTS)
             reader.assign([TopicPartition(SNAPSHOTS, 0, low)])
             while reader.position([TopicPartition(SNAPSHOTS, 0)])[0].offset < high > low:
                 message = reader.poll(FLUSH_S_MAX)
@@ -142,10 +140,11 @@ def _snapshot(key: str, value: bytes) -> ServiceSnapshot | None:
     return snapshot
 
 
-def _checksum(content: bytes) -> bytes:
+def checksum(content: bytes) -> bytes:
+    """What stands before a value: a value that was cut or changed has another."""
     return blake2b(content, digest_size=_CHECKSUM_BYTES).digest()
 
 
 def _checked(value: bytes) -> bytes | None:
     content = value[_CHECKSUM_BYTES:]
-    return content if value[:_CHECKSUM_BYTES] == _checksum(content) else None
+    return content if value[:_CHECKSUM_BYTES] == checksum(content) else None

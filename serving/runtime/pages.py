@@ -103,7 +103,7 @@ class Pages:
                 "read": worker.host.read,
                 "written": worker.host.written,
                 "epoch": worker.epoch,
-                "lag": worker.bus.lag(),
+                "lag": worker.bus.lag,
             }
         return known
 
@@ -126,6 +126,6 @@ class Pages:
         yield GaugeMetricFamily("hft_epoch", "the epoch it runs under", worker.epoch)
         yield GaugeMetricFamily("hft_snapshot_bytes", "size of the last", worker.snapshot_bytes)
         lag = GaugeMetricFamily("hft_lag", "messages of a log not read yet", labels=["log"])
-        for log, count in bus.lag().items():
+        for log, count in dict(bus.lag).items():
             lag.add_metric([log], count)
         yield lag

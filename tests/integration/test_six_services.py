@@ -47,11 +47,18 @@ def six(servers: str, tmp_path: Path, played: Played) -> Iterator[SixProcesses]:
     made.end()
 
 
+REST_S = 2.5  # longer than a service's look at how far behind it is
+
+
 def is_through(six: SixProcesses, played: Played) -> bool:
     """The whole tape has come out at the end of the line, and nothing is under way."""
-    read = six.state("ingestion").get("read", 0)
-    at_rest = all(set(six.state(name).get("lag", {0: 1}).values()) == {0} for name in NAMES)
-    return read >= played.replay["events"] and at_rest
+    states = [six.state(name) for name in NAMES]
+    if not all(states) or states[0]["read"] < played.replay["events"]:
+        return False
+    time.sleep(REST_S)
+    later = [six.state(name) for name in NAMES]
+    at_rest = [state.get("read") for state in later] == [state["read"] for state in states]
+    return at_rest and all(set(state["lag"].values()) == {0} for state in later)
 
 
 def test_orders_equal_the_replays_though_every_service_and_the_broker_is_killed(
