@@ -30,7 +30,7 @@ from cli.parameters import read_parameters
 from cli.runs import PARAMETERS, read_facts, read_header, registrations
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event
-from hft_lib.line import LineConfig
+from hft_lib.line import LineConfig, registry_words
 from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
@@ -131,8 +131,8 @@ def run_over_tape(
     """Replay `tape` with the sets of `file` from empty state; the contract's keys but `seconds`."""
     line = Line(STAGES, config)
     start_ns = tape.start_ns if window[0] is None else max(window[0], tape.start_ns)
-    for registered in registrations(file, start_ns):
-        for _, fact in line.post("orchestrator", registered):
+    for said in registry_words(registrations(file, start_ns)):
+        for _, fact in line.post("orchestrator", said):
             tally.take(fact)
     legs = file.pair.split("~")
     with progress("replaying", tape.rows) as task:

@@ -16,7 +16,7 @@ from cli import interrupt
 from cli.errors import BadInput
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event, Registered
-from hft_lib.line import LineConfig
+from hft_lib.line import LineConfig, registry_words
 from hft_lib.parameters import ParameterFile, Parameters, parameter_sha256
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import Sink
@@ -187,8 +187,8 @@ def open_line(
     unnamed = folder / f".{JOURNAL}"
     with held(folder), Journal(unnamed, header) as journal:
         line = EmbeddedLine(header.config, journal, folder / SNAPSHOT, (_TallySink(tally), *sinks))
-        for registered in sets:
-            line.post("orchestrator", registered)
+        for said in registry_words(sets):
+            line.post("orchestrator", said)
         journal.sync()
         journal.path = unnamed.rename(folder / JOURNAL)
         yield line

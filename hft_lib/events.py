@@ -137,6 +137,13 @@ class Registered(Fact):
     tape_sha256: str
 
 
+class RegistryRead(Fact):
+    """The registry edge has said all that it holds of `pair` at `time_ns`; `Decided` answers it."""
+
+    time_ns: int
+    pair: str
+
+
 class SlotAssigned(Fact):
     """From `effective_ns` on, `slot` of `pair` runs `parameters` as `generation`, flat and warming
     for `warmup_s`.
@@ -192,8 +199,8 @@ class RolledBack(Fact):
 
 
 class Decided(Fact):
-    """The orchestrator has answered the blocks that ended at `block_end_ns`; always the last of its
-    answer.
+    """The orchestrator has answered the blocks that ended at `block_end_ns`, or what the registry
+    held then; always the last of its answer.
     """
 
     time_ns: int
@@ -466,6 +473,7 @@ Event: TypeAlias = (
     MarketEvent
     | TimePassed
     | Registered
+    | RegistryRead
     | Control
     | Decided
     | PairTick

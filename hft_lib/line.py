@@ -1,5 +1,8 @@
 """The configuration of one account's line of stages: what every stage is started from."""
 
+from collections.abc import Iterable, Iterator
+
+from hft_lib.events import Event, Registered, RegistryRead
 from hft_lib.evop.policy import Policy
 from hft_lib.parameters import Assumptions, Evop, Limits, Set
 
@@ -46,3 +49,13 @@ class LineConfig(Set):
     def slots(self) -> int:
         """Rows of every slot table: the champion, the challengers, the predecessor."""
         return self.challengers_max + 2
+
+
+def registry_words(sets: Iterable[Registered]) -> Iterator[Event]:
+    """What the registry edge says at a start: its sets, and of each pair that these were all."""
+    times: dict[str, int] = {}
+    for registered in sets:
+        times[registered.pair] = registered.time_ns
+        yield registered
+    for pair, time_ns in times.items():
+        yield RegistryRead(time_ns, pair)

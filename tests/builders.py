@@ -24,6 +24,7 @@ from hft_lib.events import (
     Promoted,
     Quote,
     Registered,
+    RegistryRead,
     Resumed,
     RolledBack,
     SlotAssigned,
@@ -220,6 +221,7 @@ def story(seed: int = 7) -> Posts:
         posts.append(("orchestrator", registered("champion", small, pair)))
         posts.append(("orchestrator", registered("eager", eager, pair)))
         posts.append(("orchestrator", registered("other", parameters(entry_z=1.3), pair)))
+        posts.append(("orchestrator", RegistryRead(START_NS, pair)))
     posts += [("ingestion", event) for event in _opening()]
     for hour in range(1, DAYS * 24):
         posts += _control(hour)

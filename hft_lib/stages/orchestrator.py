@@ -1,8 +1,8 @@
 """EVOP as a stage: assigns slots, gathers evidence block by block, promotes, rolls back.
 
-In: `Registered`, `BlockClosed`, `HandedOver`, `Resumed`. Out: control for the head of the line,
-effective at the block's end plus the lead; a record of every decision; and, last in the answer to
-every block, `Decided`.
+In: `Registered`, `RegistryRead`, `BlockClosed`, `HandedOver`, `Resumed`. Out: control for the head of
+the line, effective at the block's end plus the lead; a record of every decision; and, last in the
+answer to every block and to the registry's last word, `Decided`.
 """
 
 from typing import assert_never
@@ -17,6 +17,7 @@ from hft_lib.events import (
     HandedOver,
     Promoted,
     Registered,
+    RegistryRead,
     Resumed,
     RolledBack,
     SlotAssigned,
@@ -44,11 +45,13 @@ def start(config: LineConfig) -> State:
 
 
 def step(state: State, event: Event) -> tuple[Event, ...]:
-    """Answer one fact of the inbox: control and records, `Decided` last where it was a block."""
+    """Answer one fact of the inbox: control and records, `Decided` where the feed waits for one."""
     state.inbox_offset += 1
     match event:
         case Registered():
             return register(state, event)
+        case RegistryRead():
+            return (Decided(event.time_ns, event.pair, event.time_ns),)
         case BlockClosed():
             return close(state, event)
         case HandedOver():

@@ -1,33 +1,13 @@
 """The whole loop from outside: recorded bars and ticks, and a market with a planted edge."""
 
-import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import HFT, ROOT, Answer
+from tests.cli.conftest import Answer
+from tests.integration.conftest import Outside
 
 pytestmark = pytest.mark.slow
-Outside = Callable[..., Answer]
-
-
-@pytest.fixture
-def outside(tmp_path: Path) -> Outside:
-    """Run a verb in a process of its own, HFT_HOME and the current folder empty at first."""
-
-    def run(*arguments: object) -> Answer:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HFT_HOME": str(tmp_path / "home")}
-        # A million events under a tracer take minutes; other tests cover the same lines.
-        environment.pop("COVERAGE_PROCESS_CONFIG", None)
-        words = [*HFT, *map(str, arguments)]
-        done = subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        return Answer(done.returncode, done.stdout, done.stderr)
-
-    return run
 
 
 def verified(outside: Outside, answer: Answer, tape: Path, alone: bool = True) -> None:

@@ -1,0 +1,176 @@
+"""Effect once: every fact of a log is numbered by its writer and chained to the one before it.
+
+A writer numbers its facts by log and key, from 1, and the digest of each covers the one before. A
+reader takes number n + 1 after n if its digest continues the chain; a number it has seen is dropped
+(a writer that restarts from a snapshot says again what it said); a gap or another digest means that
+something was lost or that a restart did not repeat itself, and raises Diverged. The digests cover
+what is written and nothing of who runs it, so that a restart under a new epoch continues them.
+
+A writer of which there may be one alone carries an epoch, taken anew at each start: what an older
+one still says is not heard.
+"""
+
+import enum
+from hashlib import blake2b
+
+import msgspec
+
+from hft_lib.events import SCHEMA_VERSION, Event
+
+# What the stages make of the same inbox. A change of it is seen in the header of every fact.
+LOGIC_VERSION = 1
+
+_DIGEST_BYTES = 8  # chance of not seeing a divergence: 1 in 2^64
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+class Diverged(Exception):
+    """A log does not hold what its writer must have written."""
+
+
+class Undecodable(Exception):
+    """A message of a log is none of ours; the message says why."""
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What travels beside a fact: versions, who wrote it, which of its facts this is, the chain."""
+
+    schema: int
+    logic: int
+    writer: str
+    epoch: int
+    number: int
+    digest: bytes
+
+
+class Mark(msgspec.Struct, array_like=True, gc=False):
+    """How far a chain has come: the last number, its digest, the highest epoch that was heard."""
+
+    number: int = 0
+    digest: bytes = b""
+    epoch: int = 0
+
+
+Marks = dict[str, Mark]
+
+
+class Verdict(enum.Enum):
+    """What a reader does with a message."""
+
+    TAKE = "take"
+    SEEN = "seen"
+    FENCED = "fenced"
+
+
+_DECODER = msgspec.msgpack.Decoder(Header)
+_FACT_DECODER: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+
+
+def key_of(fact: Event) -> str:
+    """The pair that a fact is of, and `` for what concerns all."""
+    pair: str | None = getattr(fact, "pair", None)
+    if pair is not None:
+        return pair
+    tick = getattr(fact, "tick", None)
+    return tick.pair if tick is not None else ""
+
+
+class Outgoing:
+    """The chains of one writer, a chain for each log and key."""
+
+    def __init__(self, writer: str, epoch: int = 0) -> None:
+        self.writer = writer
+        self.epoch = epoch
+        self.marks: Marks = {}
+
+    def continue_at(self, log: str, key: str, mark: Mark) -> None:
+        """Go on after what a reader of `log` has heard of this writer."""
+        self.marks[f"{log}\n{key}"] = Mark(mark.number, mark.digest)
+
+    def number(self, log: str, key: str = "") -> int:
+        """The last number written to a log and key, 0 before the first."""
+        return _mark(self.marks, log, key).number
+
+    def header(self, log: str, key: str, content: bytes) -> bytes:
+        """Number `content` and chain it; returns the header as it travels."""
+        mark = _mark(self.marks, log, key)
+        mark.number += 1
+        mark.digest = _digest(mark.digest, content)
+        return _ENCODER.encode(
+            Header(SCHEMA_VERSION, LOGIC_VERSION, self.writer, self.epoch, mark.number, mark.digest)
+        )
+
+
+class Incoming:
+    """How far one reader has heard each writer and key of its log."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+        self.marks: Marks = {}
+
+    def judge(self, header: Header, key: str, content: bytes) -> Verdict:
+        """Whether a message is to be taken; its chain moves on if so.
+
+        Raises Diverged at a gap, or where the digest is not that of the chain.
+        """
+        mark = _mark(self.marks, header.writer, key)
+        if header.epoch < mark.epoch:
+            return Verdict.FENCED
+        mark.epoch = header.epoch
+        if header.number < mark.number:
+            return Verdict.SEEN
+        if header.number == mark.number:
+            self._same(header, key, mark.digest)
+            return Verdict.SEEN
+        if header.number > mark.number + 1:
+            raise Diverged(
+                f"{self.log}: {header.writer} {key!r} must go on with {mark.number + 1}, "
+                f"came {header.number}"
+            )
+        digest = _digest(mark.digest, content)
+        self._same(header, key, digest)
+        mark.number, mark.digest = header.number, digest
+        return Verdict.TAKE
+
+    def mark(self, writer: str, key: str = "") -> Mark:
+        """How far a writer and key were heard."""
+        return _mark(self.marks, writer, key)
+
+    def _same(self, header: Header, key: str, digest: bytes) -> None:
+        if header.digest != digest:
+            raise Diverged(
+                f"{self.log}: number {header.number} of {header.writer} {key!r} must have the "
+                f"digest {digest.hex()}, had {header.digest.hex()}"
+            )
+
+
+def read_header(content: bytes | None) -> Header:
+    """The header of a message; raises Undecodable where it has none of ours."""
+    if content is None:
+        raise Undecodable("it has no header")
+    try:
+        return _DECODER.decode(content)
+    except msgspec.MsgspecError as error:
+        raise Undecodable(f"its header cannot be read: {error}") from error
+
+
+def read_fact(header: Header, content: bytes) -> Event:
+    """The fact of a message; raises Undecodable for another schema, or bytes that are no fact."""
+    if header.schema != SCHEMA_VERSION:
+        raise Undecodable(f"its schema version must be {SCHEMA_VERSION}, was {header.schema}")
+    try:
+        return _FACT_DECODER.decode(content)
+    except msgspec.MsgspecError as error:
+        raise Undecodable(f"it is no fact: {error}") from error
+
+
+def _mark(marks: Marks, first: str, key: str) -> Mark:
+    name = f"{first}\n{key}"
+    mark = marks.get(name)
+    if mark is None:
+        mark = marks[name] = Mark()
+    return mark
+
+
+def _digest(before: bytes, content: bytes) -> bytes:
+    return blake2b(content, digest_size=_DIGEST_BYTES, key=before).digest()

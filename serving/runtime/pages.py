@@ -1,0 +1,131 @@
+"""What a service says of itself over HTTP: alive, ready and if not why, its figures, its state.
+
+The pages run on a thread of their own and read the worker's plain numbers; they never touch the
+stage's state while it steps, but for `/state`, which copies a few counters.
+"""
+
+import threading
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import uvicorn
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+STOP_S_MAX = 5
+
+
+class Watched(Protocol):
+    """What the pages show of a worker."""
+
+    name: str
+    ready: bool
+    diverged: str
+    epoch: int
+    snapshot_bytes: int
+    bus: Any
+    host: Any
+
+
+class Pages:
+    """The pages of one service on `port`, served until `close`."""
+
+    def __init__(self, name: str, port: int) -> None:
+        self.name = name
+        self.waits_for = "the broker"
+        self._worker: Watched | None = None
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        routes = [
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._metrics),
+            Route("/state", self._state),
+        ]
+        config = uvicorn.Config(
+            Starlette(routes=routes),
+            host="0.0.0.0",  # nosec B104: probes and scrapes come from other pods
+            port=port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=STOP_S_MAX,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, name="pages", daemon=True)
+
+    def open(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def watch(self, worker: Watched) -> None:
+        """Show `worker` from now on."""
+        self._worker = worker
+        self.waits_for = ""
+
+    def close(self) -> None:
+        """End; returns when nobody is answered any more."""
+        self._server.should_exit = True
+        self._thread.join(STOP_S_MAX)
+
+    def why_not_ready(self) -> str:
+        """Empty when ready, else what is missing."""
+        worker = self._worker
+        if worker is None:
+            return f"waits until {self.waits_for}" if self.waits_for else "starts"
+        if worker.diverged:
+            return f"the log diverged: {worker.diverged}"
+        return "" if worker.ready else f"catches up, {worker.bus.behind} facts behind"
+
+    # --- the pages ---
+
+    async def _healthz(self, _request: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def _readyz(self, _request: Request) -> Response:
+        why = self.why_not_ready()
+        return PlainTextResponse(f"{why or 'ready'}\n", status_code=503 if why else 200)
+
+    async def _metrics(self, _request: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4")
+
+    async def _state(self, _request: Request) -> Response:
+        return JSONResponse(self._document())
+
+    def _document(self) -> dict[str, Any]:
+        known: dict[str, Any] = {"service": self.name, "why_not_ready": self.why_not_ready()}
+        worker = self._worker
+        if worker is not None:
+            known |= {
+                "read": worker.host.read,
+                "written": worker.host.written,
+                "epoch": worker.epoch,
+                "lag": worker.bus.lag,
+            }
+        return known
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures at this moment, as Prometheus asks for them."""
+        yield GaugeMetricFamily("hft_ready", "1 while ready", 0.0 if self.why_not_ready() else 1.0)
+        worker = self._worker
+        if worker is None:
+            return
+        bus, host = worker.bus, worker.host
+        counters = {
+            "hft_facts_read": ("facts of the inbox stepped on", host.read),
+            "hft_facts_written": ("facts made", host.written),
+            "hft_messages_seen": ("messages dropped because they were heard before", bus.seen),
+            "hft_messages_fenced": ("messages dropped of an older epoch", bus.fenced),
+            "hft_dead_letters": ("messages that were none of ours", bus.dead),
+        }
+        for name, (text, value) in counters.items():
+            yield CounterMetricFamily(name, text, value)
+        yield GaugeMetricFamily("hft_epoch", "the epoch it runs under", worker.epoch)
+        yield GaugeMetricFamily("hft_snapshot_bytes", "size of the last", worker.snapshot_bytes)
+        lag = GaugeMetricFamily("hft_lag", "messages of a log not read yet", labels=["log"])
+        for log, count in dict(bus.lag).items():
+            lag.add_metric([log], count)
+        yield lag

@@ -1,0 +1,89 @@
+"""One service: a stage on Kafka, restored, caught up, stepping and saving until it is told to stop.
+
+    opened -> restored from its snapshot -> caught up with what its inbox held -> ready -> stopped
+
+A snapshot is taken when everything it says was written is on the broker. Whatever breaks ends the
+process, which begins again at its snapshot; a log that diverged does not mend by that, so the
+process stays, not ready, and says so.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from serving.adapters.kafka_bus import KafkaBus
+from serving.adapters.kafka_snapshots import Snapshots
+from serving.runtime.chain import Diverged
+from serving.runtime.host import Host, serve
+from serving.services import Service
+
+# A restart reads again what came since: a second or two of work, and a bounded age on a quiet line.
+SNAPSHOT_FACTS_MAX = 50_000
+SNAPSHOT_AGE_S_MAX = 30.0
+PUMP_S = 0.05
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """A stage at work on a broker; `edge` is called between batches and says whether it wrote."""
+
+    def __init__(self, servers: str, service: Service, config: Any, singleton: bool) -> None:
+        self.name = service.name
+        self.diverged = ""
+        self.ready = False
+        self.snapshot_bytes = 0
+        self.snapshot_at_s = time.monotonic()
+        self._snapshots = Snapshots(servers, service.name)
+        saved = self._snapshots.load()
+        self.epoch = (saved.epoch if saved else 0) + 1 if singleton else 0
+        self.bus = KafkaBus(servers, service.name, self.epoch)
+        self.host: Host = serve(service.stage, config, self.bus)
+        if saved is not None:
+            self.host.restore(saved.stage)
+        self._saved_read = self.host.read
+        self.bus.open(saved.bus if saved is not None else None)
+        if singleton:
+            self.save()  # the epoch is taken: an older process is not heard any more
+
+    def run(self, stop: threading.Event, edge: Callable[[], int] = lambda: 0) -> None:
+        """Step until `stop`; then leave everything written and saved."""
+        try:
+            while not stop.is_set():
+                self._turn(edge)
+        except Diverged as divergence:
+            self.diverged, self.ready = str(divergence), False
+            _log.critical(
+                "the log diverged, nothing goes on", service=self.name, why=str(divergence)
+            )
+            stop.wait()
+        else:
+            self.save()
+        finally:
+            self.ready = False
+            self.bus.close()
+
+    def _turn(self, edge: Callable[[], int]) -> None:
+        wrote = edge() if self.ready else 0
+        self.bus.pump(0.0 if wrote else PUMP_S)
+        if not self.ready and self.bus.behind == 0:
+            self.ready = True
+            _log.info("caught up", service=self.name, read=self.host.read, epoch=self.epoch)
+        if self._due():
+            self.save()
+
+    def _due(self) -> bool:
+        since = self.host.read - self._saved_read
+        old = time.monotonic() - self.snapshot_at_s > SNAPSHOT_AGE_S_MAX
+        return since >= SNAPSHOT_FACTS_MAX or (since > 0 and old)
+
+    def save(self) -> None:
+        """Take a snapshot of what is on the broker."""
+        self.bus.flush()
+        self.snapshot_bytes = self._snapshots.save(
+            self.epoch, self.host.snapshot(), self.bus.position()
+        )
+        self._saved_read = self.host.read
+        self.snapshot_at_s = time.monotonic()

@@ -1,0 +1,120 @@
+"""Real servers for the tests: each is started once, on a port of its own, and ended after."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from serving.adapters.kafka_topics import ensure_topics
+from tests.cli.conftest import HFT, ROOT, Answer
+
+Outside = Callable[..., Answer]
+KAFKA = ROOT / "scripts" / "kafka.sh"
+START_S_MAX = 180
+
+
+def needs(*commands: str) -> None:
+    """Skip, with the reason, where a command is not there; in CI that is a failure."""
+    missing = [name for name in commands if shutil.which(name) is None]
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(f"CI must have {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"not installed here: {', '.join(missing)}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports next to one another that nobody listens on."""
+    while True:
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+        ports = list(range(port, port + count))
+        if ports[-1] < 65536 and all(_is_free(other) for other in ports):
+            return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+class Broker:
+    """A Kafka broker that can be stopped and started again over the same logs."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.servers = f"127.0.0.1:{port}"
+
+    def start(self) -> None:
+        """Start it; returns when it answers."""
+        self._run("start", str(self.folder), str(self.port))
+
+    def stop(self) -> None:
+        """End it as a shutdown would."""
+        self._run("stop", str(self.folder))
+
+    def _run(self, *words: str) -> None:
+        done = subprocess.run(
+            [str(KAFKA), *words], capture_output=True, text=True, timeout=START_S_MAX, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One real broker for the tests of a process."""
+    needs("java", "mvn", "setsid")
+    made = Broker(tmp_path_factory.mktemp("kafka"), free_ports(2)[0])
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def servers(broker: Broker) -> str:
+    """The broker with the topics of a line, all empty."""
+    admin = AdminClient({"bootstrap.servers": broker.servers})
+    there = [name for name in admin.list_topics(timeout=10).topics if name.startswith("hft.")]
+    for answer in admin.delete_topics(there, operation_timeout=30).values() if there else ():
+        answer.result(30)
+    while any(name.startswith("hft.") for name in admin.list_topics(timeout=10).topics):
+        time.sleep(0.05)
+    ensure_topics(broker.servers)
+    return broker.servers
+
+
+@pytest.fixture(scope="session")
+def outside_of() -> Callable[[Path], Outside]:
+    """Run verbs in processes of their own, in a folder that holds HFT_HOME, empty at first."""
+
+    def in_folder(folder: Path) -> Outside:
+        def run(*arguments: object) -> Answer:
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "HFT_HOME": str(folder / "home")}
+            # A million events under a tracer take minutes; other tests cover the same lines.
+            environment.pop("COVERAGE_PROCESS_CONFIG", None)
+            words = [*HFT, *map(str, arguments)]
+            done = subprocess.run(
+                words, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+            return Answer(done.returncode, done.stdout, done.stderr)
+
+        return run
+
+    return in_folder
+
+
+@pytest.fixture
+def outside(tmp_path: Path, outside_of: Callable[[Path], Outside]) -> Outside:
+    """Run a verb in a process of its own, in a folder that is this test's."""
+    return outside_of(tmp_path)

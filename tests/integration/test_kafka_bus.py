@@ -1,0 +1,198 @@
+"""The line over a real broker: what it makes is what the memory bus makes, killed or not."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from hft_lib.events import Event, TimePassed
+from serving.adapters.kafka_bus import BusError, DeadLetter, KafkaBus, Position
+from serving.adapters.kafka_topics import (
+    DEAD_LETTERS,
+    TOPICS,
+    ensure_topics,
+    topic_config,
+    topic_of,
+)
+from serving.runtime.chain import Diverged
+from serving.runtime.host import Host, Snapshot, serve
+from serving.services import INBOXES, SERVICES
+from tests.builders import DAY_NS, START_NS, Told, encoded, story, story_config, told
+
+pytestmark = pytest.mark.slow
+
+
+class Six:
+    """The six services, each with a bus of its own, pumped in turn; one more bus for the edges."""
+
+    def __init__(self, servers: str) -> None:
+        self.servers = servers
+        self.saved: dict[str, tuple[Snapshot, bytes]] = {}
+        self.buses: dict[str, KafkaBus] = {}
+        self.hosts: dict[str, Host] = {}
+        self.records: list[bytes] = []
+        self.watch = Consumer({"bootstrap.servers": servers, "group.id": "watch"})
+        self.edge = KafkaBus(servers, "edge")
+        self.sink = KafkaBus(servers, "sink")
+        self.sink.read(
+            "hft.records", lambda fact: self.records.append(msgspec.msgpack.encode(fact))
+        )
+        self.sink.open()
+        for service in SERVICES:
+            self.start(service.name)
+
+    def start(self, name: str) -> None:
+        stage = next(service.stage for service in SERVICES if service.name == name)
+        bus = KafkaBus(self.servers, name)
+        host = serve(stage, story_config(), bus)
+        position = None
+        if name in self.saved:
+            state, content = self.saved[name]
+            host.restore(state)
+            position = msgspec.msgpack.decode(content, type=Position)
+        bus.open(position)
+        self.buses[name], self.hosts[name] = bus, host
+
+    def save(self, name: str) -> None:
+        bus = self.buses[name]
+        bus.flush()
+        self.saved[name] = (self.hosts[name].snapshot(), msgspec.msgpack.encode(bus.position()))
+
+    def kill(self, name: str) -> None:
+        """Lose what the process knew; what it had written may or may not have arrived."""
+        self.buses.pop(name).close()
+
+    def tell(self, posts: list[tuple[str, Event]]) -> None:
+        for log, fact in posts:
+            self.edge.write(log, fact)
+        self.settle()
+
+    def settle(self) -> None:
+        """Pump until the broker holds nothing that was not read."""
+        self.edge.flush()
+        buses = {**self.buses, "hft.records": self.sink}
+        while any(self._unread(log, bus) for log, bus in buses.items()):
+            for log, bus in buses.items():
+                while self._unread(log, bus):
+                    bus.pump(0.05)
+                bus.flush()
+
+    def _unread(self, log: str, bus: KafkaBus) -> bool:
+        # Asked by a client of its own: a reader's connection waits for what it fetches.
+        _, end = self.watch.get_watermark_offsets(TopicPartition(topic_of(log), 0), timeout=10)
+        return bool(bus.offset(log) < end)
+
+    def close(self) -> None:
+        for bus in (*self.buses.values(), self.sink, self.edge):
+            bus.close()
+
+
+def chapters() -> Iterator[list[tuple[str, Event]]]:
+    """The story in parts: whoever answers a part has answered before the next is told.
+
+    A tape's feed waits for `Decided`, and an operator for what came of a word.
+    """
+    part: list[tuple[str, Event]] = []
+    ingestion: Any = None
+    for log, fact in story():
+        is_control = log != "ingestion" or not hasattr(fact, "more")
+        if part and (is_control or ingestion != log):
+            yield part
+            part = []
+        part.append((log, fact))
+        ingestion = None if is_control else log
+    yield part
+
+
+def recorded(line: Told) -> list[bytes]:
+    """What a line said for the record; writers' words come in any order among one another."""
+    return sorted(encoded(fact for log, fact in line.leaving if log == "hft.records"))
+
+
+@pytest.fixture
+def six(servers: str) -> Iterator[Six]:
+    made = Six(servers)
+    yield made
+    made.close()
+
+
+def test_the_line_over_a_broker_says_what_it_says_in_one_process(six: Six):
+    for part in chapters():
+        six.tell(part)
+    line = told()
+    assert sorted(six.records) == recorded(line)
+    for name in INBOXES:
+        assert six.hosts[name].snapshot().state == line.hosts[name].snapshot().state, name
+
+
+def test_a_service_killed_between_its_snapshots_changes_nothing(six: Six):
+    victims = itertools.cycle([service.name for service in SERVICES])
+    for number, part in enumerate(chapters()):
+        six.tell(part)
+        if number % 5 == 2:
+            six.save(next(victims))
+        if number % 5 == 4:
+            victim = next(victims)
+            six.kill(victim)
+            six.start(victim)
+    six.settle()
+    line = told()
+    assert sorted(six.records) == recorded(line)
+    assert sum(bus.seen for bus in six.buses.values()) > 0, "nobody said anything twice"
+    for name in INBOXES:
+        assert six.hosts[name].snapshot().state == line.hosts[name].snapshot().state, name
+
+
+def test_poison_goes_to_the_dead_letters_and_the_line_goes_on(six: Six, servers: str):
+    poison = Producer({"bootstrap.servers": servers})
+    contents = [b"", b"\x00poison", msgspec.msgpack.encode(TimePassed(START_NS))]
+    for content in contents:
+        poison.produce(topic_of("execution"), content, partition=0)
+    poison.flush(10)
+    for part in itertools.islice(chapters(), 20):
+        six.tell(part)
+    assert six.buses["execution"].dead == 3
+    letters = buried(servers)
+    assert [letter.log for letter in letters] == ["execution"] * 3
+    assert [letter.content for letter in letters] == contents
+    assert all("no header" in letter.reason for letter in letters)
+    assert six.records
+
+
+def buried(servers: str) -> list[DeadLetter]:
+    """What the topic of dead letters holds."""
+    reader = Consumer({"bootstrap.servers": servers, "group.id": "graves"})
+    reader.assign([TopicPartition(DEAD_LETTERS, 0, 0)])
+    _, end = reader.get_watermark_offsets(TopicPartition(DEAD_LETTERS, 0), timeout=10)
+    found = [reader.poll(10) for _ in range(end)]
+    reader.close()
+    return [msgspec.msgpack.decode(m.value() or b"", type=DeadLetter) for m in found if m]
+
+
+def test_a_log_that_lost_a_message_ends_its_reader(six: Six):
+    six.edge.outgoing.header("kafka", "", b"")  # another log's chain is none of this one's
+    six.edge.write("ingestion", TimePassed(START_NS))
+    six.edge.outgoing.header("ingestion", "", b"never sent")
+    six.edge.write("ingestion", TimePassed(START_NS + DAY_NS))
+    with pytest.raises(Diverged, match="must go on with 2, came 3"):
+        six.settle()
+
+
+def test_an_offset_that_the_broker_no_longer_keeps_is_refused(servers: str):
+    bus = KafkaBus(servers, "execution")
+    bus.read("execution", lambda fact: None)
+    position = bus.position()
+    position.read["execution"] = msgspec.structs.replace(position.read["execution"], offset=99)
+    with pytest.raises(BusError, match="must hold offset 99, held 0 to 0"):
+        bus.open(position)
+    bus.close()
+
+
+def test_topics_are_made_once_and_as_they_are_written_down(servers: str):
+    ensure_topics(servers)
+    for topic in TOPICS:
+        known = topic_config(servers, topic.name)
+        assert {name: known[name] for name in topic.config} == topic.config

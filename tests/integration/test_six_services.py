@@ -1,0 +1,99 @@
+"""Six processes and a real broker, killed at will: the orders are the replay's, bit for bit."""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hft_lib.market import synthetic
+from serving.services import SERVICES
+from tests.integration.conftest import Broker, Outside
+from tests.integration.six import NAMES, SixProcesses, recorded
+
+pytestmark = pytest.mark.slow
+KILLS = 24
+# Quotes ten minutes apart: some months with a promotion in them, in a minute.
+MARKET = synthetic.SyntheticMarket(days=140.0, step_s=600.0, break_at_fraction=0.97)
+
+
+class Played:
+    """A tape with a promotion in it, a parameter file for it, and what a replay makes of both."""
+
+    def __init__(self, folder: Path, outside: Outside) -> None:
+        self.tape = folder / "tape"
+        self.params = folder / "demo" / "parameters.json"
+        synthetic.write(7, self.tape, MARKET)
+        demo = outside("demo", "--tape", self.tape, "--out", folder / "demo", "--json")
+        assert demo.code == 0, demo.err
+        assert "promote" in {decision["kind"] for decision in demo.json["decisions"]}
+        replay = outside("replay", "--tape", self.tape, "--params", self.params, "--json")
+        assert replay.code == 0, replay.err
+        self.replay: dict[str, Any] = replay.json
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory, outside_of: Any) -> Played:
+    folder = tmp_path_factory.mktemp("played")
+    return Played(folder, outside_of(folder))
+
+
+@pytest.fixture
+def six(servers: str, tmp_path: Path, played: Played) -> Iterator[SixProcesses]:
+    made = SixProcesses(servers, tmp_path, played.tape, played.params)
+    yield made
+    made.end()
+
+
+REST_S = 2.5  # longer than a service's look at how far behind it is
+
+
+def is_through(six: SixProcesses, played: Played) -> bool:
+    """The whole tape has come out at the end of the line, and nothing is under way."""
+    states = [six.state(name) for name in NAMES]
+    if not all(states) or states[0]["read"] < played.replay["events"]:
+        return False
+    time.sleep(REST_S)
+    later = [six.state(name) for name in NAMES]
+    at_rest = [state.get("read") for state in later] == [state["read"] for state in states]
+    return at_rest and all(set(state["lag"].values()) == {0} for state in later)
+
+
+def test_orders_equal_the_replays_though_every_service_and_the_broker_is_killed(
+    six: SixProcesses, played: Played, broker: Broker
+):
+    dice = random.Random(20261127)
+    victims = [*NAMES * (KILLS // len(NAMES))]
+    dice.shuffle(victims)
+    six.start()
+    six.await_ready()
+    for number, victim in enumerate(victims):
+        time.sleep(dice.uniform(0.05, 0.6))
+        six.kill(victim)
+        if number == KILLS // 2:
+            broker.stop()
+            broker.start()
+        six.start(victim)
+        six.await_ready(victim)
+    six.wait_for("through", lambda: is_through(six, played), 300.0)
+    told = recorded(six.servers)
+    assert (told.orders, told.fills) == (played.replay["orders"], played.replay["fills"])
+    assert told.orders_sha256() == played.replay["orders_sha256"]
+    assert told.rejected == played.replay["rejected"]
+    began = time.monotonic()
+    assert six.stop() == dict.fromkeys(NAMES, 0)
+    assert time.monotonic() - began < 10.0
+
+
+def test_pages_say_why_a_service_is_not_ready(six: SixProcesses):
+    six.start("execution")
+    six.wait_for("alive", lambda: six.page("execution", "/healthz")[0] == 200)
+    six.wait_for("waiting", lambda: "the line is opened" in six.page("execution", "/readyz")[1])
+    assert six.page("execution", "/readyz")[0] == 503
+    assert "hft_ready 0.0" in six.page("execution", "/metrics")[1]
+
+
+def test_every_service_has_a_port_of_its_own():
+    assert len({service.port for service in SERVICES}) == len(SERVICES)
