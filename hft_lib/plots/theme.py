@@ -34,6 +34,7 @@ FONT_PX = 13.0
 LEGEND_ROW_PX = 22
 PANEL_GAP_PX = 18
 TITLE_PX = 30
+TICK_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def _axes(figure: Any, place: Sequence[float], label: str) -> Any:
     axis.grid(axis="y", color=RULE, linewidth=0.8)
     axis.set_axisbelow(True)
     axis.margins(x=0.0)
-    axis.yaxis.set_major_formatter(lambda value, _: number(value))
+    # A tick is a round number: 6 digits are never too many, and 4 would make 11.575 an 11.58.
+    axis.yaxis.set_major_formatter(lambda value, _: number(value, TICK_DIGITS))
     return axis
 
 
