@@ -21,7 +21,6 @@ from hft_lib.plots.theme import (
     REALISED,
     SELL,
     TEST,
-    TICK_DIGITS,
     WIDE,
     Layout,
     Panel,
@@ -29,6 +28,7 @@ from hft_lib.plots.theme import (
     Vector,
     legend,
     panels,
+    tick,
 )
 from hft_lib.plots.time_axis import (
     Moment,
@@ -41,7 +41,7 @@ from hft_lib.plots.time_axis import (
     shade,
     thin,
 )
-from hft_lib.plots.words import count, number
+from hft_lib.plots.words import count
 
 # In the order in which lines are named: ours, the peer beside it, then what else there is.
 COLORS = (CHAMPION, TEST, BUY, REALISED, SELL, EXPLORER)
@@ -300,13 +300,13 @@ def _styles(named: Lines, references: Sequence[str] = ()) -> list[dict[str, Any]
 
 
 def _log_ticks(axis: Any) -> None:
-    """Plain numbers at each power of ten, at 2 and 5 times it too where there is room."""
+    """Plain numbers at 1, 2 and 5 times each power of ten where they have room, else powers."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = axis.get_view_interval()
-    near = high < 10.0**DECADES_NEAR * low
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if near else (1.0,)))
-    axis.set_major_formatter(lambda value, _: number(value, TICK_DIGITS))
+    if high < 10.0**DECADES_NEAR * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(tick)
     axis.set_minor_formatter(NullFormatter())
 
 
