@@ -306,6 +306,7 @@ def write_one(path: Path) -> str:
         notebook,
         kernel_name=KERNEL,
         timeout=CELL_SECONDS_MAX,
+        coalesce_streams=True,  # a line that came in two pieces would be a difference
         extra_arguments=QUIET,
         resources={"metadata": {"path": str(path.parent)}},
     )
@@ -364,7 +365,7 @@ def run_tasks(
 def all_tasks(paths: Sequence[Path]) -> list[tuple[str, Callable[..., str], tuple[Any, ...]]]:
     """Each notebook compared, and executed on another market where it has one."""
     tasks: list[tuple[str, Callable[..., str], tuple[Any, ...]]] = []
-    for path in paths:
+    for path in reversed(paths):  # the later ones take longest, and none should be left alone
         known = parameters_of(read(path))
         elsewhere = {k: v for k, v in PARAMETERS_ELSEWHERE.items() if k in known}
         if "out" in known:

@@ -28,6 +28,7 @@ from hft_lib.plots.theme import (
     Vector,
     legend,
     panels,
+    tick,
 )
 from hft_lib.plots.time_axis import (
     Moment,
@@ -40,10 +41,12 @@ from hft_lib.plots.time_axis import (
     shade,
     thin,
 )
+from hft_lib.plots.words import count
 
 # In the order in which lines are named: ours, the peer beside it, then what else there is.
 COLORS = (CHAMPION, TEST, BUY, REALISED, SELL, EXPLORER)
 TRUTH = "truth"  # a line of this name is drawn in ink, dashed
+DECADES_NEAR = 3.2  # a log axis of fewer has ticks at 2 and 5 times a power of ten
 POINTS_MAX = 4_000  # of a scatter
 QUANTILES_MAX = 400
 FAR_OUT = 1.6  # times the central 99.8 %: beyond it the whole range would flatten the rest
@@ -88,7 +91,7 @@ def lines(
         if limits is not None and label in limits:
             axis.set_ylim(*limits[label])
         else:
-            _limit(axis, [*named.values(), *(bands or {}).get(label, ())])
+            _limit(axis, list(named.values()), (bands or {}).get(label, ()))
     set_time_axis(layout, axes, int(time_ns[0]), int(time_ns[-1]))
     shade(axes, [*shades, *silences])
     mark(axes, moments)
@@ -104,6 +107,7 @@ def curves(
     labels: tuple[str, str],
     *,
     points: Mapping[str, tuple[float, float]] | None = None,
+    references: Sequence[str] = (),
     log_x: bool = False,
     log_y: bool = False,
     zero: bool = False,
@@ -111,12 +115,13 @@ def curves(
 ) -> Any:
     """Curves (points,) by name over `x`, with axis `labels` (x, y) that carry their units.
 
-    `points` are single marked places by name; `zero` draws the line at 0.
+    `points` are single marked places by name; `references` the names of lines that others are held
+    against, drawn as `truth` is; `zero` draws the line at 0.
     """
     entries = len(named) + len(points or {})
     figure, axes = panels(layout, title, [Panel(260, labels[1], entries)])
     axis = axes[0]
-    for (name, values), style in zip(named.items(), _styles(named), strict=True):
+    for (name, values), style in zip(named.items(), _styles(named, references), strict=True):
         axis.plot(x, values, label=name, marker="o" if x.size < 25 else "", markersize=4, **style)
     for i, (name, (at, height)) in enumerate((points or {}).items()):
         axis.plot([at], [height], "^vsD"[i % 4], color=INK, markersize=9, label=name, zorder=5)
@@ -124,8 +129,10 @@ def curves(
         axis.axhline(0.0, color=MUTED, linewidth=0.8, zorder=1.5)
     if log_x:
         axis.set_xscale("log")
+        _log_ticks(axis.xaxis)
     if log_y:
         axis.set_yscale("log")
+        _log_ticks(axis.yaxis)
     axis.margins(x=0.0 if x.size >= 25 else 0.02)
     axis.set_xlabel(labels[0])
     legend(layout, axis)
@@ -280,11 +287,11 @@ def binned(
 # --- leaves ---
 
 
-def _styles(named: Lines) -> list[dict[str, Any]]:
+def _styles(named: Lines, references: Sequence[str] = ()) -> list[dict[str, Any]]:
     """A line style for each name in turn."""
     colors, styles = iter(COLORS), []
     for i, name in enumerate(named):
-        if name == TRUTH:
+        if name == TRUTH or name in references:
             styles.append({"color": INK, "linewidth": 1.2, "linestyle": "--", "zorder": 4})
         else:
             color = next(colors, EXPLORER)
@@ -292,13 +299,31 @@ def _styles(named: Lines) -> list[dict[str, Any]]:
     return styles
 
 
-def _limit(axis: Any, drawn: Sequence[Vector]) -> None:
-    """Let a few values far out, as before a filter has settled, not flatten the rest."""
-    known = np.concatenate([values[np.isfinite(values)] for values in drawn])
+def _log_ticks(axis: Any) -> None:
+    """Plain numbers at 1, 2 and 5 times each power of ten where they have room, else powers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    if high < 10.0**DECADES_NEAR * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(tick)
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _limit(axis: Any, drawn: Sequence[Vector], edges: Sequence[Vector]) -> None:
+    """Let a few values far out, as before a filter has settled, not flatten the rest of the lines
+    and of their bands' edges, and say how many values there are beyond.
+    """
+    known = np.concatenate([values[np.isfinite(values)] for values in (*drawn, *edges)])
     if known.size == 0:
         return
     low, high = np.percentile(known, (0.1, 99.9))
     if known.max() - known.min() < FAR_OUT * (high - low):
         low, high = known.min(), known.max()
     pad = 0.08 * (high - low) or 0.01
-    axis.set_ylim(low - pad, high + pad)
+    low, high = low - pad, high + pad
+    axis.set_ylim(low, high)
+    beyond = sum(int(np.count_nonzero((values < low) | (values > high))) for values in drawn)
+    if beyond:
+        words = f"{count(beyond, 'value')} beyond this scale"
+        axis.set_title(words, loc="right", fontsize=11.0, color=MUTED, pad=5.0)

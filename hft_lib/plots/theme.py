@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hft_lib.plots.words import number
+from hft_lib.plots.words import MINUS, number
 
 Vector = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
@@ -106,8 +106,15 @@ def _axes(figure: Any, place: Sequence[float], label: str) -> Any:
     axis.grid(axis="y", color=RULE, linewidth=0.8)
     axis.set_axisbelow(True)
     axis.margins(x=0.0)
-    axis.yaxis.set_major_formatter(lambda value, _: number(value))
+    axis.yaxis.set_major_formatter(tick)
     return axis
+
+
+def tick(value: float, _place: int | None = None) -> str:
+    """The label of a tick. It is a round number, so that six digits are never too many, and four
+    would make an 11.58 of 11.575.
+    """
+    return f"{value:g}".replace("-", MINUS) if 0.0 < abs(value) < 1e-4 else number(value, 6)
 
 
 def legend_rows(layout: Layout, entries: int) -> int:

@@ -17,7 +17,6 @@ from hft_lib.market import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = sorted((ROOT / "notebooks").glob("*.ipynb"))
-MODELS = [path for path in KEPT if path.stem[:2] in ("01", "02", "03")]
 PARAMETERS = 'quick: bool = True\ntape: str = ""\npair: str = ""\nsize: int = 3'
 
 
@@ -59,7 +58,7 @@ def test_every_kept_notebook_follows_the_rules(path: Path) -> None:
 
 
 def test_there_are_notebooks_to_check() -> None:
-    assert [path.stem[:2] for path in KEPT][:4] == ["00", "01", "02", "03"]
+    assert [path.stem[:2] for path in KEPT][:5] == ["00", "01", "02", "03", "04"]
 
 
 def test_a_notebook_that_follows_the_rules_has_no_fault(tmp_path: Path) -> None:
@@ -216,6 +215,18 @@ def other_tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def recorded(folder: Path, *bars: Path) -> Path:
+    """A tape of recorded bars."""
+    asked = ["tape", "import", "--format", "bars", *map(str, bars), "--out", str(folder / "tape")]
+    assert run_command(asked) == 0
+    return folder / "tape"
+
+
+def named(number: str) -> Path:
+    """The kept notebook of this number."""
+    return next(path for path in KEPT if path.stem.startswith(number))
+
+
 def printed(executed: Path) -> str:
     cells = json.loads(executed.read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
@@ -223,16 +234,14 @@ def printed(executed: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_the_file_that_a_notebook_writes_on_another_tape_runs(
-    path: Path,
     other_tape: Path,
     tmp_path: Path,
     kernel_path: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    out = tmp_path / "params.json"
+    path, out = named("03"), tmp_path / "params.json"
     assert runner.run_one(path, {"tape": str(other_tape), "out": str(out)}, tmp_path) == ""
     start = printed(tmp_path / path.name).split("--start ")[1].split()[0]
     monkeypatch.setenv("HFT_HOME", str(tmp_path / "home"))
@@ -241,6 +250,33 @@ def test_the_file_that_a_notebook_writes_on_another_tape_runs(
     assert run_command(asked) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["events"] > 1000 and document["in_sample"] is False
+
+
+@pytest.mark.slow
+def test_a_recorded_perpetual_and_its_spot_are_fitted(
+    market_data: Path, tmp_path: Path, kernel_path: None
+) -> None:
+    perpetual = market_data / "binance_usdm_perp_1m_202505_202506" / "BTCUSDT_PERP.parquet"
+    spot = market_data / "binance_spot_5m_202501_202506_pegged" / "BTCUSDT.parquet"
+    tape, out = recorded(tmp_path, perpetual, spot), tmp_path / "params.json"
+    path = named("02")
+    assert runner.run_one(path, {"tape": str(tape), "out": str(out)}, tmp_path) == ""
+    said = printed(tmp_path / path.name)
+    assert "The legs hold together in the fitting window (hedge ratio 1.001, p < 0.0001)" in said
+    assert "volatility clusters: yes" in said and out.is_file()
+
+
+@pytest.mark.slow
+def test_recorded_strangers_are_said_not_to_hold_together(
+    market_data: Path, tmp_path: Path, kernel_path: None
+) -> None:
+    folder = market_data / "binance_usdm_perp_1m_202505_202506"
+    tape = recorded(tmp_path, folder / "ETHUSDT_PERP.parquet", folder / "BTCUSDT_PERP.parquet")
+    path, out = named("01"), tmp_path / "params.json"
+    assert runner.run_one(path, {"tape": str(tape), "out": str(out)}, tmp_path) == ""
+    said = printed(tmp_path / path.name)
+    assert "The legs do NOT hold together" in said
+    assert "No file is written: the fit did not converge" in said and not out.exists()
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from hft_lib.plots import research
-from hft_lib.plots.theme import CHAMPION, INK, Layout
+from hft_lib.plots.theme import CHAMPION, INK, Layout, tick
 from hft_lib.plots.time_axis import Moment, Shade
 
 HOUR_NS = 3_600_000_000_000
@@ -78,8 +78,36 @@ def test_one_value_far_out_does_not_flatten_the_rest() -> None:
     wild = np.tile(WALK, 10)
     wild[0] = 1e6
     times = TIMES[0] + HOUR_NS * np.arange(wild.size, dtype=np.int64)
-    low, high = research.lines("a", times, {"bp": {"a": wild}}).axes[0].get_ylim()
+    axis = research.lines("a", times, {"bp": {"a": wild}}).axes[0]
+    low, high = axis.get_ylim()
     assert low < WALK.min() and WALK.max() < high < 1e3
+    assert axis.get_title(loc="right") == "1 value beyond this scale"
+    calm = research.lines("a", TIMES, {"bp": {"a": WALK}}).axes[0]
+    assert calm.get_title(loc="right") == ""
+
+
+def test_a_reference_is_dashed_ink_and_takes_no_colour() -> None:
+    x = np.arange(1.0, 31.0)
+    figure = research.curves(
+        "a", x, {"chance": x, "ours": x}, ("rank", "p"), references=["chance"], log_x=True
+    )
+    chance, ours = figure.axes[0].get_lines()
+    assert to_hex(chance.get_color()) == INK and chance.get_linestyle() == "--"
+    assert to_hex(ours.get_color()).upper() == CHAMPION
+
+
+def test_ticks_are_what_they_say() -> None:
+    figure = research.curves("a", np.arange(1.0, 31.0), {"a": WALK[:30]}, ("x", "y"), log_x=True)
+    axis = figure.axes[0].xaxis
+    labels = [axis.get_major_formatter()(value) for value in (1.0, 20.0, 0.05)]
+    assert labels == ["1", "20", "0.05"]
+    assert [tick(value) for value in (11.575, 11.6, -12_345.0, 2e-5, 0.0)] == [
+        "11.575",
+        "11.6",
+        "−12,345",
+        "2e−05",
+        "0",
+    ]
 
 
 def test_correlations_of_noise_are_small_and_of_an_autoregression_decay() -> None:
