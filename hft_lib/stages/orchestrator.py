@@ -1,8 +1,8 @@
 """EVOP as a stage: assigns slots, gathers evidence block by block, promotes, rolls back.
 
-In: `Registered`, `RegistryRead`, `BlockClosed`, `HandedOver`, `Resumed`. Out: control for the head of
-the line, effective at the block's end plus the lead; a record of every decision; and, last in the
-answer to every block and to the registry's last word, `Decided`.
+In: `Registered`, `RegistryRead`, `BlockClosed`, `HandedOver`, `Resumed`. Out: control for the head
+of the line, effective at the block's end plus the lead; a record of every decision; and, last in
+the answer to every block and to the registry's last word, `Decided`.
 """
 
 from typing import assert_never
