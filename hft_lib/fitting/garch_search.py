@@ -37,6 +37,8 @@ from hft_lib.models.special import log
 _GAP_MAX = 100  # intervals of a gap that the ranking of starts goes through
 _CLIMBS = 2
 _GAIN_CLEAR = 5.0  # nats over a constant variance, below which every start is climbed from
+_SIZE_CLEAR = 500  # observations, and
+_SLOPE_CLEAR = 0.01  # what the last square counts, below which likewise
 # (alpha, persistence) from which the search may start, a pass of eight each: squares soon forgotten
 # and late, as a likelihood may have a maximum of either kind.
 _STARTS = (
@@ -46,8 +48,13 @@ _STARTS = (
     (0.15, 0.9), (0.15, 0.98),
 )  # fmt: skip
 _STARTS_COUNT = len(_STARTS)
-_START_ALPHA = np.array([alpha for alpha, _ in _STARTS])
-_START_PERSISTENCE = np.array([persistence for _, persistence in _STARTS])
+# Where a doubtful search also starts, whatever the likelihood there: no memory but of the last
+# square, and a variance that drifts through the whole sample by itself.
+_LAST_STARTS = ((0.3, 0.3), (0.0005, 0.9999))
+_ALL_STARTS = _STARTS + _LAST_STARTS
+_ALL_STARTS_COUNT = len(_ALL_STARTS)
+_START_ALPHA = np.array([alpha for alpha, _ in _ALL_STARTS])
+_START_PERSISTENCE = np.array([persistence for _, persistence in _ALL_STARTS])
 _START_INVERSE_DOF = 1.0 / 8.0
 
 
@@ -160,10 +167,12 @@ def _is_doubtful(
     student: Any,
     work: Vector,
 ) -> bool:
-    """Whether other maxima are near: a slope or beta is held at a bound, omega is all but nought,
-    or a constant variance is nearly as likely.
+    """Whether other maxima are near: the sample is short, a slope is small or held at a bound, beta
+    is, omega is all but nought, or a constant variance is nearly as likely.
     """
-    held = free[UP] == 0.0 or free[BETA] == 0.0 or theta[OMEGA] < 1e-6
+    if data.shape[0] < _SIZE_CLEAR:
+        return True
+    held = theta[UP] < _SLOPE_CLEAR or free[BETA] == 0.0 or theta[OMEGA] < 1e-6
     if held or (asymmetric is not None and free[DOWN] == 0.0):
         return True
     flat = theta.copy()
@@ -200,19 +209,21 @@ def search(
     value, promised, sharp = -np.inf, np.inf, False
     start = 0
     climbs_max = _CLIMBS
-    for climbs in range(_STARTS_COUNT):
+    for climbs in range(_ALL_STARTS_COUNT):
         if climbs == _CLIMBS and _is_doubtful(
             theta, value, free, data, steps, before, asymmetric, student, work
         ):
-            climbs_max = _STARTS_COUNT
+            climbs_max = _ALL_STARTS_COUNT
         if climbs >= climbs_max:
             break
         # The second climb is from the other eight.
         first, last = 0, _STARTS_COUNT
         if climbs == 1:
             first, last = (0, WIDTH) if start >= WIDTH else (WIDTH, _STARTS_COUNT)
-        start = _best(found, first, last)
-        found[start] = -np.inf
+        start = climbs
+        if climbs < _STARTS_COUNT:
+            start = _best(found, first, last)
+            found[start] = -np.inf
         _begin(start, end)
         reached, left, curved = climb(
             end, data, steps, before, asymmetric, student, work, end_free, end_curvature, theta,
