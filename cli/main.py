@@ -25,3 +25,7 @@ def run_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(INTERRUPTED)
         return 1
+
+
+if __name__ == "__main__":
+    main()
