@@ -191,7 +191,7 @@ def test_a_snapshot_is_written_when_it_is_due(tmp_path: Path, monkeypatch: pytes
         line = EmbeddedLine(story_config(), written, tmp_path / "snapshots")
         post(line, POSTS[:50])
         assert not (tmp_path / "snapshots").exists()
-        post(line, POSTS[50:200])
+        post(line, POSTS[50:202])
     content = (tmp_path / "snapshots").read_bytes()
     saved = msgspec.msgpack.decode(content, type=LineSnapshot)
     assert (line.fed, saved.fed) == (194, 192)
