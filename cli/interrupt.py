@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM, never lost: raised inside a compiled library's callback, an exception is."""
 
 import signal
+import time
 from types import FrameType
 
 _asked = False
@@ -17,6 +18,12 @@ def check() -> None:
     """Raise KeyboardInterrupt where an end was asked for and the first exception did not arrive."""
     if _asked:
         raise KeyboardInterrupt
+
+
+def sleep(seconds: float) -> None:
+    """Wait, unless an end was asked for."""
+    check()
+    time.sleep(seconds)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from cli import options
+from cli import interrupt, options
 from cli.console import command, emit, near, print_rows, progress, stderr
 from cli.context import (
     Window,
@@ -211,7 +211,7 @@ def _resume(folder: Path, pace: float | None) -> dict[str, Any]:
 def _feed(line: EmbeddedLine, tape: Tape, header: Header, pace: float | None) -> None:
     legs = [leg for item in header.config.pairs for leg in (item.y, item.x)]
     window = (header.start_ns or None, header.end_ns or None)
-    events: Iterable[Event] = tape_feed(tape, legs, *window, pace, line.fed)
+    events: Iterable[Event] = tape_feed(tape, legs, *window, pace, line.fed, interrupt.sleep)
     with progress("running the six services", tape.rows - line.fed) as task:
         run_feed(line, events, task.advance)
 

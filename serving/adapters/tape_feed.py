@@ -20,12 +20,13 @@ def tape_feed(
     end_ns: int | None = None,
     speed: float | None = None,
     skip: int = 0,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Event]:
     """Yield the feed of start_ns <= time < end_ns but for its first `skip` facts; `speed` None is
-    as fast as possible.
+    as fast as possible, at any other it waits by `sleep`, a second at most at a time.
     """
     events = islice(feed_events(tape, start_ns, end_ns, symbols), skip, None)
-    return iter(events) if speed is None else pace(events, speed)
+    return iter(events) if speed is None else pace(events, speed, sleep=sleep)
 
 
 def pace(
