@@ -27,10 +27,10 @@ from cli.context import (
 )
 from cli.errors import BadInput, Failed
 from cli.parameters import read_parameters
-from cli.runs import PARAMETERS, read_facts, read_header, registrations
+from cli.runs import PARAMETERS, read_facts, read_header
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event
-from hft_lib.line import LineConfig, registry_words
+from hft_lib.line import LineConfig, registrations, registry_words
 from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile

@@ -33,7 +33,6 @@ from cli.runs import (
     note_journal,
     open_line,
     read_header,
-    registrations,
     resume_line,
     run_feed,
     run_folder,
@@ -41,6 +40,7 @@ from cli.runs import (
 )
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event, Registered
+from hft_lib.line import registrations
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from serving.adapters.tape_feed import tape_feed

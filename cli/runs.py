@@ -17,7 +17,7 @@ from cli.errors import BadInput
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event, Registered
 from hft_lib.line import LineConfig, registry_words
-from hft_lib.parameters import ParameterFile, Parameters, parameter_sha256
+from hft_lib.parameters import ParameterFile
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import Sink
 from serving.runtime.journal import Header, Journal, read
@@ -137,26 +137,6 @@ def _noted(settings: Settings) -> list[Path]:
     if not notes.is_file():
         return []
     return [Path(line) for line in notes.read_text("utf-8").splitlines() if line.strip()]
-
-
-def registrations(file: ParameterFile, time_ns: int) -> list[Registered]:
-    """What the registry would say of a parameter file: champion, then challengers in order."""
-    named: list[tuple[str, Parameters]] = [("champion", file.params)]
-    named += [(f"challenger-{item.name}", item.params) for item in file.challengers]
-    return [
-        Registered(
-            time_ns=time_ns,
-            pair=file.pair,
-            alias=alias,
-            parameters=params,
-            parameters_sha256=parameter_sha256(params),
-            model_version="",
-            run_id="",
-            git_commit=file.provenance.git_commit,
-            tape_sha256=file.provenance.tape_sha256,
-        )
-        for alias, params in named
-    ]
 
 
 class _TallySink:

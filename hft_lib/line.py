@@ -4,7 +4,15 @@ from collections.abc import Iterable, Iterator
 
 from hft_lib.events import Event, Registered, RegistryRead
 from hft_lib.evop.policy import Policy
-from hft_lib.parameters import Assumptions, Evop, Limits, Set
+from hft_lib.parameters import (
+    Assumptions,
+    Evop,
+    Limits,
+    ParameterFile,
+    Parameters,
+    Set,
+    parameter_sha256,
+)
 
 
 class PairConfig(Set):
@@ -49,6 +57,26 @@ class LineConfig(Set):
     def slots(self) -> int:
         """Rows of every slot table: the champion, the challengers, the predecessor."""
         return self.challengers_max + 2
+
+
+def registrations(file: ParameterFile, time_ns: int) -> list[Registered]:
+    """What the registry would say of a parameter file: champion, then challengers in order."""
+    named: list[tuple[str, Parameters]] = [("champion", file.params)]
+    named += [(f"challenger-{item.name}", item.params) for item in file.challengers]
+    return [
+        Registered(
+            time_ns=time_ns,
+            pair=file.pair,
+            alias=alias,
+            parameters=params,
+            parameters_sha256=parameter_sha256(params),
+            model_version="",
+            run_id="",
+            git_commit=file.provenance.git_commit,
+            tape_sha256=file.provenance.tape_sha256,
+        )
+        for alias, params in named
+    ]
 
 
 def registry_words(sets: Iterable[Registered]) -> Iterator[Event]:

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import structlog
 
-from hft_lib.events import Event, Registered
-from hft_lib.line import LineConfig, PairConfig, registry_words
+from hft_lib.events import Event
+from hft_lib.line import LineConfig, PairConfig, registrations, registry_words
 from hft_lib.market.tape import Tape
-from hft_lib.parameters import Assumptions, ParameterFile, parameter_sha256
+from hft_lib.parameters import Assumptions, ParameterFile
 from serving.adapters.kafka_snapshots import Snapshots
 from serving.adapters.kafka_topics import ensure_topics
 from serving.adapters.tape_feed import tape_feed
@@ -105,7 +105,7 @@ class Process:
             challengers_max=self._settings.evop_max_challengers,
             assumptions=Assumptions(borrow_rate_annual=self._start.borrow_rate_annual),
         )
-        return LineOpened(config=config, sets=tuple(_sets(file, feed.start_ns)))
+        return LineOpened(config=config, sets=tuple(registrations(file, feed.start_ns)))
 
     def _check(self, opened: LineOpened) -> None:
         ours, theirs = self._settings.pairs, tuple(item.pair for item in opened.config.pairs)
@@ -198,20 +198,3 @@ def _tape_path(start: Start) -> Path:
     if start.tape is None:
         raise NotThisLine("ingestion needs --tape in this release, it was unset")
     return start.tape
-
-
-def _sets(file: ParameterFile, time_ns: int) -> Iterator[Registered]:
-    named = [("champion", file.params)]
-    named += [(f"challenger-{item.name}", item.params) for item in file.challengers]
-    for alias, params in named:
-        yield Registered(
-            time_ns=time_ns,
-            pair=file.pair,
-            alias=alias,
-            parameters=params,
-            parameters_sha256=parameter_sha256(params),
-            model_version="",
-            run_id="",
-            git_commit=file.provenance.git_commit,
-            tape_sha256=file.provenance.tape_sha256,
-        )
