@@ -2,8 +2,8 @@
 
     python bench/kafka_hops.py relay ours|bare SERVERS FROM TO     one hop, as the bench starts it
 
-A hop reads a message, and writes it on. Ours decodes the fact, numbers it, chains it, encodes it and
-checks all of it at the reader, as between two stages; bare passes the bytes on.
+A hop reads a message, and writes it on. Ours decodes the fact, numbers it, chains it, encodes it
+and checks all of it at the reader, as between two stages; bare passes the bytes on.
 """
 
 import subprocess

@@ -36,8 +36,8 @@ Input: TypeAlias = MarketEvent | TimePassed | Control | Decided
 
 
 class IngestionState(msgspec.Struct):
-    """`pending` holds control in the order of its effective times, then of its arrival; `open` names
-    the pairs whose moment is not complete yet.
+    """`open` names the pairs whose moment is not complete yet; `pending` holds control in the order
+    of its effective times, then of its arrival.
     """
 
     symbols: dict[str, SymbolState]
