@@ -108,14 +108,18 @@ def _start(
     inverse = 1.0 / h
     square = inverse * inverse
     b = (y[moved] - level) * inverse
-    work[_A * LANES + lane], work[_B * LANES + lane] = level - b * x[0], b
-    work[_AA * LANES + lane] = (p * x[moved] * x[moved] + x[0] * x[0]) * square
-    work[_AB * LANES + lane] = -(p * x[moved] + x[0]) * square
-    work[_BB * LANES + lane] = (p + 1.0) * square
-    work[_D * LANES + lane] = p * square
-    work[_SQUARES * LANES + lane], work[_PRODUCT * LANES + lane], work[_EXPONENT * LANES + lane] = (
+    began = (  # in the order of the work array
+        level - b * x[0],
+        b,
+        (p * x[moved] * x[moved] + x[0] * x[0]) * square,
+        -(p * x[moved] + x[0]) * square,
+        (p + 1.0) * square,
+        p * square,
         squares,
         product,
         exponent,
+        qa,
+        qb,
     )
-    work[_QA * LANES + lane], work[_QB * LANES + lane] = qa, qb
+    for k in range(len(began)):
+        work[k * LANES + lane] = began[k]

@@ -7,11 +7,10 @@ random.
 
 y, x: log prices; a: intercept, b: hedge ratio (d log Y / d log X); n_t: whole grid intervals since
 the last observation. P is the covariance of (a, b), D its determinant, r the noise variance, e the
-innovation:
+innovation, S its variance:
 
     predict   D += qb Paa + qa Pbb + qa qb,   Paa += qa,   Pbb += qb
-    forecast  e = y - a - b x,   c = Pab + x Pbb,   T = D + c^2 + r Pbb
-    innovation variance S = T / Pbb
+    forecast  e = y - a - b x,   c = Pab + x Pbb,   T = D + c^2 + r Pbb,   S = T / Pbb
     update    b += e c / S,   a = y - b x - e r / S
               (Paa, Pab, Pbb, D) <- (x^2 D + r Paa, r Pab - x D, D + r Pbb, r D) / S
 
