@@ -1,5 +1,6 @@
 """Lanes against the same sums of plain floats."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from hft_lib.kernel import kernel
 from hft_lib.models.lanes import (
     WIDTH,
+    all_negative,
+    fused,
     lanes,
     load,
     multiplied,
@@ -61,3 +64,39 @@ def test_a_number_is_its_mantissa_times_two_to_its_exponent(number: float) -> No
     y = 1.0 - (number - 2.0) if number < 2.0 else number
     assert 1.0 <= mantissa < 2.0
     assert np.ldexp(mantissa, int(exponent)) == y
+
+
+@kernel
+def _fused_parts(data: Any, count: int, like: Any, out: Any) -> None:
+    for t in range(count):
+        x = load(data, t, like)
+        store(out, t, fused(-x, x, fused(x, 3.0, -1.0)))
+
+
+@kernel
+def _fused_lanes(data: Any, count: int, out: Any) -> None:
+    _fused_parts(data, count, lanes(0.0), out)
+
+
+def test_eight_products_and_sums_are_rounded_once_each() -> None:
+    data = np.random.default_rng(2).normal(size=WIDTH * 10)
+    one, other = np.empty_like(data), np.empty_like(data)
+    _fused_parts(data, data.size, 0.0, one)
+    _fused_lanes(data, 10, other)
+    assert one.tobytes() == other.tobytes()
+    exact = [float(Fraction(float(Fraction(x) * 3 - 1)) - Fraction(x) ** 2) for x in data.tolist()]
+    assert one.tolist() == exact
+
+
+@kernel
+def _all_negative(data: Any) -> tuple[bool, bool]:
+    return all_negative(load(data, 0, lanes(0.0))), all_negative(data[WIDTH - 1])
+
+
+@pytest.mark.parametrize("place", range(WIDTH))
+@pytest.mark.parametrize("odd", [0.0, -0.0, 1.0, np.nan])
+def test_one_lane_that_is_not_negative_is_found_wherever_it_is(place: int, odd: float) -> None:
+    data = np.full(WIDTH, -5e-324)
+    assert _all_negative(data) == (True, True)
+    data[place] = odd
+    assert _all_negative(data) == (False, place != WIDTH - 1)
