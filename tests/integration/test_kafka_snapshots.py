@@ -5,11 +5,12 @@ import pytest
 from confluent_kafka import Producer
 
 from hft_lib.events import SCHEMA_VERSION
-from serving.adapters.kafka_bus import Position
-from serving.adapters.kafka_snapshots import ServiceSnapshot, Snapshots, checksum
+from serving.adapters.kafka_snapshots import Snapshots
 from serving.adapters.kafka_topics import SNAPSHOTS
+from serving.runtime.chained import Position
 from serving.runtime.host import Snapshot
 from serving.runtime.opening import FEED, FeedOpened
+from serving.runtime.snapshots import ServiceSnapshot, checksum
 
 pytestmark = pytest.mark.slow
 
