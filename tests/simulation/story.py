@@ -5,19 +5,21 @@ from typing import Any
 
 import msgspec
 
-from hft_lib.events import Event, Quote, TimePassed
+from hft_lib.events import Event, Instrument, Promoted, Quote, RolledBack, TimePassed
 from hft_lib.line import LineConfig
 from serving.adapters.memory_bus import MemoryBus
 from serving.runtime.chain import key_of
 from serving.runtime.host import Host, serve
 from serving.runtime.opening import FEED
 from serving.services import INBOXES, STAGES
-from tests.builders import DAY_NS, HOUR_NS, START_NS, Y, quote, story, story_config
+from tests.builders import HOUR_NS, S_NS, START_NS, Y, quote, story, story_config
 
-# Two midnights and some hours: a promotion, a hand-over and a decision on both pairs.
-END_NS = START_NS + 44 * HOUR_NS
-STORIES = 3
 REGISTRY = "registry"
+STORIES = 3
+# Three midnights, moments four hours apart, tests that end after a day: a run in some 30 ms.
+SHORT_HOURS, SHORT_STEP_HOURS, SHORT_SILENT_HOURS = 74, 4, 14
+# As told in tests/builders.py, to the first promotion and its hand-over.
+LONG, LONG_HOURS = STORIES, 98
 JUMP_NS = START_NS + 21 * HOUR_NS
 
 Said = dict[tuple[str, str], list[tuple[str, bytes]]]  # by log and writer: key and content, in order
@@ -33,27 +35,54 @@ class Told(msgspec.Struct, frozen=True):
     ends: dict[str, Any]
 
 
+def number_of(seed: int) -> int:
+    """The story that a seed tells: now and then the long one."""
+    return LONG if seed % 25 == 24 else seed % STORIES
+
+
 @cache
 def told(number: int) -> Told:
     """One of the stories, told once without interruption; nobody changes it."""
     posts = story(seed=7 + number)
-    feed = [fact for log, fact in posts if log == "ingestion" and _is_told(fact)]
-    feed = [*_with_jump(feed), TimePassed(END_NS)]
     words = [fact for log, fact in posts if log == "orchestrator" and fact.time_ns == START_NS]
-    return _tell(story_config(), feed, words)
+    market = [fact for log, fact in posts if log == "ingestion" and not _is_control(fact)]
+    if number == LONG:
+        return _tell(story_config(), _until(market, LONG_HOURS), words)
+    short = [_slow(fact) for fact in market if _is_short(fact)]
+    line = story_config()
+    policy = msgspec.structs.replace(line.policy, life_days=1, life_days_max=1)
+    line = msgspec.structs.replace(line, policy=policy)
+    return _tell(line, _with_jump(_until(short, SHORT_HOURS)), words)
 
 
-def _is_told(fact: Any) -> bool:
-    """The grid's moments and what else an edge brings before the end; the looks between are few."""
-    if not START_NS <= fact.time_ns < END_NS or hasattr(fact, "decision_id"):
-        return False
-    between = isinstance(fact, Quote) and (fact.time_ns - START_NS) % HOUR_NS > DAY_NS // 86_400
-    return not between or (fact.time_ns // HOUR_NS) % 4 == 0
+def _is_control(fact: Any) -> bool:
+    return isinstance(fact, Promoted | RolledBack)
+
+
+def _is_short(fact: Any) -> bool:
+    """Of the quotes those of every fourth hour, the flawed ones, and one hour after midnight."""
+    hour, since_ns = divmod(fact.time_ns - START_NS, HOUR_NS)
+    if not isinstance(fact, Quote) or since_ns == S_NS:
+        return not 0 < hour < SHORT_SILENT_HOURS
+    return since_ns <= 2 * S_NS and (hour % SHORT_STEP_HOURS == 0 or hour == 17)
+
+
+def _slow(fact: Any) -> Any:
+    """Instruments whose quotes come every fourth hour."""
+    if not isinstance(fact, Instrument):
+        return fact
+    return msgspec.structs.replace(fact, cadence_ns=SHORT_STEP_HOURS * HOUR_NS)
+
+
+def _until(feed: list[Event], hours: int) -> list[Event]:
+    """The feed of the first hours, ended as a tape ends."""
+    end_ns = START_NS + hours * HOUR_NS
+    return [*(fact for fact in feed if fact.time_ns < end_ns), TimePassed(end_ns)]  # type: ignore
 
 
 def _with_jump(feed: list[Event]) -> list[Event]:
     """The feed's clock jumps two hours on and comes back, which ingestion has to refuse."""
-    at = next(i for i, fact in enumerate(feed) if fact.time_ns > JUMP_NS)
+    at = next(i for i, fact in enumerate(feed) if fact.time_ns > JUMP_NS)  # type: ignore
     jumped = quote(Y, JUMP_NS + 2 * HOUR_NS, 100.0)
     return [*feed[:at], jumped, *feed[at:]]
 
