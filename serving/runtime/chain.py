@@ -7,7 +7,8 @@ something was lost or that a restart did not repeat itself, and raises Diverged.
 what is written and nothing of who runs it, so that a restart under a new epoch continues them.
 
 A writer of which there may be one alone carries an epoch, taken anew at each start: what an older
-one still says is not heard.
+one still says is not heard. Epochs are heard by writer and not by key: were an older one still heard
+on the keys of which the newer has not spoken yet, facts would change their order across keys.
 """
 
 import enum
@@ -44,14 +45,14 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Mark(msgspec.Struct, array_like=True, gc=False):
-    """How far a chain has come: the last number, its digest, the highest epoch that was heard."""
+    """How far a chain has come: the last number and its digest."""
 
     number: int = 0
     digest: bytes = b""
-    epoch: int = 0
 
 
 Marks = dict[str, Mark]
+Epochs = dict[str, int]
 
 
 class Verdict(enum.Enum):
@@ -107,16 +108,17 @@ class Incoming:
     def __init__(self, log: str) -> None:
         self.log = log
         self.marks: Marks = {}
+        self.epochs: Epochs = {}  # the highest that was heard of each writer
 
     def judge(self, header: Header, key: str, content: bytes) -> Verdict:
         """Whether a message is to be taken; its chain moves on if so.
 
         Raises Diverged at a gap, or where the digest is not that of the chain.
         """
-        mark = _mark(self.marks, header.writer, key)
-        if header.epoch < mark.epoch:
+        if header.epoch < self.epochs.get(header.writer, 0):
             return Verdict.FENCED
-        mark.epoch = header.epoch
+        self.epochs[header.writer] = header.epoch
+        mark = _mark(self.marks, header.writer, key)
         if header.number < mark.number:
             return Verdict.SEEN
         if header.number == mark.number:

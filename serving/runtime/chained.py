@@ -13,6 +13,7 @@ import msgspec
 
 from hft_lib.events import Event
 from serving.runtime.chain import (
+    Epochs,
     Incoming,
     Mark,
     Marks,
@@ -76,10 +77,11 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ReadTo(msgspec.Struct, frozen=True, array_like=True):
-    """How far a log was read: the next offset, and every writer's chain."""
+    """How far a log was read: the next offset, every writer's chains and epoch."""
 
     offset: int
     marks: Marks
+    epochs: Epochs
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
@@ -98,6 +100,13 @@ class _Log:
         self.incoming = Incoming(log)
         self.offset = 0
         self.end = 0
+
+    def position(self) -> ReadTo:
+        return ReadTo(self.offset, self.incoming.marks, self.incoming.epochs)
+
+    def go_on(self, read: ReadTo) -> None:
+        self.offset = read.offset
+        self.incoming.marks, self.incoming.epochs = read.marks, read.epochs
 
 
 class Edge:
@@ -170,7 +179,7 @@ class ChainedBus:
             low, high = self._client.bounds(name)
             read = position.read.get(name) if position is not None else None
             if read is not None:
-                log.offset, log.incoming.marks = read.offset, read.marks
+                log.go_on(read)
             if not low <= log.offset <= high:
                 raise BusError(f"{name} must hold offset {log.offset}, held {low} to {high}")
             log.end = high
@@ -199,8 +208,9 @@ class ChainedBus:
 
     def position(self) -> Position:
         """Where the bus is: of use once `flush` has returned."""
-        read = {name: ReadTo(log.offset, log.incoming.marks) for name, log in self._logs.items()}
-        return Position(read, self.outgoing.marks)
+        return Position(
+            {name: log.position() for name, log in self._logs.items()}, self.outgoing.marks
+        )
 
     def flush(self, timeout_s: float = FLUSH_S_MAX) -> None:
         """Wait until the broker has everything written; raises BusError where it has not."""
