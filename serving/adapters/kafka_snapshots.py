@@ -31,12 +31,19 @@ class KafkaStore:
         """Keep a value in place of the last one of `key`: the broker has it when this returns."""
         if len(value) > MESSAGE_BYTES_MAX:
             raise BusError(f"{key} must have at most {MESSAGE_BYTES_MAX} bytes, had {len(value)}")
+        self._send(key, value)
+
+    def drop(self, key: str) -> None:
+        """Keep no value of `key` any more."""
+        self._send(key, None)
+
+    def _send(self, key: str, value: bytes | None) -> None:
         self._producer.produce(SNAPSHOTS, value, key.encode(), 0)
         if self._producer.flush(FLUSH_S_MAX):
             raise BusError(f"the broker must take {key} in {FLUSH_S_MAX} s, and did not")
 
-    def values(self) -> Iterator[tuple[str, bytes]]:
-        """Every key and value that the topic holds now, in order."""
+    def values(self) -> Iterator[tuple[str, bytes | None]]:
+        """Every key and value that the topic holds now, in order; None where a key was dropped."""
         reader = Consumer(
             {
                 "bootstrap.servers": self._servers,
@@ -53,8 +60,7 @@ class KafkaStore:
                 message = reader.poll(FLUSH_S_MAX)
                 if message is None or message.error() is not None:
                     raise BusError(f"{SNAPSHOTS} cannot be read: {message and message.error()}")
-                if message.value() is not None:
-                    yield (message.key() or b"").decode("utf-8", "replace"), message.value() or b""
+                yield (message.key() or b"").decode("utf-8", "replace"), message.value()
         finally:
             reader.close()
 

@@ -8,7 +8,9 @@ what is written and nothing of who runs it, so that a restart under a new epoch 
 
 A writer of which there may be one alone carries an epoch, taken anew at each start: what an older
 one still says is not heard. Epochs are heard by writer and not by key: were an older one still heard
-on the keys of which the newer has not spoken yet, facts would change their order across keys.
+on the keys of which the newer has not spoken yet, facts would change their order across keys. An epoch
+begins with an announcement in the writer's own inbox: from there on in that log an older process of
+it ends, and so does what older edges of it still say.
 """
 
 import enum
@@ -27,6 +29,10 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 class Diverged(Exception):
     """A log does not hold what its writer must have written."""
+
+
+class Superseded(Exception):
+    """A newer process of this service has begun: nothing that this one says is heard any more."""
 
 
 class Undecodable(Exception):
@@ -84,6 +90,12 @@ class Outgoing:
         self.epoch = epoch
         self.marks: Marks = {}
 
+    def announcement(self) -> bytes:
+        """A header that says nothing but the epoch: its number is 0."""
+        return _ENCODER.encode(
+            Header(SCHEMA_VERSION, LOGIC_VERSION, self.writer, self.epoch, 0, b"")
+        )
+
     def continue_at(self, log: str, key: str, mark: Mark) -> None:
         """Go on after what a reader of `log` has heard of this writer."""
         self.marks[f"{log}\n{key}"] = Mark(mark.number, mark.digest)
@@ -118,6 +130,8 @@ class Incoming:
         if header.epoch < self.epochs.get(header.writer, 0):
             return Verdict.FENCED
         self.epochs[header.writer] = header.epoch
+        if header.number == 0:
+            return Verdict.SEEN
         mark = _mark(self.marks, header.writer, key)
         if header.number < mark.number:
             return Verdict.SEEN

@@ -14,10 +14,12 @@ import msgspec
 from hft_lib.events import Event
 from serving.runtime.chain import (
     Epochs,
+    Header,
     Incoming,
     Mark,
     Marks,
     Outgoing,
+    Superseded,
     Undecodable,
     Verdict,
     key_of,
@@ -139,6 +141,7 @@ class ChainedBus:
         self.seen = 0
         self.fenced = 0
         self._client = client
+        self._announced: list[tuple[str, str]] = []
         self._logs: dict[str, _Log] = {}
         self._encoder = msgspec.msgpack.Encoder()
 
@@ -150,7 +153,7 @@ class ChainedBus:
 
     def edge(self, name: str, log: str) -> Edge:
         """A writer of the world's facts into `log`, which this bus reads: it goes on after the last
-        of its facts that were read, so it is asked for once `behind` is 0.
+        of its facts that were read, so it is asked for once `behind` is 0 and its epoch is heard.
         """
         outgoing = Outgoing(name, self.outgoing.epoch)
         outgoing.continue_at(log, "", self._mark(log, name))
@@ -165,6 +168,21 @@ class ChainedBus:
     def produce(self, outgoing: Outgoing, log: str, key: str, content: bytes) -> None:
         """Number, chain and send one message."""
         self._client.append(log, key, outgoing.header(log, key, content), content)
+
+    def announce(self, log: str, *edges: str) -> None:
+        """Begin this bus's epoch in its own inbox `log`, for itself and its edges."""
+        for writer in (self.outgoing.writer, *edges):
+            header = Outgoing(writer, self.outgoing.epoch).announcement()
+            self._client.append(log, "", header, b"")
+            self._announced.append((log, writer))
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether everything announced has come back: nothing of an older epoch comes after it."""
+        return all(
+            self._logs[log].incoming.epochs.get(writer, 0) >= self.outgoing.epoch
+            for log, writer in self._announced
+        )
 
     # --- its life ---
 
@@ -230,6 +248,7 @@ class ChainedBus:
         log.offset = message.offset + 1
         try:
             stamp = read_header(message.header)
+            self._end_if_superseded(stamp)
             verdict = log.incoming.judge(stamp, message.key.decode(), message.content)
             if verdict is Verdict.TAKE:
                 log.reader(read_fact(stamp, message.content))
@@ -239,6 +258,13 @@ class ChainedBus:
                 self.fenced += 1
         except (Undecodable, UnicodeDecodeError) as reason:
             self._bury(message, str(reason))
+
+    def _end_if_superseded(self, stamp: Header) -> None:
+        ours = self.outgoing
+        if stamp.writer == ours.writer and stamp.epoch > ours.epoch:
+            raise Superseded(
+                f"{ours.writer} runs elsewhere under epoch {stamp.epoch}, this one is {ours.epoch}"
+            )
 
     def _bury(self, message: Received, reason: str) -> None:
         self.dead += 1

@@ -38,7 +38,10 @@ class Broker(Protocol):
 
 
 class Worker:
-    """A stage at work on a broker; `now_s` only decides when a snapshot is due."""
+    """A stage at work on a broker, and the edges that write into its inbox.
+
+    Of a singleton the newest process alone is heard. `now_s` only decides when a snapshot is due.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Worker:
         service: Service,
         config: Any,
         singleton: bool,
+        edges: tuple[str, ...] = (),
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = service.name
@@ -56,7 +60,7 @@ class Worker:
         self._now_s = now_s
         self._snapshots = broker.snapshots(service.name)
         saved = self._snapshots.load()
-        self.epoch = (saved.epoch if saved else 0) + 1 if singleton else 0
+        self.epoch = self._snapshots.epoch + 1 if singleton else 0
         self.bus = broker.bus(service.name, self.epoch)
         self.host: Host = serve(service.stage, config, self.bus)
         if saved is not None:
@@ -64,12 +68,14 @@ class Worker:
         self._saved_read = self.host.read
         self.bus.open(saved.bus if saved is not None else None)
         if singleton:
-            self.save()  # the epoch is taken: an older process is not heard any more
+            self.save()  # the epoch is taken
+            self.bus.announce(service.name, *edges)
 
     def run(self, stop: threading.Event, edge: Callable[[], int] = lambda: 0) -> None:
         """Step until `stop`; then leave everything written and saved.
 
         `edge` is called between batches, once the service is ready, and says how much it wrote.
+        Raises Superseded where a newer process of a singleton has begun.
         """
         try:
             while not stop.is_set():
@@ -90,7 +96,7 @@ class Worker:
         """Let the edge write, step on what came, save where that is due."""
         wrote = edge() if self.ready else 0
         self.bus.pump(0.0 if wrote else PUMP_S)
-        if not self.ready and self.bus.behind == 0:
+        if not self.ready and self.bus.behind == 0 and self.bus.is_heard:
             self.ready = True
             _log.info("caught up", service=self.name, read=self.host.read, epoch=self.epoch)
         if self._due():

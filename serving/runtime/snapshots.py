@@ -1,7 +1,10 @@
 """What a line must find again, by key: how it was opened, every service's state.
 
 The last value of a key is kept. A service writes its snapshots to two keys in turn, each with a
-checksum, so that one that is cut or of another schema leaves the one before it.
+checksum, so that one that is cut or of another schema leaves the one before it. The keys are those
+of its epoch: an older process that still runs overwrites nothing of a newer one, and an epoch that
+was taken is known even where no value of it can be read. The keys of older epochs are dropped once
+both of an epoch are written.
 """
 
 from collections.abc import Iterable
@@ -27,8 +30,13 @@ class Store(Protocol):
     def put(self, key: str, value: bytes) -> None:
         """Keep a value in place of the last one of `key`: it is there when this returns."""
 
-    def values(self) -> Iterable[tuple[str, bytes]]:
-        """Every key and value that is kept now, in the order in which they were put."""
+    def drop(self, key: str) -> None:
+        """Keep no value of `key` any more."""
+
+    def values(self) -> Iterable[tuple[str, bytes | None]]:
+        """Every key and value that is kept now, in the order in which they were put, older ones of
+        a key among them; None where a key was dropped.
+        """
 
 
 class ServiceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,18 +55,28 @@ class SnapshotKeeper:
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
+        self.epoch = 0  # the highest that was taken, as of `load`
         self._store = store
         self._serial = 0
+        self._saved = 0
+        self._keys: set[str] = set()
 
     def load(self) -> ServiceSnapshot | None:
         """The newest snapshot of this service that can be read; None where there is none."""
-        found = []
+        found: dict[str, list[ServiceSnapshot]] = {}
         for key, value in self._store.values():
-            if key.startswith(f"{self.name}/"):
-                snapshot = _snapshot(key, value)
-                if snapshot is not None:
-                    found.append(snapshot)
-        newest = max(found, key=lambda snapshot: snapshot.serial, default=None)
+            name, _, place = key.partition("/")
+            if name != self.name:
+                continue
+            self.epoch = max(self.epoch, _epoch_of(place))
+            if value is None:
+                found.pop(key, None)
+                continue
+            snapshot = _snapshot(key, value)
+            found.setdefault(key, []).extend([snapshot] if snapshot is not None else [])
+        self._keys = set(found)
+        whole = [snapshot for one in found.values() for snapshot in one]
+        newest = max(whole, key=lambda snapshot: (snapshot.epoch, snapshot.serial), default=None)
         self._serial = newest.serial if newest is not None else 0
         return newest
 
@@ -68,14 +86,18 @@ class SnapshotKeeper:
         content = msgspec.msgpack.encode(
             ServiceSnapshot(serial=self._serial, epoch=epoch, stage=stage, bus=bus)
         )
-        self._put(f"{self.name}/{self._serial % 2}", content)
+        self._put(f"{self.name}/{epoch}/{self._serial % 2}", content)
+        self._saved += 1
+        if self._saved == 2:
+            for key in sorted(self._keys - {f"{self.name}/{epoch}/{slot}" for slot in (0, 1)}):
+                self._store.drop(key)
         return len(content)
 
     def read(self, key: str, kind: type[T]) -> T | None:
         """The struct that `put` wrote under `key`; None before."""
         last: T | None = None
         for found, value in self._store.values():
-            content = _checked(value)
+            content = _checked(value) if value is not None else None
             if found == key and content is not None:
                 last = msgspec.msgpack.decode(content, type=kind)
         return last
@@ -86,6 +108,12 @@ class SnapshotKeeper:
 
     def _put(self, key: str, content: bytes) -> None:
         self._store.put(key, checksum(content) + content)
+
+
+def _epoch_of(place: str) -> int:
+    """The epoch in `epoch/slot`; 0 where there is none."""
+    epoch = place.partition("/")[0]
+    return int(epoch) if epoch.isdecimal() else 0
 
 
 def _snapshot(key: str, value: bytes) -> ServiceSnapshot | None:

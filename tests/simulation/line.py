@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from hft_lib.events import Event
 from serving.process import SINGLETONS
-from serving.runtime.chain import Diverged
+from serving.runtime.chain import Diverged, Superseded
 from serving.runtime.chained import BusError, ChainedBus
 from serving.runtime.feeding import Feeding, limit_ns
 from serving.runtime.opening import FEED
@@ -17,6 +17,7 @@ from serving.runtime.snapshots import SnapshotKeeper
 from serving.services import SERVICES, Service
 from tests.simulation.story import REGISTRY, Told
 from tests.simulation.world import (
+    FAULTS,
     Chance,
     Killed,
     Life,
@@ -52,6 +53,7 @@ class Process:
         self.client = SimClient(self.life)
         self.clock = SimClock(world)
         self.worker: Worker | None = None
+        self.sleeps_until = 0
         self._service = service
         self._story = story
         self._edge: Callable[[], int] = lambda: 0
@@ -67,9 +69,9 @@ class Process:
     def turn(self) -> None:
         """Start, or do what a worker does in a turn."""
         if self.worker is None:
-            is_single = self.name in SINGLETONS
+            is_single, edges = self.name in SINGLETONS, SINGLETONS.get(self.name, ())
             self.worker = Worker(
-                self, self._service, self._story.config, is_single, self.clock.now_s
+                self, self._service, self._story.config, is_single, edges, self.clock.now_s
             )
             self._edge = self._edge_of(self.worker)
         else:
@@ -133,7 +135,8 @@ class SimLine:
     """A line of six services, run under one seed until all of `story` is through."""
 
     def __init__(self, seed: int, story: Told, odds: Odds | None = None) -> None:
-        self.world = World(Chance(seed), odds or Odds())
+        chance = Chance(seed)
+        self.world = World(chance, (odds or Odds()).swarmed(chance))
         self.story = story
         self.poisons: list[tuple[str, Message]] = []
         self.counts: Counter[str] = Counter()
@@ -147,8 +150,10 @@ class SimLine:
         Raises Diverged where a reader says so, Stalled where the line comes to a stand.
         """
         for _ in range(STEPS_MAX):
+            self.world.step += 1
             self._step()
-            if self._faults >= self.world.odds.faults_max or self._is_through():
+            is_over = self._faults >= self.world.odds.faults_max
+            if is_over or (self.world.step % 16 == 0 and self._is_through()):
                 break
         self._settle()
 
@@ -157,7 +162,9 @@ class SimLine:
     def _step(self) -> None:
         chance = self.world.chance
         if chance.happens(0.5):
-            self._turn(chance.pick([*self.processes.values(), *self._old]))
+            process = chance.pick([*self.processes.values(), *self._old])
+            if process.sleeps_until <= self.world.step:
+                self._turn(process)
         else:
             self.world.carry()
         self._fault(chance.share())
@@ -165,7 +172,7 @@ class SimLine:
     def _fault(self, draw: float) -> None:
         """At most one fault, by where `draw` falls among the odds."""
         odds = self.world.odds
-        for name in ("kill", "replace", "stop", "outage", "poison"):
+        for name in FAULTS:
             draw -= getattr(odds, name)
             if draw < 0.0:
                 self._faults += 1
@@ -190,8 +197,16 @@ class SimLine:
         self._end(process)
 
     def _outage(self) -> None:
-        """The broker goes away, and comes back at the next of these."""
-        self.world.is_away = not self.world.is_away
+        """The broker is away for a while."""
+        self.world.away_until = self.world.step + self.world.chance.below(100)
+
+    def _sleep(self) -> None:
+        """A process gets no turn for a while."""
+        process = self.world.chance.pick([*self.processes.values()])
+        process.sleeps_until = self.world.step + self.world.chance.below(150)
+
+    def _cut(self) -> None:
+        self.world.cut()
 
     def _poison(self) -> None:
         name = self.world.chance.pick([*self.processes])
@@ -202,7 +217,7 @@ class SimLine:
     # --- without ---
 
     def _settle(self) -> None:
-        self.world.is_away = False
+        self.world.calm()
         for process in self._old:
             process.client.lose()
         self._old = []
@@ -247,7 +262,7 @@ class SimLine:
         """Whether a process lives on after `act`."""
         try:
             act()
-        except (Killed, BusError) as end:
+        except (Killed, BusError, Superseded) as end:
             self.counts[type(end).__name__] += 1
             return False
         except Diverged as divergence:

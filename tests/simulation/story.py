@@ -22,7 +22,9 @@ SHORT_HOURS, SHORT_STEP_HOURS, SHORT_SILENT_HOURS = 74, 4, 14
 LONG, LONG_HOURS = STORIES, 98
 JUMP_NS = START_NS + 21 * HOUR_NS
 
-Said = dict[tuple[str, str], list[tuple[str, bytes]]]  # by log and writer: key and content, in order
+Said = dict[
+    tuple[str, str], list[tuple[str, bytes]]
+]  # by log and writer: key and content, in order
 
 
 class Told(msgspec.Struct, frozen=True):
