@@ -41,7 +41,7 @@ def test_a_snapshot_that_is_cut_leaves_the_one_before_it(servers: str):
     save(writer, 1)
     save(writer, 2)
     whole = msgspec.msgpack.encode(("anything", 2))
-    put(servers, "execution/1", (checksum(whole) + whole)[:-1])
+    put(servers, "execution/1/1", (checksum(whole) + whole)[:-1])
     found = Snapshots(servers, "execution").load()
     assert found is not None and found.stage.read == 2
 
@@ -58,8 +58,8 @@ def test_a_snapshot_of_another_schema_is_left_aside(servers: str):
             bus=Position({}, {}),
         )
     )
-    put(servers, "execution/0", checksum(other) + other)
-    put(servers, "execution/1", checksum(b"\xc1") + b"\xc1")
+    put(servers, "execution/1/0", checksum(other) + other)
+    put(servers, "execution/1/1", checksum(b"\xc1") + b"\xc1")
     found = Snapshots(servers, "execution").load()
     assert found is not None and found.stage.read == 1
 

@@ -149,11 +149,10 @@ class SimLine:
 
         Raises Diverged where a reader says so, Stalled where the line comes to a stand.
         """
-        for _ in range(STEPS_MAX):
+        while self._faults < self.world.odds.faults_max and self.world.step < STEPS_MAX:
             self.world.step += 1
             self._step()
-            is_over = self._faults >= self.world.odds.faults_max
-            if is_over or (self.world.step % 16 == 0 and self._is_through()):
+            if self.world.step % 16 == 0 and self._is_through():
                 break
         self._settle()
 
@@ -187,7 +186,7 @@ class SimLine:
         """A second process of a service begins while the first still runs: it was only away."""
         name = self.world.chance.pick([*self.processes])
         old = self.processes[name]
-        old.life.calls_left = 20 + self.world.chance.below(200)
+        old.life.calls_left = 50 + self.world.chance.below(800)
         self._old.append(old)
         self.processes[name] = self._process(old._service)
 
