@@ -190,6 +190,13 @@ class SimLine:
         self._old.append(old)
         self.processes[name] = self._process(old._service)
 
+    def _second(self) -> None:
+        """A second process of a service is started by mistake, and ended again."""
+        process = self.world.chance.pick([*self.processes.values()])
+        second = self._process(process._service)
+        second.life.calls_left = 10 + self.world.chance.below(200)
+        self._old.append(second)
+
     def _stop(self) -> None:
         process = self.world.chance.pick([*self.processes.values()])
         self._guarded(process, process.stop)

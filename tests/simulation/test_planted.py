@@ -92,8 +92,10 @@ def epochs_as_they_were(patch: pytest.MonkeyPatch) -> None:
     epochs_not_announced(patch)
 
 
-# Processes that are replaced while they still run, and little else.
-AWAY = Odds(kill=0.004, replace=0.02, stop=0.0, outage=0.0, poison=0.0, cut=0.0, faults_max=40)
+# Two processes of one service at a time, and little else.
+AWAY = Odds(
+    kill=0.004, replace=0.02, second=0.01, stop=0.0, outage=0.0, poison=0.0, cut=0.0, faults_max=40
+)
 PLANTED = (
     (snapshot_without_flush, Odds()),
     (repetitions_taken, Odds()),

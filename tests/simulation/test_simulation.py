@@ -76,7 +76,7 @@ def test_a_message_lost_under_way_is_never_passed_over():
     """A broker that loses what it acknowledged: the line may stop, but never say something else."""
     ends: Counter[str] = Counter()
     for seed in range(24):
-        line = SimLine(seed, told(seed % STORIES), Odds(lose=0.002, poison=0.0))
+        line = SimLine(seed, told(seed % STORIES), Odds(lose=0.006, poison=0.0))
         try:
             line.run()
             check(line)

@@ -60,6 +60,7 @@ class Odds(msgspec.Struct, frozen=True, kw_only=True):
 
     kill: float = 0.008
     replace: float = 0.006
+    second: float = 0.003
     stop: float = 0.003
     outage: float = 0.002
     sleep: float = 0.004
@@ -81,7 +82,7 @@ class Odds(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-FAULTS = ("kill", "replace", "stop", "outage", "sleep", "poison", "cut")
+FAULTS = ("kill", "replace", "second", "stop", "outage", "sleep", "poison", "cut")
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
