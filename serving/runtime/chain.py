@@ -7,10 +7,10 @@ something was lost or that a restart did not repeat itself, and raises Diverged.
 what is written and nothing of who runs it, so that a restart under a new epoch continues them.
 
 A writer of which there may be one alone carries an epoch, taken anew at each start: what an older
-one still says is not heard. Epochs are heard by writer and not by key: were an older one still heard
-on the keys of which the newer has not spoken yet, facts would change their order across keys. An epoch
-begins with an announcement in the writer's own inbox: from there on in that log an older process of
-it ends, and so does what older edges of it still say.
+one still says is not heard. Epochs are heard by writer and not by key: were an older one still
+heard on keys of which the newer has not spoken yet, facts would change their order across keys. An
+epoch begins with an announcement in the writer's own inbox: from there on in that log an older
+process ends, and nothing is heard of its edges.
 """
 
 import enum

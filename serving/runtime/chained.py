@@ -1,9 +1,9 @@
 """The bus of a process whose logs are elsewhere: what it writes is numbered and chained, what it
 reads is checked against that (`runtime.chain`), whatever carries it.
 
-A bus is one process's: its name is the writer of all that it writes. Its position (how far every log
-was read and every chain has come) goes into one snapshot with the state of what it serves, so that
-a restart takes up all of it at one point.
+A bus is one process's: its name is the writer of all that it writes. Its position (how far every
+log was read and every chain has come) goes into one snapshot with the state of what it serves, so
+that a restart takes up all of it at one point.
 """
 
 from collections.abc import Iterable, Mapping

@@ -54,8 +54,8 @@ class Chance:
 class Odds(msgspec.Struct, frozen=True, kw_only=True):
     """How often what happens: the probability of each fault at one step of the schedule.
 
-    A seed has some of them often and leaves some out (swarm testing, Groce et al. 2012): a fault that
-    always comes with all others hides what it would do alone.
+    A seed has some of them often and leaves some out (swarm testing, Groce et al. 2012): a fault
+    that always comes with all others hides what it would do alone.
     """
 
     kill: float = 0.008
