@@ -170,11 +170,16 @@ class ChainedBus:
         self._client.append(log, key, outgoing.header(log, key, content), content)
 
     def announce(self, log: str, *edges: str) -> None:
-        """Begin this bus's epoch in its own inbox `log`, for itself and its edges."""
+        """Begin this bus's epoch in its own inbox `log`, for itself and its edges.
+
+        Returns once that is there for good: were anything heard of an epoch whose announcement was
+        lost, an older process would go on and be heard by nobody.
+        """
         for writer in (self.outgoing.writer, *edges):
             header = Outgoing(writer, self.outgoing.epoch).announcement()
             self._client.append(log, "", header, b"")
             self._announced.append((log, writer))
+        self.flush()
 
     @property
     def is_heard(self) -> bool:

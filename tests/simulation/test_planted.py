@@ -86,6 +86,18 @@ def epochs_not_announced(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ChainedBus, "announce", lambda self, log, *edges: None)
 
 
+def announcement_not_awaited(patch: pytest.MonkeyPatch) -> None:
+    """A process speaks under an epoch of which its inbox may never tell."""
+    announce = ChainedBus.announce
+
+    def announced(self: ChainedBus, log: str, *edges: str) -> None:
+        with patch.context() as unflushed:
+            unflushed.setattr(self, "flush", lambda: None)
+            announce(self, log, *edges)
+
+    patch.setattr(ChainedBus, "announce", announced)
+
+
 def epochs_as_they_were(patch: pytest.MonkeyPatch) -> None:
     """Neither announced nor in the keys: this is how the simulation found both."""
     keys_shared_by_epochs(patch)
@@ -102,6 +114,7 @@ PLANTED = (
     (chains_left_out_of_the_snapshot, Odds()),
     (epochs_heard_by_key, AWAY),
     (epochs_not_announced, AWAY),
+    (announcement_not_awaited, AWAY),
     (epochs_as_they_were, AWAY),
 )
 
