@@ -85,6 +85,30 @@ def test_an_edge_is_opened_where_nothing_of_an_older_one_can_come_any_more():
     assert facts == [passed(1), passed(2)] and new.fenced == 1
 
 
+def test_an_announcement_is_there_before_anything_is_said_after_it():
+    class Slow(MemoryClient):
+        """A client whose messages arrive at a flush, the last first."""
+
+        def __init__(self, logs: Logs) -> None:
+            super().__init__(logs)
+            self.sent: list[tuple[str, str, bytes | None, bytes]] = []
+
+        def append(self, log: str, key: str, header: bytes | None, content: bytes) -> None:
+            self.sent.append((log, key, header, content))
+
+        def flush(self, timeout_s: float) -> None:
+            while self.sent:
+                super().append(*self.sent.pop())
+
+    logs: Logs = {}
+    bus = ChainedBus(Slow(logs), "execution", 1)
+    bus.read("execution", lambda fact: None)
+    bus.open()
+    bus.announce("execution")
+    bus.write("hft.records", passed(1))
+    assert [len(logs.get(log, ())) for log in ("execution", "hft.records")] == [1, 0]
+
+
 def test_what_is_none_of_ours_is_buried_once_and_the_rest_goes_on():
     logs: Logs = {}
     bus, facts = opened(logs, 0)
