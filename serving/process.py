@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,17 @@ class Process:
         name = self._service.name
         worker = Worker(self._servers, self._service, opened.config, name in SINGLETONS)
         self._pages.watch(worker)
-        worker.run(stop, self._edge(worker, opened))
+        with self._beside():
+            worker.run(stop, self._edge(worker, opened))
+
+    def _beside(self) -> AbstractContextManager[Any]:
+        """What reads the line beside the stage: the orchestrator's process keeps the ledger."""
+        if self._service.name != "orchestrator":
+            return nullcontext()
+        # Here, because a database's layer is memory that the other five do not need.
+        from serving.ledger.kafka_source import followed
+
+        return followed(self._settings, self._servers)
 
     # --- opening ---
 

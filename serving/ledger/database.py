@@ -14,6 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import NullPool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+# The name of a ledger that is a file.
+FILE = "ledger.db"
 # Who waits for a database longer than this is told, and tries again later.
 CONNECT_S_MAX = 5
 LOCK_S_MAX = 10
@@ -57,6 +59,16 @@ def _open_sqlite(url: str) -> Engine:
         connection.execute("PRAGMA synchronous = NORMAL")
 
     return engine
+
+
+def must_be_there(url: str) -> None:
+    """Raise LedgerError where a file holds no ledger yet: to open one would make it."""
+    named = make_url(url)
+    if named.get_backend_name() == "sqlite" and not Path(named.database or "").is_file():
+        raise LedgerError(
+            f"there is no ledger at {named.database} yet: the orchestrator writes it, and "
+            "`hft ledger follow`"
+        )
 
 
 def upgrade(engine: Engine) -> None:

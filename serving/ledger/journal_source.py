@@ -6,13 +6,12 @@ import msgspec
 from sqlalchemy import Engine
 
 from hft_lib.stages.execution import RECORDS
-from serving.ledger.database import LedgerError
+from serving.ledger.database import FILE, LedgerError
 from serving.ledger.writer import Moved, Writer, throw_away
 from serving.runtime import journal
 from serving.runtime.journal import Changed, Place
 
 SOURCE = "journal"
-FILE = "ledger.db"
 # Two verbs that ask at once take turns; more often than this is not a race any more.
 _TRIES_MAX = 20
 
