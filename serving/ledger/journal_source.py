@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Engine
 
-from hft_lib.stages.execution import RECORDS
 from serving.ledger.database import FILE, LedgerError
+from serving.ledger.tables import RECORDS
 from serving.ledger.writer import Moved, Writer, throw_away
 from serving.runtime import journal
 from serving.runtime.journal import Changed, Place

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
+RECORDS = "hft.records"  # the log that the tables are a projection of
 METADATA = MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"}
 )

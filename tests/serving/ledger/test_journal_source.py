@@ -160,6 +160,7 @@ def test_a_writer_that_was_overtaken_writes_nothing(engine: Engine, path: Path, 
     slow = Writer(engine, line, SOURCE)
     places = list(journal.follow(path, journal.first_place(path), "hft.records"))
     place, fact = next(item for item in places if item[1] is not None)
+    assert fact is not None
     slow.take(place.frames, fact)
     catch_up(engine, path)
     with pytest.raises(Moved):
@@ -174,8 +175,8 @@ def test_a_journal_that_grows_is_followed_from_where_it_was(
     content = path.read_bytes()
     for size in (len(content) // 3, len(content) // 2, len(content)):
         grown.write_bytes(content[:size])
-        line = catch_up(engine, grown)
-    assert rows_of(engine, line) == whole
+        catch_up(engine, grown)
+    assert rows_of(engine, line_of(path)) == whole
 
 
 def test_a_ledger_of_another_journal_of_the_name_is_refused(engine: Engine, path: Path):

@@ -98,7 +98,7 @@ def test_the_entry_price_is_that_of_the_open_position(
 def test_a_slot_that_is_assigned_anew_starts_flat_and_capital_keeps_what_it_holds():
     old, new = fill(START_NS), fill(START_NS + S_NS, quantity=0.3, generation=2)
     assert held(old, new)["slot-1", "y"]["quantity"] == 0.3
-    capital = {"account": "capital"}
+    capital: dict[str, Any] = {"account": "capital"}
     old, new = fill(START_NS, **capital), fill(START_NS + 1, **capital, generation=2)
     assert held(old, new)["capital", "y"]["quantity"] == 0.2
 
