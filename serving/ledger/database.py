@@ -9,9 +9,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import NullPool
+
+from serving.ledger.tables import METADATA
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # The name of a ledger that is a file.
@@ -74,10 +76,14 @@ def must_be_there(url: str) -> None:
 def upgrade(engine: Engine) -> None:
     """Bring the tables to this version, in one transaction; nothing where they are.
 
-    Raises LedgerError for tables of a version that this program does not know.
+    Raises LedgerError for tables of a version that this program does not know, or that are not all
+    there.
     """
+    if engine.dialect.name == "sqlite":
+        Path(engine.url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
     with engine.begin() as connection:
         if _revision(connection) == head():
+            _must_be_whole(connection)
             return
     with engine.connect() as connection, _alone(connection):
         _known(_revision(connection))
@@ -146,6 +152,15 @@ def _known(revision: str | None) -> None:
         raise LedgerError(
             f"the ledger's tables are of version {revision}, which this program does not know: "
             "use the newer program, or another database (DATABASE_URL) and `hft ledger rebuild`"
+        )
+
+
+def _must_be_whole(connection: Connection) -> None:
+    missing = METADATA.tables.keys() - set(inspect(connection).get_table_names())
+    if missing:
+        raise LedgerError(
+            f"the ledger must have all its tables, {', '.join(sorted(missing))} is missing: drop "
+            f"the others and {VERSION_TABLE} too, the log makes them again"
         )
 
 

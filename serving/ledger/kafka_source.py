@@ -1,8 +1,8 @@
 """The ledger of a line on Kafka: a sink that follows the topic of records, beside the line.
 
-It can be late and it can fail: nothing of the line waits for it. While the database or the broker
-is away it tries again, ever less often; a log that diverged, or that says a thing twice, does not
-mend by that: it stops and says so.
+It can be late and it can fail: nothing of the line waits for it. Whatever fails is said once and
+tried again, ever less often up to half a minute: a database that is away or was thrown away, a
+broker that restarts. A log that diverged stands there until somebody looks.
 """
 
 import threading
@@ -32,7 +32,8 @@ ANSWER_S_MAX = 30.0
 WAIT_S_MIN, WAIT_S_MAX = 0.5, 30.0
 # A batch under way is written; a database that answers later than this is not waited for.
 STOP_S_MAX = 3.0
-_PASSING = (OperationalError, InterfaceError, BusError, KafkaException, Moved)
+# What mends by itself; anything else wants a person.
+_AWAY = (OperationalError, InterfaceError, BusError, KafkaException, OSError, Moved)
 _log = structlog.get_logger(__name__)
 
 
@@ -94,14 +95,11 @@ class Following:
             turns = self._turns
             try:
                 self.to_end(stop, then=stop.is_set)
-            except _PASSING as error:
-                self._say("the ledger waits", error)
+            # Whatever it was, the line goes on: what mends is found mended at a later try.
+            except Exception as error:
+                self._say(error)
                 wait_s = WAIT_S_MIN if self._turns > turns else min(2.0 * wait_s, WAIT_S_MAX)
                 stop.wait(wait_s)
-            # Anything else is the log's or our own mistake: the line goes on without its ledger.
-            except Exception as error:
-                self._say("the ledger stopped, the line goes on", error)
-                stop.wait()
 
     def to_end(self, stop: threading.Event, then: Callable[[], bool] = lambda: True) -> str:
         """Project what the log held at the call, and what comes until `then`; the line's name.
@@ -141,10 +139,14 @@ class Following:
         self.why = ""
         self._turns += 1
 
-    def _say(self, what: str, error: Exception) -> None:
+    def _say(self, error: Exception) -> None:
         sentence = str(error).partition("[SQL:")[0].partition("(Background on")[0]
-        self.why = " ".join(sentence.split()) or type(error).__name__
-        is_mistake = not isinstance(error, _PASSING)
-        show = _log.critical if is_mistake else _log.warning
-        known = isinstance(error, LedgerError | Diverged)
-        show(what, why=self.why, exc_info=error if is_mistake and not known else None)
+        why = " ".join(sentence.split()) or type(error).__name__
+        if why == self.why:
+            return  # it was said; the lag grows meanwhile
+        self.why = why
+        if isinstance(error, _AWAY):
+            _log.warning("the ledger waits, the line goes on", why=why)
+            return
+        unknown = error if not isinstance(error, LedgerError | Diverged) else None
+        _log.critical("the ledger stands, the line goes on", why=why, exc_info=unknown)

@@ -71,7 +71,8 @@ class Writer:
                 _write(connection, self.line, rows)
             except IntegrityError as error:
                 raise LedgerError(
-                    f"the log of {self.line} must say each thing once, was: {error.orig}"
+                    f"the log of {self.line} must say each thing once, and the ledger stand where "
+                    f"its rows do, was: {error.orig}; `hft ledger rebuild` begins again"
                 ) from error
         self.read, self.mark, self._is_new = read, mark, False
 

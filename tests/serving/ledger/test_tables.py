@@ -80,3 +80,16 @@ def test_a_database_without_a_ledger_is_not_read(engine: Engine, tmp_path: Path)
     with pytest.raises(LedgerError, match="no ledger at"):
         database.must_be_there(f"sqlite:///{tmp_path / 'other.db'}")
     assert not (tmp_path / "other.db").exists()
+
+
+def test_a_ledger_that_is_not_whole_says_what_is_missing(engine: Engine):
+    upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE fills"))
+    with pytest.raises(LedgerError, match="fills is missing: drop the others and ledger_version"):
+        upgrade(engine)
+
+
+def test_the_folder_of_a_file_is_made(tmp_path: Path):
+    upgrade(open_database(f"sqlite:///{tmp_path / 'home' / 'ledger.db'}"))
+    assert (tmp_path / "home" / "ledger.db").is_file()
