@@ -63,7 +63,7 @@ def follow(
 ) -> None:
     """Keep the ledger of the line on Kafka up to date, in a process of its own, until interrupted.
 
-    The orchestrator does this beside its stage already; a second one does no harm.
+    Where DATABASE_URL is set the orchestrator's process does this; a second one does no harm.
 
     Example: hft ledger follow --until-end --json
     """

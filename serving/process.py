@@ -63,10 +63,10 @@ class Process:
             worker.run(stop, self._edge(worker, opened))
 
     def _beside(self) -> AbstractContextManager[Any]:
-        """What reads the line beside the stage: the orchestrator's process keeps the ledger."""
-        if self._service.name != "orchestrator":
+        """What reads the line beside the stage: a named database is kept up to date."""
+        if self._service.name != "orchestrator" or self._settings.database_url is None:
             return nullcontext()
-        # Here, because a database's layer is memory that the other five do not need.
+        # Here, because a database's layer is memory that nobody else needs.
         from serving.ledger.kafka_source import followed
 
         return followed(self._settings, self._servers)

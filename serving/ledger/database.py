@@ -63,14 +63,10 @@ def _open_sqlite(url: str) -> Engine:
     return engine
 
 
-def must_be_there(url: str) -> None:
-    """Raise LedgerError where a file holds no ledger yet: to open one would make it."""
+def is_there(url: str) -> bool:
+    """Whether a ledger's file exists: to open one would make it. A server is asked itself."""
     named = make_url(url)
-    if named.get_backend_name() == "sqlite" and not Path(named.database or "").is_file():
-        raise LedgerError(
-            f"there is no ledger at {named.database} yet: the orchestrator writes it, and "
-            "`hft ledger follow`"
-        )
+    return named.get_backend_name() != "sqlite" or Path(named.database or "").is_file()
 
 
 def upgrade(engine: Engine) -> None:

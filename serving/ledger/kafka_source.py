@@ -27,13 +27,13 @@ from serving.runtime.settings import Settings
 
 SOURCE = "kafka"
 PUMP_S = 0.2  # a fifth of what a record may wait for its batch
-ANSWER_S_MAX = 30.0
+ANSWER_S_MAX = 5.0  # a broker that is there answers at once
 # Between tries: soon after a restart of the other side, and no storm where it stays away.
 WAIT_S_MIN, WAIT_S_MAX = 0.5, 30.0
 # A batch under way is written; a database that answers later than this is not waited for.
 STOP_S_MAX = 3.0
 # What mends by itself; anything else wants a person.
-_AWAY = (OperationalError, InterfaceError, BusError, KafkaException, OSError, Moved)
+AWAY = (OperationalError, InterfaceError, BusError, KafkaException, OSError, Moved)
 _log = structlog.get_logger(__name__)
 
 
@@ -106,8 +106,8 @@ class Following:
 
         Raises Diverged, LedgerError, and what the database or the broker raises where it is away.
         """
-        upgrade(self._engine)
         line = line_of(self._servers)
+        upgrade(self._engine)
         bus = KafkaBus(self._servers, "ledger")
         try:
             writer = Writer(self._engine, line, SOURCE)
@@ -123,8 +123,9 @@ class Following:
 
     def rebuild(self, stop: threading.Event) -> str:
         """Throw the ledger of the line away and build it again, as far as the log went."""
+        line = line_of(self._servers)
         upgrade(self._engine)
-        throw_away(self._engine, line_of(self._servers))
+        throw_away(self._engine, line)
         while True:
             try:
                 return self.to_end(stop)
@@ -140,13 +141,20 @@ class Following:
         self._turns += 1
 
     def _say(self, error: Exception) -> None:
-        sentence = str(error).partition("[SQL:")[0].partition("(Background on")[0]
-        why = " ".join(sentence.split()) or type(error).__name__
+        why = self.sentence_of(error)
         if why == self.why:
             return  # it was said; the lag grows meanwhile
         self.why = why
-        if isinstance(error, _AWAY):
+        if isinstance(error, AWAY):
             _log.warning("the ledger waits, the line goes on", why=why)
             return
         unknown = error if not isinstance(error, LedgerError | Diverged) else None
         _log.critical("the ledger stands, the line goes on", why=why, exc_info=unknown)
+
+    @staticmethod
+    def sentence_of(error: Exception) -> str:
+        """What went wrong, without the statement and the links that a database adds to it."""
+        if isinstance(error, KafkaException):
+            return str(error.args[0].str())
+        sentence = str(error).partition("[SQL:")[0].partition("(Background on")[0]
+        return " ".join(sentence.split()) or type(error).__name__

@@ -93,7 +93,8 @@ def test_without_a_run_or_a_ledger_a_sentence_says_what_makes_one(
     assert answer.code == 2 and "KAFKA_BOOTSTRAP_SERVERS" in answer.sentence
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
     answer = hft("positions")
-    assert answer.code == 1 and "no ledger at" in answer.sentence
+    assert answer.code == 1 and "no ledger yet, and its log gives none" in answer.sentence
+    assert not home.exists()
 
 
 def test_a_named_database_takes_the_ledgers_of_many_runs(

@@ -25,6 +25,7 @@ from serving.ledger.tables import LINES, METADATA
 from serving.runtime.chain import Diverged
 from tests.builders import told
 from tests.cli.conftest import HFT, ROOT
+from tests.integration.conftest import Outside
 from tests.integration.postgresql import Postgresql, running
 from tests.ledger_world import Rows, database_at, rows_of
 
@@ -204,6 +205,18 @@ def test_a_ledger_that_is_dropped_under_a_follower_is_built_again(
     stop.set()
     thread.join(30)
     assert rebuilt(servers, f"sqlite:///{tmp_path / 'other.db'}") == rows_of(database_at(url), line)
+
+
+def test_a_verb_brings_the_ledger_up_to_date_and_reads_it_where_the_log_is_away(
+    servers: str, telling: Telling, outside: Outside, monkeypatch: pytest.MonkeyPatch
+):
+    telling.tell(len(records()))
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", servers)
+    known = outside("positions", "--json").json
+    assert known["line"] == line_of(servers) and known["positions"]
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
+    answer = outside("positions", "--json")
+    assert answer.json == known and "the ledger is as it was" in answer.err
 
 
 def test_what_is_none_of_ours_leaves_no_row_and_stops_nothing(

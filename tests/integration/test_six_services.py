@@ -66,7 +66,7 @@ def is_through(six: SixProcesses, played: Played) -> bool:
 
 def ledger_counts(folder: Path) -> tuple[int, int]:
     """Orders and fills in the ledger that the orchestrator's process keeps."""
-    with open_database(f"sqlite:///{folder / 'home' / 'ledger.db'}").connect() as connection:
+    with open_database(f"sqlite:///{folder / 'ledger.db'}").connect() as connection:
         counts = [
             connection.scalar(select(func.count()).select_from(table)) or 0
             for table in (ORDERS, FILLS)
@@ -75,8 +75,13 @@ def ledger_counts(folder: Path) -> tuple[int, int]:
 
 
 def test_orders_equal_the_replays_though_every_service_and_the_broker_is_killed(
-    six: SixProcesses, played: Played, broker: Broker, tmp_path: Path
+    six: SixProcesses,
+    played: Played,
+    broker: Broker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
     dice = random.Random(20261127)
     victims = [*NAMES * (KILLS // len(NAMES))]
     dice.shuffle(victims)
