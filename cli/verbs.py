@@ -12,7 +12,21 @@ import typer
 from typer import rich_utils
 from typer.exceptions import TyperException
 
-from cli import calibrate, demo, doctor, evop, models, pairs, replay, run, tape, trace
+from cli import (
+    calibrate,
+    demo,
+    doctor,
+    evop,
+    ledger,
+    models,
+    pairs,
+    positions,
+    replay,
+    run,
+    statement,
+    tape,
+    trace,
+)
 from cli.console import WIDTH_MAX, stderr
 from cli.errors import Failed
 from serving.runtime.settings import load_settings
@@ -37,6 +51,9 @@ app.command("run")(run.run)
 app.add_typer(evop.app, name="evop")
 app.add_typer(models.app, name="models")
 app.command("trace")(trace.trace)
+app.command("positions")(positions.positions)
+app.command("statement")(statement.statement)
+app.add_typer(ledger.app, name="ledger")
 app.command("doctor")(doctor.doctor)
 
 
@@ -135,6 +152,10 @@ _EXPECTED = {
     "hft_lib.fitting.result.FitRefused": 2,
     "serving.runtime.journal.JournalError": 2,
     "serving.runtime.embedded.Diverged": 1,
+    "serving.runtime.chain.Diverged": 1,
+    "serving.adapters.kafka_bus.BusError": 1,
+    "cimpl.KafkaException": 1,
+    "serving.ledger.database.LedgerError": 1,
     "hft_lib.lineage.version.RegistryError": 1,
     "mlflow.exceptions.MlflowException": 1,
     "sqlalchemy.exc.OperationalError": 1,

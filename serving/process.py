@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,17 @@ class Process:
             SINGLETONS.get(name, ()),
         )
         self._pages.watch(worker)
-        worker.run(stop, self._edge(worker, opened))
+        with self._beside():
+            worker.run(stop, self._edge(worker, opened))
+
+    def _beside(self) -> AbstractContextManager[Any]:
+        """What reads the line beside the stage: a named database is kept up to date."""
+        if self._service.name != "orchestrator" or self._settings.database_url is None:
+            return nullcontext()
+        # Here, because a database's layer is memory that nobody else needs.
+        from serving.ledger.kafka_source import followed
+
+        return followed(self._settings, self._servers)
 
     # --- opening ---
 

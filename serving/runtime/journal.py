@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import msgspec
 
@@ -31,6 +31,10 @@ _FACT_DECODER: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 class JournalError(Exception):
     """The journal cannot be read, or cannot be written."""
+
+
+class Changed(JournalError):
+    """A journal no longer holds the frame that was read from it."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +55,15 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     command: str
 
 
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """The end of a frame: how many frames there are to it, where it begins and ends, the chain."""
+
+    frames: int
+    start: int
+    end: int
+    chain: int
+
+
 class Journal:
     """Append facts to a journal file; `sync` makes what was appended durable."""
 
@@ -68,8 +81,8 @@ class Journal:
         journal = cls.__new__(cls)
         journal.path = path
         journal.frames, journal._chain, end = 0, 0, len(_MAGIC)
-        for content, chain, end in _frames(path):
-            journal.frames, journal._chain = journal.frames + 1, chain
+        for _, place in _frames(path):
+            journal.frames, journal._chain, end = place.frames, place.chain, place.end
         if not journal.frames:
             raise JournalError(f"journal {path}: no header")
         os.truncate(path, end)
@@ -118,11 +131,11 @@ def _length_check(length: int, chain: int) -> int:
     return zlib.crc32(_LENGTH.pack(length), chain)
 
 
-def _frames(path: Path) -> Iterator[tuple[bytes, int, int]]:
-    """(content, chain, end offset) of each whole frame; raises JournalError for a file that is not
-    a journal.
+def _frames(path: Path, after: Place | None = None) -> Iterator[tuple[bytes, Place]]:
+    """Content and place of each whole frame, of those `after` a place only.
+
+    Raises JournalError for a file that is not a journal, or that never had that place.
     """
-    chain = 0
     try:
         file = path.open("rb")
     except OSError as error:
@@ -130,6 +143,10 @@ def _frames(path: Path) -> Iterator[tuple[bytes, int, int]]:
     with file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise JournalError(f"journal {path}: not a journal, its first bytes are others")
+        frames, chain, start = 0, 0, len(_MAGIC)
+        if after is not None:
+            _find(path, file, after)
+            frames, chain, start = after.frames, after.chain, after.end
         while True:
             head = file.read(_FRAME.size)
             if len(head) < _FRAME.size:
@@ -145,12 +162,24 @@ def _frames(path: Path) -> Iterator[tuple[bytes, int, int]]:
                 if file.read(1):
                     raise JournalError(f"journal {path}: broken chain at byte {file.tell()}")
                 return
-            yield content, chain, file.tell()
+            end, frames = start + _FRAME.size + length, frames + 1
+            yield content, Place(frames, start, end, chain)
+            start = end
+
+
+def _find(path: Path, file: BinaryIO, place: Place) -> None:
+    """Go to the end of a frame that must be there as it was."""
+    file.seek(place.start)
+    head = file.read(_FRAME.size)
+    file.seek(0, os.SEEK_END)
+    if len(head) < _FRAME.size or _FRAME.unpack(head)[2] != place.chain or file.tell() < place.end:
+        raise Changed(f"journal {path}: frame {place.frames} is not the one that was read")
+    file.seek(place.end)
 
 
 def read_header(path: Path) -> Header:
     """The header of the run."""
-    for content, _, _ in _frames(path):
+    for content, _ in _frames(path):
         name, raw = _LOG_DECODER.decode(content)
         if name != "header":
             break
@@ -160,10 +189,27 @@ def read_header(path: Path) -> Header:
 
 def read(path: Path, logs: tuple[str, ...] | None = None) -> Iterator[tuple[str, Event]]:
     """Each fact with its log, in the order of writing; of `logs` only, where given."""
-    for content, _, _ in _frames(path):
+    for content, _ in _frames(path):
         name, raw = _LOG_DECODER.decode(content)
         if name != "header" and (logs is None or name in logs):
             yield name, _FACT_DECODER.decode(raw)
+
+
+def first_place(path: Path) -> Place:
+    """The place of the header: no other run has this chain there."""
+    for _, place in _frames(path):
+        return place
+    raise JournalError(f"journal {path}: no header")
+
+
+def follow(path: Path, after: Place, log: str) -> Iterator[tuple[Place, Event | None]]:
+    """Each place after `after` as far as the file is whole, with the fact there if it is of `log`.
+
+    Raises Changed where the frame of `after` is another one now.
+    """
+    for content, place in _frames(path, after):
+        name, raw = _LOG_DECODER.decode(content)
+        yield place, _FACT_DECODER.decode(raw) if name == log else None
 
 
 def read_records(path: Path) -> Iterator[Event]:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from hft_lib.market import synthetic
+from serving.ledger.database import open_database
+from serving.ledger.tables import FILLS, ORDERS
 from serving.services import SERVICES
 from tests.integration.conftest import Broker, Outside
 from tests.integration.six import NAMES, SixProcesses, recorded
@@ -61,9 +64,24 @@ def is_through(six: SixProcesses, played: Played) -> bool:
     return at_rest and all(set(state["lag"].values()) == {0} for state in later)
 
 
+def ledger_counts(folder: Path) -> tuple[int, int]:
+    """Orders and fills in the ledger that the orchestrator's process keeps."""
+    with open_database(f"sqlite:///{folder / 'ledger.db'}").connect() as connection:
+        counts = [
+            connection.scalar(select(func.count()).select_from(table)) or 0
+            for table in (ORDERS, FILLS)
+        ]
+    return counts[0], counts[1]
+
+
 def test_orders_equal_the_replays_though_every_service_and_the_broker_is_killed(
-    six: SixProcesses, played: Played, broker: Broker
+    six: SixProcesses,
+    played: Played,
+    broker: Broker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
     dice = random.Random(20261127)
     victims = [*NAMES * (KILLS // len(NAMES))]
     dice.shuffle(victims)
@@ -82,6 +100,7 @@ def test_orders_equal_the_replays_though_every_service_and_the_broker_is_killed(
     assert (told.orders, told.fills) == (played.replay["orders"], played.replay["fills"])
     assert told.orders_sha256() == played.replay["orders_sha256"]
     assert told.rejected == played.replay["rejected"]
+    six.wait_for("in the ledger", lambda: ledger_counts(tmp_path) == (told.orders, told.fills))
     began = time.monotonic()
     assert six.stop() == dict.fromkeys(NAMES, 0)
     assert time.monotonic() - began < 10.0

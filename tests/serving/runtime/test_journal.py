@@ -56,7 +56,7 @@ def contents(path: Path) -> list[bytes]:
 
 
 def frame_ends(path: Path) -> list[int]:
-    return [end for _, _, end in journals._frames(path)]
+    return [place.end for _, place in journals._frames(path)]
 
 
 WHOLE = [encode_fact(item) for item in told().kept[:FACTS]]

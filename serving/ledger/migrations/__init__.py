@@ -1,0 +1,1 @@
+"""How the tables came to be, in steps; Alembic runs them at a start."""
