@@ -12,7 +12,20 @@ import typer
 from typer import rich_utils
 from typer.exceptions import TyperException
 
-from cli import calibrate, demo, doctor, evop, models, pairs, replay, run, tape, trace
+from cli import (
+    calibrate,
+    demo,
+    doctor,
+    evop,
+    kill,
+    models,
+    pairs,
+    replay,
+    run,
+    status,
+    tape,
+    trace,
+)
 from cli.console import WIDTH_MAX, stderr
 from cli.errors import Failed
 from serving.runtime.settings import load_settings
@@ -34,6 +47,9 @@ app.add_typer(pairs.app, name="pairs")
 app.command("calibrate")(calibrate.calibrate)
 app.command("replay")(replay.replay)
 app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("kill")(kill.kill)
+app.command("reset-kill")(kill.reset_kill)
 app.add_typer(evop.app, name="evop")
 app.add_typer(models.app, name="models")
 app.command("trace")(trace.trace)
@@ -134,6 +150,7 @@ _EXPECTED = {
     "hft_lib.market.tape_manifest.DataError": 2,
     "hft_lib.fitting.result.FitRefused": 2,
     "serving.runtime.journal.JournalError": 2,
+    "serving.runtime.latch.Unreadable": 1,
     "serving.runtime.embedded.Diverged": 1,
     "hft_lib.lineage.version.RegistryError": 1,
     "mlflow.exceptions.MlflowException": 1,

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import msgspec
+import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
@@ -25,7 +26,7 @@ from serving.runtime.chain import (
     read_fact,
     read_header,
 )
-from serving.runtime.host import Reader
+from serving.runtime.host import Misdirected, Reader
 
 HEADER = "hft"
 # What is consumed in one go: more would hold up the answers of the first, less costs calls.
@@ -46,6 +47,7 @@ _PASSING = frozenset(
         KafkaError.UNKNOWN_TOPIC_OR_PART,
     )
 )
+_log = structlog.get_logger(__name__)
 
 
 class BusError(Exception):
@@ -288,11 +290,12 @@ class KafkaBus:
                 self.seen += 1
             else:
                 self.fenced += 1
-        except (Undecodable, UnicodeDecodeError) as reason:
+        except (Undecodable, Misdirected, UnicodeDecodeError) as reason:
             self._bury(DeadLetter(log.log, log.offset - 1, str(reason), header or b"", content))
 
     def _bury(self, letter: DeadLetter) -> None:
         self.dead += 1
+        _log.error("a dead letter", log=letter.log, offset=letter.offset, why=letter.reason)
         self.produce(self.outgoing, DEAD_LETTERS, "", self._encoder.encode(letter))
 
     def _measure_lag(self) -> None:

@@ -10,9 +10,13 @@ from typing import Any, Protocol
 import msgspec
 
 from hft_lib.events import Event
-from hft_lib.stage import Stage, restore, snapshot
+from hft_lib.stage import Stage, kinds, restore, snapshot
 
 Reader = Callable[[Event], None]
+
+
+class Misdirected(Exception):
+    """A fact came into an inbox whose stage takes none of its kind."""
 
 
 class Bus(Protocol):
@@ -60,12 +64,18 @@ class Host:
         self.state = stage.start(config)
         self.read = 0
         self.written = 0
+        self._kinds = kinds(stage)
         self._step = stage.step
         self._routes = stage.routes
         self._write = bus.write
 
     def take(self, fact: Event) -> None:
-        """Step on one fact of the inbox and write what came of it."""
+        """Step on one fact of the inbox and write what came of it.
+
+        Raises Misdirected, and steps on nothing, for a kind that the stage does not take.
+        """
+        if type(fact) not in self._kinds:
+            raise Misdirected(f"{self.stage.name} takes no {type(fact).__name__}")
         self.read += 1
         for made in self._step(self.state, fact):
             self.written += 1
