@@ -12,8 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from redis import Redis
-from serving.adapters.redis_client import PREFIX, told_as
+from serving.adapters.redis_client import PREFIX, Client, told_as
 from serving.services import SERVICES
 
 BEAT_S = 1.0
@@ -47,7 +46,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 class Directory:
     """The entries and documents of a line's services."""
 
-    def __init__(self, client: Redis, url: str) -> None:
+    def __init__(self, client: Client, url: str) -> None:
         self._client = client
         self._url = url
 

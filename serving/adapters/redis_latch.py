@@ -4,10 +4,11 @@ Redis must keep an append-only file: a server that comes back with an older stat
 what was killed meanwhile. One that comes back empty has no word, which means halted.
 """
 
+from typing import Any
+
 import msgspec
 
-from redis import Redis
-from serving.adapters.redis_client import PREFIX, connect, told_as
+from serving.adapters.redis_client import PREFIX, Client, connect, told_as
 from serving.runtime.addresses import masked
 from serving.runtime.latch import LATCH_FILE, FileLatch, Latch, Unreadable, Word, read_word
 from serving.runtime.settings import Settings
@@ -18,7 +19,7 @@ KEY = f"{PREFIX}latch"
 class RedisLatch:
     """The word under one key."""
 
-    def __init__(self, client: Redis, url: str) -> None:
+    def __init__(self, client: Client, url: str) -> None:
         self._client = client
         self._url = url
 
@@ -46,8 +47,8 @@ class RedisLatch:
     def is_durable(self) -> bool:
         """Whether the server keeps an append-only file; False where it does not say."""
         with told_as(Unreadable, self._url):
-            told = self._client.info("persistence")
-        return bool(dict(told).get("aof_enabled"))
+            told: Any = self._client.info("persistence")
+        return bool(told.get("aof_enabled"))
 
 
 def latch_of(settings: Settings) -> Latch:

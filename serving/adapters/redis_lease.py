@@ -4,8 +4,7 @@ from typing import Any
 
 import msgspec
 
-from redis import Redis
-from serving.adapters.redis_client import PREFIX, told_as
+from serving.adapters.redis_client import PREFIX, Client, told_as
 from serving.runtime.lease import TTL_S, Holder, Unreachable
 
 # Free, the claimant's own, or that of a process known to have ended: then it is the claimant's.
@@ -29,7 +28,7 @@ return 0
 class RedisLease:
     """The lease of one service."""
 
-    def __init__(self, client: Redis, url: str, service: str, ttl_s: float = TTL_S) -> None:
+    def __init__(self, client: Client, url: str, service: str, ttl_s: float = TTL_S) -> None:
         self._client = client
         self._url = url
         self._key = f"{PREFIX}lease:{service}"
