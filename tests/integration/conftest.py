@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from confluent_kafka.admin import AdminClient
 
 from serving.adapters.kafka_topics import ensure_topics
@@ -92,6 +93,49 @@ def servers(broker: Broker) -> str:
         time.sleep(0.05)
     ensure_topics(broker.servers)
     return broker.servers
+
+
+class RedisServer:
+    """A Redis with an append-only file, which a test may kill and start again."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; returns when it answers."""
+        words = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
+        words += ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always"]
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen([*words, "--save", ""], stdout=log, stderr=log)
+        client, until = redis.Redis(port=self.port), time.monotonic() + START_S_MAX
+        while True:
+            try:
+                client.ping()
+                break
+            except redis.exceptions.RedisError:
+                assert time.monotonic() < until and self._process.poll() is None
+                time.sleep(0.02)
+        client.close()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis, empty, running."""
+    needs("redis-server")
+    made = RedisServer(tmp_path_factory.mktemp("redis"), free_ports(1)[0])
+    made.start()
+    yield made
+    made.kill()
 
 
 @pytest.fixture(scope="session")

@@ -25,10 +25,13 @@ NAMES = tuple(service.name for service in SERVICES)
 
 
 class SixProcesses:
-    """The services of one line on `servers`, fed by `tape`, opened with `params`."""
+    """The services of one line on `servers` and `redis_url`, fed by `tape`, opened with `params`."""
 
-    def __init__(self, servers: str, folder: Path, tape: Path, params: Path) -> None:
+    def __init__(
+        self, servers: str, redis_url: str, folder: Path, tape: Path, params: Path
+    ) -> None:
         self.servers = servers
+        self.redis_url = redis_url
         self._folder = folder
         self._ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
         self._options = {"ingestion": ("--tape", tape), "orchestrator": ("--params", params)}
@@ -43,6 +46,7 @@ class SixProcesses:
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
                 "KAFKA_BOOTSTRAP_SERVERS": self.servers,
+                "REDIS_URL": self.redis_url,
                 "HFT_HOME": str(self._folder / "home"),
             }
             environment.pop("COVERAGE_PROCESS_CONFIG", None)  # what is killed leaves half a file

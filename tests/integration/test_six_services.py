@@ -10,7 +10,7 @@ import pytest
 
 from hft_lib.market import synthetic
 from serving.services import SERVICES
-from tests.integration.conftest import Broker, Outside
+from tests.integration.conftest import Broker, Outside, RedisServer
 from tests.integration.six import NAMES, SixProcesses, recorded
 
 pytestmark = pytest.mark.slow
@@ -41,8 +41,10 @@ def played(tmp_path_factory: pytest.TempPathFactory, outside_of: Any) -> Played:
 
 
 @pytest.fixture
-def six(servers: str, tmp_path: Path, played: Played) -> Iterator[SixProcesses]:
-    made = SixProcesses(servers, tmp_path, played.tape, played.params)
+def six(
+    servers: str, redis_server: RedisServer, tmp_path: Path, played: Played
+) -> Iterator[SixProcesses]:
+    made = SixProcesses(servers, redis_server.url, tmp_path, played.tape, played.params)
     yield made
     made.end()
 
@@ -61,8 +63,8 @@ def is_through(six: SixProcesses, played: Played) -> bool:
     return at_rest and all(set(state["lag"].values()) == {0} for state in later)
 
 
-def test_orders_equal_the_replays_though_every_service_and_the_broker_is_killed(
-    six: SixProcesses, played: Played, broker: Broker
+def test_orders_equal_the_replays_though_every_service_broker_and_redis_are_killed(
+    six: SixProcesses, played: Played, broker: Broker, redis_server: RedisServer
 ):
     dice = random.Random(20261127)
     victims = [*NAMES * (KILLS // len(NAMES))]
@@ -75,6 +77,10 @@ def test_orders_equal_the_replays_though_every_service_and_the_broker_is_killed(
         if number == KILLS // 2:
             broker.stop()
             broker.start()
+        if number == KILLS // 3:
+            redis_server.kill()
+            time.sleep(1.0)
+            redis_server.start()
         six.start(victim)
         six.await_ready(victim)
     six.wait_for("through", lambda: is_through(six, played), 300.0)
