@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -120,6 +123,14 @@ class RedisServer:
                 time.sleep(0.02)
         client.close()
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections and answers none."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        yield
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """SIGKILL."""
         if self._process is not None:
@@ -162,3 +173,22 @@ def outside_of() -> Callable[[Path], Outside]:
 def outside(tmp_path: Path, outside_of: Callable[[Path], Outside]) -> Outside:
     """Run a verb in a process of its own, in a folder that is this test's."""
     return outside_of(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory, outside_of: Callable[[Path], Outside]) -> Any:
+    """A tape, its parameters, and what a replay makes of them (`six.Played`)."""
+    from tests.integration.six import Played
+
+    folder = tmp_path_factory.mktemp("played")
+    return Played(folder, outside_of(folder))
+
+
+@pytest.fixture
+def six(servers: str, redis_server: RedisServer, tmp_path: Path, played: Any) -> Iterator[Any]:
+    """Six processes on real servers, none started yet (`six.SixProcesses`)."""
+    from tests.integration.six import SixProcesses
+
+    made = SixProcesses(servers, redis_server.url, tmp_path, played.tape, played.params)
+    yield made
+    made.end()

@@ -160,10 +160,11 @@ def test_a_file_holds_the_word_through_kill_and_reset(tmp_path: Path):
     latch.open(opening("hft run", 1))
     kill(latch, True, "ada", "drill", 2)
     latch.open(opening("hft run", 3))
-    assert latch.read() == kill(latch, False, "bob", "again", 4), "what closes keeps closing"
-    word = latch.read()
-    assert word is not None and not word.run and word.flatten and word.operator == "bob"
-    assert reset(latch, "ada", "over", 5) == latch.read()
+    word = kill(latch, False, "bob", "again", 4)
+    assert latch.read() == word and word.flatten, "what closes keeps closing"
+    assert not word.run and word.operator == "bob"
+    word = reset(latch, "ada", "over", 5)
+    assert latch.read() == word and word.run and not word.flatten
     assert sorted(path.name for path in latch.path.parent.iterdir()) == ["latch"]
 
 

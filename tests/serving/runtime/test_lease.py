@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -98,7 +99,7 @@ def test_a_lease_that_another_took_is_told_once():
     place.held = ELSEWHERE
     until(lambda: bool(lost))
     kept.close()
-    assert lost == [ELSEWHERE] and place.held == ELSEWHERE
+    assert (lost, place.held) == ([ELSEWHERE], ELSEWHERE)
 
 
 def test_a_holder_goes_on_while_the_place_is_away_and_claims_again():
@@ -129,7 +130,7 @@ def test_a_start_that_is_told_to_stop_takes_nothing():
     assert not keeper(Place(), []).acquire(stop, lambda what: None)
 
 
-def until(holds) -> bool:
+def until(holds: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + 10.0
     while not holds():
         assert time.monotonic() < deadline
