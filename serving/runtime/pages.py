@@ -108,7 +108,7 @@ class Pages:
             return f"the log diverged: {worker.diverged}"
         if not worker.ready:
             return f"catches up, {worker.bus.behind} facts behind"
-        return next((why for part in self._parts if (why := part.why())), "")
+        return "; ".join(why for part in self._parts if (why := part.why()))
 
     # --- the pages ---
 
