@@ -124,8 +124,7 @@ def kill(latch: Latch, flatten: bool, operator: str, reason: str, time_ns: int) 
     try:
         before = latch.read()
     except Unreadable:
-        _log.warning("what the latch said cannot be read, it is written over", where=latch.where)
-        before = None
+        before = None  # whatever it is, it is written over
     flatten = flatten or (before is not None and not before.run and before.flatten)
     word = Word(run=False, flatten=flatten, operator=operator, reason=reason, time_ns=time_ns)
     latch.write(word)
