@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 
 from hft_lib.events import Halted, Resumed
+from serving.adapters.redis_client import ANSWER_S_MAX
 from serving.runtime import latch as latches
 from serving.runtime.latch import (
     ABSENT,
     HOST,
+    POLL_S,
+    STALE_S,
     UNREADABLE,
     FileLatch,
     LatchEdge,
@@ -21,6 +24,7 @@ from serving.runtime.latch import (
     opening,
     reset,
 )
+from serving.runtime.service import PUMP_S
 
 RUN = Word(run=True, operator="hft run", reason="opened", time_ns=1)
 KILLED = Word(run=False, operator="ada", reason="drill", time_ns=2)
@@ -149,6 +153,11 @@ def test_the_pages_say_what_was_told_and_what_is_missing(scene: Scene):
     assert "gone" in scene.edge.why()
     gauges = {name: value for name, (_, value) in scene.edge.figures().items()}
     assert gauges["hft_latch_halted"] == 1.0 and gauges["hft_latch_readable"] == 0.0
+
+
+def test_the_bounds_on_a_kills_way_to_the_inbox_add_up_to_less_than_a_second():
+    looks = POLL_S + 2 * ANSWER_S_MAX  # a look just begun, whose first connection is broken
+    assert looks + PUMP_S < 1.0 <= STALE_S
 
 
 # --- the file ---
