@@ -97,9 +97,9 @@ def test_a_latch_that_was_deleted_halts(busy: SixProcesses, redis_server: RedisS
 def test_a_second_execution_refuses_and_says_who_it_is(busy: SixProcesses):
     pid = busy.process("execution").pid
     second = busy.second("execution")
-    out, _ = second.communicate(timeout=60.0)
+    _, said = second.communicate(timeout=60.0)
     assert second.returncode == 3
-    assert f"there is one execution alone: process {pid} on" in out.decode()
+    assert f"there is one execution alone: process {pid} on" in said.decode()
     assert busy.page("execution", "/readyz")[0] == 200
     assert busy.state("execution")["epoch"] == 1, "it took no epoch"
 
@@ -131,7 +131,7 @@ def test_execution_and_orchestrator_need_a_redis_and_others_do_not(six: SixProce
     six.redis_url = ""
     for name in ("execution", "orchestrator"):
         refused = six.second(name)
-        out, _ = refused.communicate(timeout=60.0)
-        assert refused.returncode == 2 and b"needs REDIS_URL" in out
+        _, said = refused.communicate(timeout=60.0)
+        assert refused.returncode == 2 and b"needs REDIS_URL" in said
     six.start("kalman_filter")
     six.wait_for("waiting", lambda: "is opened" in six.page("kalman_filter", "/readyz")[1])
