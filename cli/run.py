@@ -100,6 +100,7 @@ def run(
         name = resolve_pair(pair, file, settings, opened)
         file, sets = _sets(settings, file, name)
         config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
+        latch.open(opening("hft run", time.time_ns()))
         with run_folder(settings, "run", out) as folder:
             stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
             header = new_header(opened, file, config, folder, "hft run", window)
@@ -191,7 +192,6 @@ def _run(
     start_ns = max(header.start_ns, tape.start_ns)
     write_parameters(folder, file)
     begun = (msgspec.structs.replace(item, time_ns=start_ns) for item in sets)
-    latch.open(opening("hft run", time.time_ns()))
     with open_line(folder, header, begun, tally) as line:
         _feed(line, tape, header, pace, latch)
         return _document(line, tape, header, folder, file, tally)

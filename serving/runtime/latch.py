@@ -224,16 +224,18 @@ class LatchEdge:
         if not self._stage.settled:
             return 0
         reading = self._watch.reading()
-        if reading.error and not self._stage.held[0]:
-            reading = self._hold(reading)
-        return self._tell(reading)
+        if not reading.error or self._stage.held[0]:
+            return self._tell(reading)
+        later = self._hold(reading)
+        return self._tell(later) if later is not None else 0
 
-    def _hold(self, reading: Reading) -> Reading:
+    def _hold(self, reading: Reading) -> Reading | None:
+        """The latch after a while; None where an end was asked for, and nothing is to be told."""
         _log.warning("nothing goes on, the latch cannot be read", why=reading.error)
         until_s = time.monotonic() + HOLD_S_MAX
         while reading.error and time.monotonic() < until_s:
             if self._rest(POLL_S / 4):
-                break
+                return None
             reading = self._watch.reading()
         return reading
 

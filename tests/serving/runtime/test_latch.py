@@ -64,14 +64,14 @@ class Scene:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(latches, "HOLD_S_MAX", 0.05)
         self.looks, self.stage, self.rests = Looks(), Stage(), 0
-        self.back_after = 10**9
+        self.back_after = self.end_after = 10**9
         self.edge = LatchEdge(self.looks, self.stage, self.rest)
 
     def rest(self, seconds: float) -> bool:
         self.rests += 1
         if self.rests >= self.back_after:
             self.looks.says(RUN)
-        return False
+        return self.rests >= self.end_after
 
 
 @pytest.fixture
@@ -116,6 +116,13 @@ def test_an_absent_latch_halts_at_once(scene: Scene):
 
 def test_a_latch_that_is_back_soon_has_held_the_line_and_told_nothing(scene: Scene):
     scene.back_after = 2
+    scene.looks.says(None, "gone")
+    assert scene.edge.turn() == 0
+    assert scene.rests == 2 and not scene.stage.told
+
+
+def test_an_end_that_is_asked_for_while_the_line_rests_tells_nothing(scene: Scene):
+    scene.end_after = 2
     scene.looks.says(None, "gone")
     assert scene.edge.turn() == 0
     assert scene.rests == 2 and not scene.stage.told
