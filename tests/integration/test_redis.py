@@ -1,11 +1,15 @@
 """Latch, lease and directory in a real Redis, which is killed and is away."""
 
+import json
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from cli.main import run_command
 from serving.adapters.redis_client import connect
 from serving.adapters.redis_directory import (
     DOCUMENT_BYTES_MAX,
@@ -19,6 +23,7 @@ from serving.adapters.redis_lease import RedisLease
 from serving.runtime.latch import FileLatch, Unreadable, kill, opening, reset
 from serving.runtime.lease import Unreachable, this_process
 from serving.runtime.settings import load_settings
+from serving.services import SERVICES
 from tests.integration.conftest import RedisServer
 
 ENTRY = Entry(
@@ -180,3 +185,58 @@ def until_there(directory: Directory) -> None:
     while not directory.entries():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+# --- the verbs ---
+
+
+def test_status_shows_who_is_there_and_fails_where_one_is_missing(
+    redis_server: RedisServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HFT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REDIS_URL", redis_server.url)
+    directory = Directory(connect(redis_server.url), redis_server.url)
+    for service in SERVICES[1:]:
+        entry = msgspec.structs.replace(ENTRY, service=service.name, port=service.port)
+        directory.announce(entry, {"read": 9, "lag": {service.name: 4}, "dead_letters": 1})
+    assert run_command(["status", "--json"]) == 1
+    said = capfd.readouterr()
+    assert "not ready: ingestion" in said.err
+    rows = {row["service"]: row for row in json.loads(said.out)["services"]}
+    assert rows["ingestion"]["why_not_ready"] == "no heartbeat"
+    assert rows["execution"] | {"ready": True, "lag": 4, "epoch": 3, "port": 8003} == (
+        rows["execution"]
+    )
+    why = msgspec.structs.replace(ENTRY, service="ingestion", why_not_ready="catches up")
+    directory.announce(why, {})
+    assert run_command(["status"]) == 1
+    assert "catches up" in capfd.readouterr().out
+    directory.announce(msgspec.structs.replace(ENTRY, service="ingestion"), {})
+    assert run_command(["status"]) == 0
+    redis_server.kill()
+    capfd.readouterr()
+    assert run_command(["status", "--json"]) == 1
+    known = json.loads(capfd.readouterr().out)
+    assert known["services"] == [] and known["latch"]["latch"] == "halt"
+
+
+def test_a_kill_warns_of_a_redis_that_forgets(
+    redis_server: RedisServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REDIS_URL", redis_server.url)
+    assert run_command(["kill", "--reason", "drill"]) == 0
+    assert "warning" not in capfd.readouterr().err
+    connect(redis_server.url).config_set("appendonly", "no")
+    assert run_command(["kill", "--reason", "drill"]) == 0
+    assert "appendonly" in capfd.readouterr().err
+    redis_server.kill()
+    assert run_command(["kill"]) == 1
+    assert "halts by itself" in capfd.readouterr().err.replace("\n", " ")
