@@ -1,6 +1,7 @@
 """Real servers for the tests: each is started once, on a port of its own, and ended after."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from tests.cli.conftest import HFT, ROOT, Answer
 Outside = Callable[..., Answer]
 KAFKA = ROOT / "scripts" / "kafka.sh"
 START_S_MAX = 180
+PORTS = (12_000, 32_000)
 
 
 def needs(*commands: str) -> None:
@@ -33,13 +35,15 @@ def needs(*commands: str) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports next to one another that nobody listens on."""
+    """Ports next to one another that nobody listens on.
+
+    Below those from which the system gives a client its own: one that asks a port there, while its
+    server is down, may be connected to itself.
+    """
     while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-        ports = list(range(port, port + count))
-        if ports[-1] < 65536 and all(_is_free(other) for other in ports):
+        first = random.randrange(*PORTS)
+        ports = list(range(first, first + count))
+        if all(_is_free(port) for port in ports):
             return ports
 
 
