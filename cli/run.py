@@ -4,7 +4,7 @@ Its journal survives a crash.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,9 +43,12 @@ from hft_lib.events import Event, Registered
 from hft_lib.line import registrations
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
+from serving.adapters.redis_latch import latch_of
 from serving.adapters.tape_feed import tape_feed
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header
+from serving.runtime.latch import POLL_S, Latch, LatchEdge, Watch, opening
+from serving.runtime.line_latch import ToldInProcess
 from serving.runtime.settings import Settings
 
 
@@ -82,13 +85,14 @@ def run(
             f"EXCHANGE must be simulated for hft run in this release, was {settings.exchange}"
         )
     pace = parse_speed(speed)
+    latch = latch_of(settings)
     began = time.perf_counter()
     if resume is not None:
         given: dict[str, Any] = {"--tape": tape, "--params": params, "--pair": pair, "--out": out}
         given |= {"--start": start, "--end": end, "--assume-borrow": borrow}
         _refuse_with_resume(given)
         folder = resume.absolute()
-        document = _resume(folder, pace)
+        document = _resume(folder, pace, latch)
     else:
         opened = synthetic_tape(settings, seed) if tape is None else Tape.open(tape)
         window = window_of(opened, start, end)
@@ -96,11 +100,12 @@ def run(
         name = resolve_pair(pair, file, settings, opened)
         file, sets = _sets(settings, file, name)
         config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
+        latch.open(opening("hft run", time.time_ns()))
         with run_folder(settings, "run", out) as folder:
             stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
             header = new_header(opened, file, config, folder, "hft run", window)
             try:
-                document = _run(opened, header, file, folder, sets, pace)
+                document = _run(opened, header, file, folder, sets, pace, latch)
             except (KeyboardInterrupt, OSError):
                 _say_how_to_go_on(folder)
                 raise
@@ -181,17 +186,18 @@ def _run(
     folder: Path,
     sets: list[Registered],
     pace: float | None,
+    latch: Latch,
 ) -> dict[str, Any]:
     tally = Tally()
     start_ns = max(header.start_ns, tape.start_ns)
     write_parameters(folder, file)
     begun = (msgspec.structs.replace(item, time_ns=start_ns) for item in sets)
     with open_line(folder, header, begun, tally) as line:
-        _feed(line, tape, header, pace)
+        _feed(line, tape, header, pace, latch)
         return _document(line, tape, header, folder, file, tally)
 
 
-def _resume(folder: Path, pace: float | None) -> dict[str, Any]:
+def _resume(folder: Path, pace: float | None, latch: Latch) -> dict[str, Any]:
     if not (folder / JOURNAL).is_file():
         raise BadInput(f"{folder} holds no run that has begun: it has no {JOURNAL}")
     header = read_header(folder / JOURNAL)
@@ -203,17 +209,41 @@ def _resume(folder: Path, pace: float | None) -> dict[str, Any]:
     if tape.sha256 != header.tape_sha256:
         raise BadInput(f"{header.tape} is no longer the tape that {folder} ran over")
     with resume_line(folder, header.config) as line:
-        _feed(line, tape, header, pace)
+        _feed(line, tape, header, pace, latch)
         # The last snapshot holds no counts: they are taken from the journal, from its start.
         return _document(line, tape, header, folder, file, journal_tally(folder / JOURNAL))
 
 
-def _feed(line: EmbeddedLine, tape: Tape, header: Header, pace: float | None) -> None:
+def _feed(line: EmbeddedLine, tape: Tape, header: Header, pace: float | None, latch: Latch) -> None:
     legs = [leg for item in header.config.pairs for leg in (item.y, item.x)]
     window = (header.start_ns or None, header.end_ns or None)
-    events: Iterable[Event] = tape_feed(tape, legs, *window, pace, line.fed, interrupt.sleep)
-    with progress("running the six services", tape.rows - line.fed) as task:
-        run_feed(line, events, task.advance)
+    with Watch(latch) as watch:
+        told = ToldInProcess(line, max(header.start_ns, tape.start_ns))
+        edge = LatchEdge(watch, told, _rest)
+
+        def sleep(seconds: float) -> None:
+            interrupt.sleep(min(seconds, POLL_S))
+            edge.turn()
+
+        events: Iterable[Event] = tape_feed(tape, legs, *window, pace, line.fed, sleep)
+        with progress("running the six services", tape.rows - line.fed) as task:
+            run_feed(line, _under_latch(events, watch, edge), task.advance)
+
+
+def _under_latch(events: Iterable[Event], watch: Watch, edge: LatchEdge) -> Iterator[Event]:
+    """Each event after what the latch said before it."""
+    heard = None
+    for event in events:
+        reading = watch.reading()
+        if reading is not heard:
+            edge.turn()
+            heard = reading
+        yield event
+
+
+def _rest(seconds: float) -> bool:
+    interrupt.sleep(seconds)
+    return False
 
 
 def _document(

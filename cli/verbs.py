@@ -17,6 +17,7 @@ from cli import (
     demo,
     doctor,
     evop,
+    kill,
     ledger,
     models,
     pairs,
@@ -24,6 +25,7 @@ from cli import (
     replay,
     run,
     statement,
+    status,
     tape,
     trace,
 )
@@ -48,6 +50,9 @@ app.add_typer(pairs.app, name="pairs")
 app.command("calibrate")(calibrate.calibrate)
 app.command("replay")(replay.replay)
 app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("kill")(kill.kill)
+app.command("reset-kill")(kill.reset_kill)
 app.add_typer(evop.app, name="evop")
 app.add_typer(models.app, name="models")
 app.command("trace")(trace.trace)
@@ -151,9 +156,10 @@ _EXPECTED = {
     "hft_lib.market.tape_manifest.DataError": 2,
     "hft_lib.fitting.result.FitRefused": 2,
     "serving.runtime.journal.JournalError": 2,
+    "serving.runtime.latch.Unreadable": 1,
     "serving.runtime.embedded.Diverged": 1,
     "serving.runtime.chain.Diverged": 1,
-    "serving.adapters.kafka_bus.BusError": 1,
+    "serving.runtime.chained.BusError": 1,
     "cimpl.KafkaException": 1,
     "serving.ledger.database.LedgerError": 1,
     "hft_lib.lineage.version.RegistryError": 1,

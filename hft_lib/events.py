@@ -451,7 +451,10 @@ class DecisionRecorded(Fact):
 
 
 class Halted(Fact):
-    """Stop new risk and cancel; with `flatten` also close. An empty `pair` means all."""
+    """Stop new risk and cancel; with `flatten` also close.
+
+    An empty `pair` is the latch, which holds all; a pair's own halt is another one.
+    """
 
     time_ns: int
     pair: str
@@ -461,7 +464,9 @@ class Halted(Fact):
 
 
 class Resumed(Fact):
-    """The operator lets `pair` (empty: all) take new risk again."""
+    """The operator lets `pair` take new risk again, also after a drawdown; an empty `pair` says that
+    the latch is let go, and lifts no pair's own halt.
+    """
 
     time_ns: int
     pair: str

@@ -8,7 +8,7 @@ state: a struct of a few arrays and numbers, which `step` may update in place an
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar, get_origin
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -34,6 +34,12 @@ def replay(stage: Stage[State, Config], config: Config, inbox: Iterable[Event]) 
     state = stage.start(config)
     for event in inbox:
         yield from stage.step(state, event)
+
+
+def kinds(stage: Stage[Any, Any]) -> frozenset[type]:
+    """The kinds of fact that `stage` takes, as its step is annotated."""
+    taken = get_type_hints(stage.step)["event"]
+    return frozenset(get_args(taken) or (taken,))
 
 
 class Line:

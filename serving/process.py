@@ -1,9 +1,11 @@
 """One service as a process on Kafka: what opens the line, what its edge is, how it ends."""
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,25 @@ from hft_lib.market.tape import Tape
 from hft_lib.parameters import Assumptions, ParameterFile
 from serving.adapters.kafka_snapshots import Kafka, Snapshots
 from serving.adapters.kafka_topics import ensure_topics
+from serving.adapters.redis_client import connect
+from serving.adapters.redis_directory import Directory, Entry, Heartbeat, now_ns
+from serving.adapters.redis_latch import RedisLatch
+from serving.adapters.redis_lease import RedisLease
 from serving.adapters.tape_feed import tape_feed
 from serving.runtime.feeding import Feeding, limit_ns
+from serving.runtime.latch import HOST, LatchEdge, Unreadable, Watch, opening
+from serving.runtime.lease import Holder, Keeper, this_process
+from serving.runtime.line_latch import ToldByKafka
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened, NotThisLine
 from serving.runtime.pages import Pages
 from serving.runtime.service import Worker
-from serving.runtime.settings import Settings
+from serving.runtime.settings import Settings, SettingsError
 from serving.services import Service
 
 OPENING_POLL_S = 0.2
 # Services of which one process alone is heard, and their edges, of which the same holds.
-SINGLETONS: dict[str, tuple[str, ...]] = {"execution": (), "orchestrator": ("registry",)}
+SINGLETONS: dict[str, tuple[str, ...]] = {"execution": (HOST,), "orchestrator": ("registry",)}
+FENCED = 3  # refused by a rule
 _log = structlog.get_logger(__name__)
 
 
@@ -45,29 +55,76 @@ class Process:
     def __init__(self, settings: Settings, service: Service, start: Start, pages: Pages) -> None:
         if settings.kafka_bootstrap_servers is None:
             raise NotThisLine("--bus kafka needs KAFKA_BOOTSTRAP_SERVERS, it was unset")
+        url = settings.redis_url
+        if url is None and service.name in SINGLETONS:
+            raise SettingsError(
+                f"{service.name} on Kafka needs REDIS_URL, for latch and lease, it was unset"
+            )
         self._settings = settings
         self._service = service
         self._start = start
         self._pages = pages
         self._servers = settings.kafka_bootstrap_servers
+        self._me = this_process(service.name)
+        self._directory = Directory(connect(url), url) if url is not None else None
+        self._latch = RedisLatch(connect(url), url) if url is not None else None
+        self._lease = RedisLease(connect(url), url, service.name) if url is not None else None
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until `stop`; raises NotThisLine where another line than ours is open."""
-        ensure_topics(self._servers)
-        opened = self._open(stop)
-        if opened is None:
-            return
-        name = self._service.name
-        worker = Worker(
-            Kafka(self._servers),
-            self._service,
-            opened.config,
-            name in SINGLETONS,
-            SINGLETONS.get(name, ()),
+        """Serve until `stop`; raises NotThisLine where another line than ours is open, Held where
+        another process is this service already.
+        """
+        with ExitStack() as world:
+            if self._service.name in SINGLETONS and not self._acquire(stop, world):
+                return
+            if self._directory is not None:
+                heartbeat = Heartbeat(self._directory, self._look)
+                heartbeat.open()
+                world.callback(heartbeat.close)
+            ensure_topics(self._servers)
+            opened = self._open(stop)
+            if opened is None:
+                return
+            name = self._service.name
+            worker = Worker(
+                Kafka(self._servers),
+                self._service,
+                opened.config,
+                name in SINGLETONS,
+                SINGLETONS.get(name, ()),
+            )
+            self._pages.watch(worker)
+            world.enter_context(self._beside())
+            worker.run(stop, self._edge(worker, opened, stop, world))
+
+    def _look(self) -> tuple[Entry, dict[str, Any]]:
+        entry = Entry(
+            service=self._service.name,
+            host=self._me.host,
+            pid=self._me.pid,
+            port=self._pages.port,
+            epoch=self._pages.epoch,
+            since_ns=self._me.since_ns,
+            beat_ns=now_ns(),
+            why_not_ready=self._pages.why_not_ready(),
         )
-        self._pages.watch(worker)
-        with self._beside():
-            worker.run(stop, self._edge(worker, opened))
+        return entry, self._pages.document()
+
+    def _acquire(self, stop: threading.Event, world: ExitStack) -> bool:
+        """Take the lease of this service and keep it until the end."""
+        assert self._lease is not None, "REDIS_URL was checked"
+        keeper = Keeper(self._lease, self._me, self._end_at_once)
+        if not keeper.acquire(stop, self._pages.wait_for):
+            return False
+        world.callback(keeper.close)
+        self._pages.add(keeper)
+        return True
+
+    def _end_at_once(self, holder: Holder) -> None:
+        """Another process is this service now: nothing more is said, not even a snapshot."""
+        _log.critical("fenced, another process took the lease", by=holder.sentence())
+        sys.stderr.flush()
+        os._exit(FENCED)
 
     def _beside(self) -> AbstractContextManager[Any]:
         """What reads the line beside the stage: a named database is kept up to date."""
@@ -92,11 +149,23 @@ class Process:
             )
             if feed is None:
                 return None
+            if not waiting.until("the latch can be written", self._open_latch):
+                return None
             snapshots.put(LINE, self._line(feed))
         opened = waiting.until("the line is opened", lambda: snapshots.read(LINE, LineOpened))
         if opened is not None:
             self._check(opened)
         return opened
+
+    def _open_latch(self) -> bool | None:
+        """The latch says run when a line is opened, unless somebody wrote it before."""
+        assert self._latch is not None, "REDIS_URL was checked"
+        try:
+            self._latch.open(opening(self._service.name, now_ns()))
+        except Unreadable as error:
+            _log.warning("the latch cannot be written", why=str(error))
+            return None
+        return True
 
     def _open_feed(self, snapshots: Snapshots) -> None:
         tape = Tape.open(_tape_path(self._start))
@@ -132,12 +201,21 @@ class Process:
 
     # --- edges ---
 
-    def _edge(self, worker: Worker, opened: LineOpened) -> Callable[[], int]:
+    def _edge(
+        self, worker: Worker, opened: LineOpened, stop: threading.Event, world: ExitStack
+    ) -> Callable[[], int]:
         match self._service.name:
             case "ingestion":
                 return _TapeEdge(worker, opened.config, self._start).turn
             case "orchestrator":
                 return _RegistryEdge(worker, opened).turn
+            case "execution":
+                assert self._latch is not None, "REDIS_URL was checked"
+                watch = world.enter_context(Watch(self._latch))
+                begins_ns = min((item.time_ns for item in opened.sets), default=0)
+                edge = LatchEdge(watch, ToldByKafka(worker, begins_ns), stop.wait)
+                self._pages.add(edge)
+                return edge.turn
             case _:
                 return lambda: 0
 
@@ -151,11 +229,11 @@ class _Waiting:
 
     def until(self, what: str, look: Callable[[], Any]) -> Any:
         """What `look` finds once it finds something; None where the process is to stop."""
-        self._pages.waits_for = what
+        self._pages.wait_for(what)
         while not self._stop.is_set():
             found = look()
             if found is not None:
-                self._pages.waits_for = ""
+                self._pages.wait_for("")
                 return found
             time.sleep(OPENING_POLL_S)
         return None

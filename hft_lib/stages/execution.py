@@ -42,13 +42,17 @@ from hft_lib.strategy import decision
 
 Input: TypeAlias = RiskView | SlotAssigned | Promoted | RolledBack | TimePassed | Halted | Resumed
 TERMS = (Instrument, Funding)
+# Who holds a pair's capital back: each is lifted by its own word alone.
+BY_LATCH, BY_PAIR, BY_MISMATCH = 1, 2, 4
 SHORTS = {"none": books.SHORT_NONE, "borrow": books.SHORT_BORROW, "perp": books.SHORT_PERP}
 
 
 class ExecutionState(msgspec.Struct):
-    """The desks of every pair."""
+    """The desks of every pair; whether the latch is pulled, and whether to close with it."""
 
     pairs: dict[str, PairDesk]
+    latched: bool = False
+    flattening: bool = False
 
 
 def start(config: LineConfig) -> ExecutionState:
@@ -240,22 +244,38 @@ def move_pointer(pair: PairDesk, moved: Promoted | RolledBack) -> tuple[Event, .
 
 
 def latch(state: ExecutionState, event: Halted | Resumed) -> tuple[Event, ...]:
-    """Hold back, or let go, the capital accounts of one pair or of all."""
-    for name, pair in state.pairs.items():
-        if event.pair not in ("", name):
-            continue
-        pair.desk[0]["halted"] = int(isinstance(event, Halted))
-        pair.desk[0]["flatten"] = int(isinstance(event, Halted) and event.flatten)
-        if isinstance(event, Resumed):
+    """Hold back, or let go, the capital accounts: of all pairs by the latch, or of one by its own
+    halt.
+
+    Each lifts what its like put on. What locked after a drawdown is let go pair by pair.
+    """
+    halted = isinstance(event, Halted)
+    flatten = isinstance(event, Halted) and event.flatten
+    if not event.pair:
+        state.latched, state.flattening = halted, flatten
+        for pair in state.pairs.values():
+            hold(pair, BY_LATCH, halted, flatten)
+    elif event.pair in state.pairs:
+        pair = state.pairs[event.pair]
+        hold(pair, BY_PAIR, halted, flatten)
+        if not halted:
+            hold(pair, BY_MISMATCH, False, False)
             desk_kernels.unlock(pair.accounts)
     return ()
 
 
+def hold(pair: PairDesk, by: int, halted: bool, flatten: bool) -> None:
+    """Set or clear one reason to hold the capital account back, and one to close it."""
+    desk = pair.desk[0]
+    desk["halted"] = int(desk["halted"]) & ~by | (by if halted else 0)
+    desk["flatten"] = int(desk["flatten"]) & ~by | (by if flatten else 0)
+
+
 def halt_on_mismatch(pair: PairDesk, time_ns: int, version: int) -> tuple[Event, ...]:
     """A tick of another slot table than ours: halt the pair, say so once."""
-    if pair.desk[0]["halted"]:
+    if int(pair.desk[0]["halted"]) & BY_MISMATCH:
         return ()
-    pair.desk[0]["halted"] = 1
+    hold(pair, BY_MISMATCH, True, False)
     detail = f"the line is at slots version {version}, execution at {pair.slots_version}"
     return (refusal(pair, time_ns, "SLOTS_VERSION", detail),)
 

@@ -17,11 +17,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hft_lib.events import Event
-from serving.adapters.kafka_bus import BusError, KafkaBus, Position
+from serving.adapters.kafka_bus import KafkaBus
 from serving.adapters.kafka_topics import RECORDS
 from serving.ledger.database import FILE, LedgerError, open_database, upgrade
 from serving.ledger.writer import Moved, Writer, throw_away
 from serving.runtime.chain import Diverged
+from serving.runtime.chained import BusError, Position
 from serving.runtime.host import connect
 from serving.runtime.settings import Settings
 

@@ -125,14 +125,17 @@ class Incoming:
     def judge(self, header: Header, key: str, content: bytes) -> Verdict:
         """Whether a message is to be taken; its chain moves on if so.
 
-        Raises Diverged at a gap, or where the digest is not that of the chain.
+        Raises Diverged at a gap, or where the digest is not that of the chain; Undecodable where
+        that is so of another schema's message.
         """
+        mark = _mark(self.marks, header.writer, key)
+        if header.schema != SCHEMA_VERSION and not _continues(mark, header, content):
+            raise Undecodable(_unknown_schema(header))  # it may count and chain in another way
         if header.epoch < self.epochs.get(header.writer, 0):
             return Verdict.FENCED
         self.epochs[header.writer] = header.epoch
         if header.number == 0:
             return Verdict.SEEN
-        mark = _mark(self.marks, header.writer, key)
         if header.number < mark.number:
             return Verdict.SEEN
         if header.number == mark.number:
@@ -173,11 +176,19 @@ def read_header(content: bytes | None) -> Header:
 def read_fact(header: Header, content: bytes) -> Event:
     """The fact of a message; raises Undecodable for another schema, or bytes that are no fact."""
     if header.schema != SCHEMA_VERSION:
-        raise Undecodable(f"its schema version must be {SCHEMA_VERSION}, was {header.schema}")
+        raise Undecodable(_unknown_schema(header))
     try:
         return _FACT_DECODER.decode(content)
     except msgspec.MsgspecError as error:
         raise Undecodable(f"it is no fact: {error}") from error
+
+
+def _unknown_schema(header: Header) -> str:
+    return f"its schema version must be {SCHEMA_VERSION}, was {header.schema}"
+
+
+def _continues(mark: Mark, header: Header, content: bytes) -> bool:
+    return header.number == mark.number + 1 and header.digest == _digest(mark.digest, content)
 
 
 def _mark(marks: Marks, first: str, key: str) -> Mark:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from hft_lib.events import Event
 from serving.runtime.chain import (
@@ -26,10 +27,11 @@ from serving.runtime.chain import (
     read_fact,
     read_header,
 )
-from serving.runtime.host import Reader
+from serving.runtime.host import Misdirected, Reader
 
 DEAD_LETTERS = "hft.dead-letter"
 FLUSH_S_MAX = 30.0
+_log = structlog.get_logger(__name__)
 
 
 class BusError(Exception):
@@ -261,7 +263,7 @@ class ChainedBus:
                 self.seen += 1
             else:
                 self.fenced += 1
-        except (Undecodable, UnicodeDecodeError) as reason:
+        except (Undecodable, Misdirected, UnicodeDecodeError) as reason:
             self._bury(message, str(reason))
 
     def _end_if_superseded(self, stamp: Header) -> None:
@@ -273,6 +275,7 @@ class ChainedBus:
 
     def _bury(self, message: Received, reason: str) -> None:
         self.dead += 1
+        _log.error("a dead letter", log=message.log, offset=message.offset, why=reason)
         header, content = message.header or b"", message.content
         letter = DeadLetter(message.log, message.offset, reason, header, content)
         self.produce(self.outgoing, DEAD_LETTERS, "", self._encoder.encode(letter))

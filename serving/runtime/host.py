@@ -5,14 +5,19 @@ reader.
 """
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, Protocol
 
 import msgspec
 
 from hft_lib.events import Event
-from hft_lib.stage import Stage, restore, snapshot
+from hft_lib.stage import Stage, kinds, restore, snapshot
 
 Reader = Callable[[Event], None]
+
+
+class Misdirected(Exception):
+    """A fact came into an inbox whose stage takes none of its kind, or none of its pair."""
 
 
 class Bus(Protocol):
@@ -60,12 +65,23 @@ class Host:
         self.state = stage.start(config)
         self.read = 0
         self.written = 0
+        self._pair_of = {kind: _pair_getter(kind) for kind in kinds(stage)}
+        self._pairs = frozenset(("", *(item.pair for item in config.pairs)))
         self._step = stage.step
         self._routes = stage.routes
         self._write = bus.write
 
     def take(self, fact: Event) -> None:
-        """Step on one fact of the inbox and write what came of it."""
+        """Step on one fact of the inbox and write what came of it.
+
+        Raises Misdirected, and steps on nothing, for a kind that the stage does not take and for a
+        pair that is none of the line's.
+        """
+        pair_of = self._pair_of.get(type(fact))
+        if pair_of is None:
+            raise Misdirected(f"{self.stage.name} takes no {type(fact).__name__}")
+        if pair_of(fact) not in self._pairs:
+            raise Misdirected(f"the line has no pair {pair_of(fact)!r}")
         self.read += 1
         for made in self._step(self.state, fact):
             self.written += 1
@@ -82,6 +98,14 @@ class Host:
             raise ValueError(f"a snapshot of {saved.stage} is none of {self.stage.name}")
         self.state = restore(self.stage, saved.state)
         self.read, self.written = saved.read, saved.written
+
+
+def _pair_getter(kind: type) -> Callable[[Any], str]:
+    """How the pair of a fact is read; empty for what concerns all."""
+    names = {field.name for field in msgspec.structs.fields(kind)}
+    if "pair" in names:
+        return attrgetter("pair")
+    return attrgetter("tick.pair") if "tick" in names else lambda fact: ""
 
 
 def serve(stage: Stage[Any, Any], config: Any, bus: Bus) -> Host:

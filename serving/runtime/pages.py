@@ -31,13 +31,28 @@ class Watched(Protocol):
     host: Any
 
 
+class Part(Protocol):
+    """What a service has beside its worker: a latch, a lease."""
+
+    def why(self) -> str:
+        """What is missing; empty where nothing is."""
+
+    def document(self) -> dict[str, Any]:
+        """What `/state` shows of it."""
+
+    def figures(self) -> dict[str, tuple[str, float]]:
+        """Gauges by name, each with what it means."""
+
+
 class Pages:
     """The pages of one service on `port`, served until `close`."""
 
     def __init__(self, name: str, port: int) -> None:
         self.name = name
         self.waits_for = "the broker"
+        self.port = port
         self._worker: Watched | None = None
+        self._parts: list[Part] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
         routes = [
@@ -61,15 +76,28 @@ class Pages:
         """Begin to answer."""
         self._thread.start()
 
+    def wait_for(self, what: str) -> None:
+        """Say that the start waits until `what`; empty where it goes on."""
+        self.waits_for = what
+
     def watch(self, worker: Watched) -> None:
         """Show `worker` from now on."""
         self._worker = worker
         self.waits_for = ""
 
+    def add(self, part: Part) -> None:
+        """Show `part` from now on."""
+        self._parts.append(part)
+
     def close(self) -> None:
         """End; returns when nobody is answered any more."""
         self._server.should_exit = True
         self._thread.join(STOP_S_MAX)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the service runs under; 0 where it has none."""
+        return self._worker.epoch if self._worker is not None else 0
 
     def why_not_ready(self) -> str:
         """Empty when ready, else what is missing."""
@@ -78,7 +106,9 @@ class Pages:
             return f"waits until {self.waits_for}" if self.waits_for else "starts"
         if worker.diverged:
             return f"the log diverged: {worker.diverged}"
-        return "" if worker.ready else f"catches up, {worker.bus.behind} facts behind"
+        if not worker.ready:
+            return f"catches up, {worker.bus.behind} facts behind"
+        return "; ".join(why for part in self._parts if (why := part.why()))
 
     # --- the pages ---
 
@@ -93,9 +123,10 @@ class Pages:
         return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4")
 
     async def _state(self, _request: Request) -> Response:
-        return JSONResponse(self._document())
+        return JSONResponse(self.document())
 
-    def _document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
+        """What `/state` shows."""
         known: dict[str, Any] = {"service": self.name, "why_not_ready": self.why_not_ready()}
         worker = self._worker
         if worker is not None:
@@ -103,13 +134,19 @@ class Pages:
                 "read": worker.host.read,
                 "written": worker.host.written,
                 "epoch": worker.epoch,
-                "lag": worker.bus.lag,
+                "lag": dict(worker.bus.lag),
+                "dead_letters": worker.bus.dead,
             }
+        for part in self._parts:
+            known |= part.document()
         return known
 
     def collect(self) -> Iterator[Metric]:
         """The figures at this moment, as Prometheus asks for them."""
         yield GaugeMetricFamily("hft_ready", "1 while ready", 0.0 if self.why_not_ready() else 1.0)
+        for part in self._parts:
+            for name, (text, value) in part.figures().items():
+                yield GaugeMetricFamily(name, text, value)
         worker = self._worker
         if worker is None:
             return

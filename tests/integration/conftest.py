@@ -1,14 +1,19 @@
 """Real servers for the tests: each is started once, on a port of its own, and ended after."""
 
 import os
+import random
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 from confluent_kafka.admin import AdminClient
 
 from serving.adapters.kafka_topics import ensure_topics
@@ -17,6 +22,7 @@ from tests.cli.conftest import HFT, ROOT, Answer
 Outside = Callable[..., Answer]
 KAFKA = ROOT / "scripts" / "kafka.sh"
 START_S_MAX = 180
+PORTS = (12_000, 32_000)
 
 
 def needs(*commands: str) -> None:
@@ -29,13 +35,15 @@ def needs(*commands: str) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports next to one another that nobody listens on."""
+    """Ports next to one another that nobody listens on.
+
+    Below those from which the system gives a client its own: one that asks a port there, while its
+    server is down, may be connected to itself.
+    """
     while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-        ports = list(range(port, port + count))
-        if ports[-1] < 65536 and all(_is_free(other) for other in ports):
+        first = random.randrange(*PORTS)
+        ports = list(range(first, first + count))
+        if all(_is_free(port) for port in ports):
             return ports
 
 
@@ -94,6 +102,57 @@ def servers(broker: Broker) -> str:
     return broker.servers
 
 
+class RedisServer:
+    """A Redis with an append-only file, which a test may kill and start again."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; returns when it answers."""
+        words = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
+        words += ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always"]
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen([*words, "--save", ""], stdout=log, stderr=log)
+        client, until = redis.Redis(port=self.port), time.monotonic() + START_S_MAX
+        while True:
+            try:
+                client.ping()
+                break
+            except redis.exceptions.RedisError:
+                assert time.monotonic() < until and self._process.poll() is None
+                time.sleep(0.02)
+        client.close()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections and answers none."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        yield
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis, empty, running."""
+    needs("redis-server")
+    made = RedisServer(tmp_path_factory.mktemp("redis"), free_ports(1)[0])
+    made.start()
+    yield made
+    made.kill()
+
+
 @pytest.fixture(scope="session")
 def outside_of() -> Callable[[Path], Outside]:
     """Run verbs in processes of their own, in a folder that holds HFT_HOME, empty at first."""
@@ -118,3 +177,22 @@ def outside_of() -> Callable[[Path], Outside]:
 def outside(tmp_path: Path, outside_of: Callable[[Path], Outside]) -> Outside:
     """Run a verb in a process of its own, in a folder that is this test's."""
     return outside_of(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory, outside_of: Callable[[Path], Outside]) -> Any:
+    """A tape, its parameters, and what a replay makes of them (`six.Played`)."""
+    from tests.integration.six import Played
+
+    folder = tmp_path_factory.mktemp("played")
+    return Played(folder, outside_of(folder))
+
+
+@pytest.fixture
+def six(servers: str, redis_server: RedisServer, tmp_path: Path, played: Any) -> Iterator[Any]:
+    """Six processes on real servers, none started yet (`six.SixProcesses`)."""
+    from tests.integration.six import SixProcesses
+
+    made = SixProcesses(servers, redis_server.url, tmp_path, played.tape, played.params)
+    yield made
+    made.end()

@@ -14,21 +14,44 @@ from pathlib import Path
 from typing import Any
 
 from hft_lib.backtest.tally import Tally
+from hft_lib.events import Event
+from hft_lib.market import synthetic
 from serving.adapters.kafka_bus import KafkaBus
 from serving.services import SERVICES
-from tests.cli.conftest import ROOT
-from tests.integration.conftest import free_ports
+from tests.cli.conftest import HFT, ROOT, Answer
+from tests.integration.conftest import Outside, free_ports
 
 ANSWER_S_MAX = 2.0
 READY_S_MAX = 120.0
 NAMES = tuple(service.name for service in SERVICES)
+# Quotes ten minutes apart: some months with a promotion in them, in a minute.
+MARKET = synthetic.SyntheticMarket(days=140.0, step_s=600.0, break_at_fraction=0.97)
+
+
+class Played:
+    """A tape with a promotion in it, a parameter file for it, and what a replay makes of both."""
+
+    def __init__(self, folder: Path, outside: Outside) -> None:
+        self.tape = folder / "tape"
+        self.params = folder / "demo" / "parameters.json"
+        synthetic.write(7, self.tape, MARKET)
+        demo = outside("demo", "--tape", self.tape, "--out", folder / "demo", "--json")
+        assert demo.code == 0, demo.err
+        assert "promote" in {decision["kind"] for decision in demo.json["decisions"]}
+        replay = outside("replay", "--tape", self.tape, "--params", self.params, "--json")
+        assert replay.code == 0, replay.err
+        self.replay: dict[str, Any] = replay.json
 
 
 class SixProcesses:
-    """The services of one line on `servers`, fed by `tape`, opened with `params`."""
+    """The services of one line on two servers, fed by `tape`, opened with `params`."""
 
-    def __init__(self, servers: str, folder: Path, tape: Path, params: Path) -> None:
+    def __init__(
+        self, servers: str, redis_url: str, folder: Path, tape: Path, params: Path
+    ) -> None:
         self.servers = servers
+        self.redis_url = redis_url
+        self.speed: float | None = None  # times the tape's pace, None for as fast as it goes
         self._folder = folder
         self._ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
         self._options = {"ingestion": ("--tape", tape), "orchestrator": ("--params", params)}
@@ -37,19 +60,52 @@ class SixProcesses:
     def start(self, *names: str) -> None:
         """Start the services; all where none is named."""
         for name in names or NAMES:
-            words = [sys.executable, "-m", "serving", name, "--port", str(self._ports[name])]
-            words += [str(word) for word in self._options.get(name, ())]
-            environment = {
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "KAFKA_BOOTSTRAP_SERVERS": self.servers,
-                "HFT_HOME": str(self._folder / "home"),
-            }
-            environment.pop("COVERAGE_PROCESS_CONFIG", None)  # what is killed leaves half a file
             with (self._folder / f"{name}.log").open("ab") as log:
-                self._running[name] = subprocess.Popen(
-                    words, cwd=self._folder, env=environment, stdout=log, stderr=log
-                )
+                self._running[name] = self._begin(name, self._ports[name], log)
+
+    def second(self, name: str) -> subprocess.Popen[bytes]:
+        """Start a service beside itself, by mistake."""
+        return self._begin(name, free_ports(1)[0], subprocess.PIPE)
+
+    def process(self, name: str) -> subprocess.Popen[bytes]:
+        """The process of a service."""
+        return self._running[name]
+
+    def forget(self, name: str) -> int:
+        """Wait for a service that ends by itself; its exit code."""
+        return self._running.pop(name).wait(READY_S_MAX)
+
+    def verb(self, *words: object) -> Answer:
+        """Run a verb of hft against the same servers."""
+        done = subprocess.run(
+            [*HFT, *map(str, words)],
+            cwd=self._folder,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def _begin(self, name: str, port: int, out: Any) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "serving", name, "--port", str(port)]
+        words += [str(word) for word in self._options.get(name, ())]
+        if name == "ingestion" and self.speed is not None:
+            words += ["--speed", str(self.speed)]
+        return subprocess.Popen(
+            words, cwd=self._folder, env=self._environment(), stdout=out, stderr=out
+        )
+
+    def _environment(self) -> dict[str, str]:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "KAFKA_BOOTSTRAP_SERVERS": self.servers,
+            "REDIS_URL": self.redis_url,
+            "HFT_HOME": str(self._folder / "home"),
+        }
+        environment.pop("COVERAGE_PROCESS_CONFIG", None)  # what is killed leaves half a file
+        return environment
 
     def kill(self, name: str) -> None:
         """SIGKILL: nothing is flushed, nothing said."""
@@ -113,10 +169,18 @@ class SixProcesses:
 def recorded(servers: str) -> Tally:
     """Every record that the line's log holds, counted."""
     tally = Tally()
-    bus = KafkaBus(servers, "reader-of-records")
-    bus.read("hft.records", tally.take)
+    for fact in facts(servers, "hft.records"):
+        tally.take(fact)
+    return tally
+
+
+def facts(servers: str, log: str) -> list[Event]:
+    """Every fact that a log holds, each once."""
+    found: list[Event] = []
+    bus = KafkaBus(servers, "reader")
+    bus.read(log, found.append)
     bus.open()
     while bus.behind:
         bus.pump(0.5)
     bus.close()
-    return tally
+    return found

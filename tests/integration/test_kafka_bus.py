@@ -8,14 +8,14 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from hft_lib.events import Event, TimePassed
+from hft_lib.events import SCHEMA_VERSION, Decided, Event, Halted, TimePassed
 from serving.adapters.kafka_bus import KafkaBus
 from serving.adapters.kafka_topics import TOPICS, ensure_topics, topic_config, topic_of
-from serving.runtime.chain import Diverged
+from serving.runtime.chain import Diverged, Outgoing, read_header
 from serving.runtime.chained import DEAD_LETTERS, BusError, DeadLetter, Position
 from serving.runtime.host import Host, Snapshot, serve
 from serving.services import INBOXES, SERVICES
-from tests.builders import DAY_NS, START_NS, Told, encoded, story, story_config, told
+from tests.builders import DAY_NS, PAIR, START_NS, Told, encoded, story, story_config, told
 
 pytestmark = pytest.mark.slow
 
@@ -142,11 +142,11 @@ def test_a_service_killed_between_its_snapshots_changes_nothing(six: Six):
 
 
 def test_poison_goes_to_the_dead_letters_and_the_line_goes_on(six: Six, servers: str):
-    poison = Producer({"bootstrap.servers": servers})
+    producer = Producer({"bootstrap.servers": servers})
     contents = [b"", b"\x00poison", msgspec.msgpack.encode(TimePassed(START_NS))]
     for content in contents:
-        poison.produce(topic_of("execution"), content, partition=0)
-    poison.flush(10)
+        producer.produce(topic_of("execution"), content, partition=0)
+    producer.flush(10)
     for part in itertools.islice(chapters(), 20):
         six.tell(part)
     assert six.buses["execution"].dead == 3
@@ -155,6 +155,43 @@ def test_poison_goes_to_the_dead_letters_and_the_line_goes_on(six: Six, servers:
     assert [letter.content for letter in letters] == contents
     assert all("no header" in letter.reason for letter in letters)
     assert six.records
+
+
+def test_what_decodes_and_is_none_of_an_inboxs_goes_to_the_dead_letters(six: Six, servers: str):
+    parts = list(itertools.islice(chapters(), 20))
+    for part in parts[:10]:
+        six.tell(part)
+    stranger = KafkaBus(servers, "stranger")
+    stranger.write("execution", Decided(START_NS, PAIR, START_NS))
+    stranger.write("execution", Halted(START_NS, "A~B", True, "ada", "a pair of another line"))
+    stranger.flush()  # what is poisoned goes another way to the broker
+    poison(servers, stranger.outgoing, SCHEMA_VERSION + 1, msgspec.msgpack.encode(("New", 1)))
+    poison(servers, Outgoing("stranger"), SCHEMA_VERSION + 1, b"another history")
+    poison(servers, stranger.outgoing, SCHEMA_VERSION, b"\xc1 no fact")
+    stranger.write("execution", TimePassed(START_NS))  # what follows is heard: nothing was lost
+    stranger.flush()
+    stranger.close()
+    for part in parts[10:]:
+        six.tell(part)
+    reasons = [letter.reason for letter in buried(servers)]
+    assert reasons[0] == "execution takes no Decided"
+    assert reasons[1] == "the line has no pair 'A~B'"
+    assert all("schema version must be" in reason for reason in reasons[2:4])
+    assert reasons[4].startswith("it is no fact") and len(reasons) == 5
+    assert six.buses["execution"].dead == 5
+    assert six.buses["execution"].heard("execution", "stranger") == 3
+    assert six.records
+
+
+def poison(servers: str, writer: Outgoing, schema: int, content: bytes) -> None:
+    """A message of another schema, or of bytes that are no fact, in a writer's chain."""
+    stamp = read_header(writer.header("execution", "", content))
+    header = msgspec.msgpack.encode(msgspec.structs.replace(stamp, schema=schema))
+    producer = Producer({"bootstrap.servers": servers})
+    producer.produce(
+        topic_of("execution"), content, partition=0, key=b"", headers=[("hft", header)]
+    )
+    producer.flush(10)
 
 
 def buried(servers: str) -> list[DeadLetter]:

@@ -2,54 +2,19 @@
 
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
-from hft_lib.market import synthetic
 from serving.ledger.database import open_database
 from serving.ledger.tables import FILLS, ORDERS
 from serving.services import SERVICES
-from tests.integration.conftest import Broker, Outside
-from tests.integration.six import NAMES, SixProcesses, recorded
+from tests.integration.conftest import Broker, RedisServer
+from tests.integration.six import NAMES, Played, SixProcesses, recorded
 
 pytestmark = pytest.mark.slow
 KILLS = 24
-# Quotes ten minutes apart: some months with a promotion in them, in a minute.
-MARKET = synthetic.SyntheticMarket(days=140.0, step_s=600.0, break_at_fraction=0.97)
-
-
-class Played:
-    """A tape with a promotion in it, a parameter file for it, and what a replay makes of both."""
-
-    def __init__(self, folder: Path, outside: Outside) -> None:
-        self.tape = folder / "tape"
-        self.params = folder / "demo" / "parameters.json"
-        synthetic.write(7, self.tape, MARKET)
-        demo = outside("demo", "--tape", self.tape, "--out", folder / "demo", "--json")
-        assert demo.code == 0, demo.err
-        assert "promote" in {decision["kind"] for decision in demo.json["decisions"]}
-        replay = outside("replay", "--tape", self.tape, "--params", self.params, "--json")
-        assert replay.code == 0, replay.err
-        self.replay: dict[str, Any] = replay.json
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory, outside_of: Any) -> Played:
-    folder = tmp_path_factory.mktemp("played")
-    return Played(folder, outside_of(folder))
-
-
-@pytest.fixture
-def six(servers: str, tmp_path: Path, played: Played) -> Iterator[SixProcesses]:
-    made = SixProcesses(servers, tmp_path, played.tape, played.params)
-    yield made
-    made.end()
-
-
 REST_S = 2.5  # longer than a service's look at how far behind it is
 
 
@@ -74,10 +39,11 @@ def ledger_counts(folder: Path) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def test_orders_equal_the_replays_though_every_service_and_the_broker_is_killed(
+def test_orders_equal_the_replays_though_every_service_broker_and_redis_are_killed(
     six: SixProcesses,
     played: Played,
     broker: Broker,
+    redis_server: RedisServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -93,6 +59,10 @@ def test_orders_equal_the_replays_though_every_service_and_the_broker_is_killed(
         if number == KILLS // 2:
             broker.stop()
             broker.start()
+        if number == KILLS // 3:
+            redis_server.kill()
+            time.sleep(1.0)
+            redis_server.start()
         six.start(victim)
         six.await_ready(victim)
     six.wait_for("through", lambda: is_through(six, played), 300.0)

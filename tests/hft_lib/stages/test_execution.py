@@ -369,6 +369,34 @@ def test_a_halt_of_another_pair_is_none_of_this_one():
     assert trader.orders("capital")
 
 
+def test_the_latch_let_go_lifts_no_halt_of_a_pair_and_no_drawdown():
+    trader = Trader()
+    trader.post(Halted(trader.now_ns, PAIR, False, "ada", "drill"))
+    trader.post(Halted(trader.now_ns, "", True, "host", "the latch cannot be read"))
+    assert (trader.state.latched, trader.state.flattening) == (True, True)
+    trader.capital["locked"] = 2
+    trader.post(Resumed(trader.now_ns, "", "host", "the latch says run"))
+    assert [trader.state.latched, trader.state.flattening] == [False, False]
+    assert int(trader.capital["locked"]) == 2
+    trader.capital["locked"] = 0
+    trader.tick(-2.0)
+    assert not trader.orders("capital") and int(trader.desk.desk[0]["flatten"]) == 0
+
+
+def test_a_pair_resumed_stays_held_by_the_latch():
+    trader = Trader()
+    trader.post(Halted(trader.now_ns, "", False, "ada", "drill"))
+    trader.post(Halted(trader.now_ns, PAIR, False, "ada", "drill"))
+    trader.post(Resumed(trader.now_ns, PAIR, "ada", "over"))
+    trader.tick(-2.0)
+    assert not trader.orders("capital")
+    trader.post(Resumed(trader.now_ns, "", "ada", "over"))
+    trader.tick(0.0)
+    trader.wait(10.0)
+    trader.tick(-2.0)
+    assert trader.orders("capital")
+
+
 # --- what is carried ---
 
 

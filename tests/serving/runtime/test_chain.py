@@ -147,6 +147,24 @@ def test_another_schema_and_bytes_that_are_no_fact_are_undecodable(
         read_fact(Header(schema, 1, "writer", 0, 1, b""), content)
 
 
+def test_another_schema_that_does_not_continue_a_chain_leaves_it_where_it_was():
+    incoming = Incoming("log")
+    messages = stamped(Outgoing("writer"))
+    incoming.judge(*spread(messages[0]))
+    for number, digest in ((1, b""), (9, b"any"), (0, b"")):
+        with pytest.raises(Undecodable, match="schema version"):
+            incoming.judge(Header(SCHEMA_VERSION + 1, 1, "writer", 99, number, digest), "", b"?")
+    assert [incoming.judge(*spread(m)) for m in messages[1:]] == [Verdict.TAKE] * 4
+
+
+def test_another_schema_that_continues_a_chain_moves_it_on():
+    incoming = Incoming("log")
+    first, second, *_ = stamped(Outgoing("writer"))
+    other = msgspec.structs.replace(first[0], schema=SCHEMA_VERSION + 1)
+    assert incoming.judge(other, "", first[1]) is Verdict.TAKE
+    assert incoming.judge(*spread(second)) is Verdict.TAKE
+
+
 def test_the_key_is_the_pair_of_any_fact_that_is_of_one():
     inboxes = told().inboxes
     keys = {key_of(fact) for fact in inboxes["execution"] if not isinstance(fact, TimePassed)}

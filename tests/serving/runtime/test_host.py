@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from hft_lib.events import Event
-from hft_lib.stage import replay, snapshot
+from hft_lib.events import Event, Halted, Promoted, Quote
+from hft_lib.stage import kinds, replay, snapshot
 from serving.adapters.memory_bus import MemoryBus
-from serving.runtime.host import Host, connect, serve
+from serving.runtime.host import Host, Misdirected, connect, serve
 from serving.services import INBOXES, STAGES
-from tests.builders import encoded, story_config, told
+from tests.builders import START_NS, encoded, story_config, told
 
 KALMAN = next(stage for stage in STAGES if stage.name == "kalman_filter")
 
@@ -65,6 +65,33 @@ def test_a_snapshot_of_another_stage_is_refused():
     saved = Host(garch, story_config(), Log()).snapshot()
     with pytest.raises(ValueError, match="garch_model is none of kalman_filter"):
         Host(KALMAN, story_config(), Log()).restore(saved)
+
+
+@pytest.mark.parametrize(
+    "fact, why",
+    [
+        (Quote(START_NS, 0, "ETH/USDT", 1.0, 1.0, 2.0, 1.0), "kalman_filter takes no Quote"),
+        (Halted(START_NS, "", False, "ada", "drill"), "kalman_filter takes no Halted"),
+        (
+            Promoted(START_NS, START_NS, "A~B", 0, 0, "", "", 1),
+            "the line has no pair 'A~B'",
+        ),
+    ],
+)
+def test_a_fact_that_is_none_of_the_inboxs_is_refused_and_not_stepped_on(fact: Event, why: str):
+    bus = Log()
+    host = Host(KALMAN, story_config(), bus)
+    before = host.snapshot()
+    with pytest.raises(Misdirected, match=why):
+        host.take(fact)
+    assert host.snapshot() == before and not bus.written
+
+
+def test_every_stage_takes_the_kinds_that_others_route_to_it():
+    taken = {stage.name: kinds(stage) for stage in STAGES}
+    for stage in STAGES:
+        for kind, logs in stage.routes.items():
+            assert all(kind in taken[log] for log in logs if log in taken), kind
 
 
 def test_an_edge_hears_each_of_its_logs_under_its_name():

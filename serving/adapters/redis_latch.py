@@ -1,0 +1,58 @@
+"""The latch of a line of many processes, in Redis; and which latch the settings mean.
+
+Redis must keep an append-only file: a server that comes back with an older state would let go of
+what was killed meanwhile. One that comes back empty has no word, which means halted.
+"""
+
+from typing import Any
+
+import msgspec
+
+from serving.adapters.redis_client import PREFIX, Client, connect, told_as
+from serving.runtime.addresses import masked
+from serving.runtime.latch import LATCH_FILE, FileLatch, Latch, Unreadable, Word, read_word
+from serving.runtime.settings import Settings
+
+KEY = f"{PREFIX}latch"
+
+
+class RedisLatch:
+    """The word under one key."""
+
+    def __init__(self, client: Client, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    @property
+    def where(self) -> str:
+        """The server and the key."""
+        return f"{masked(self._url)} {KEY}"
+
+    def read(self) -> Word | None:
+        """The word; None where none was ever written."""
+        with told_as(Unreadable, self._url):
+            content: Any = self._client.get(KEY)
+        return None if content is None else read_word(bytes(content), self.where)
+
+    def write(self, word: Word) -> None:
+        """Replace the word."""
+        with told_as(Unreadable, self._url):
+            self._client.set(KEY, msgspec.json.encode(word))
+
+    def open(self, word: Word) -> None:
+        """Write `word` where there is none."""
+        with told_as(Unreadable, self._url):
+            self._client.set(KEY, msgspec.json.encode(word), nx=True)
+
+    def is_durable(self) -> bool:
+        """Whether the server keeps an append-only file; False where it does not say."""
+        with told_as(Unreadable, self._url):
+            told: Any = self._client.info("persistence")
+        return bool(told.get("aof_enabled"))
+
+
+def latch_of(settings: Settings) -> Latch:
+    """The latch that the settings mean: in Redis, or a file under HFT_HOME."""
+    if settings.redis_url is not None:
+        return RedisLatch(connect(settings.redis_url), settings.redis_url)
+    return FileLatch(settings.hft_home / LATCH_FILE)

@@ -1,0 +1,303 @@
+"""The latch: one word outside every process that says whether new risk may be taken.
+
+`hft kill` writes `halt`, opening a line writes `run` where nothing was written yet, and only
+`hft reset-kill` writes `run` over `halt`. Absent or unreadable means halted. Execution's host looks
+at it on a thread of its own and tells its stage what changed, as a fact of its inbox: what was
+told is in the stage's state, so that a restart tells nothing twice and forgets nothing.
+
+While the latch cannot be read nothing is stepped on at first: a line that rests takes no risk, and
+goes on as if nothing had been when the latch is back within `HOLD_S_MAX`. Then the halt is told, so
+that what is open may be cancelled and reduced; and let go when the latch is there and says run.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self
+
+import msgspec
+import structlog
+
+from hft_lib.events import Halted, Resumed
+from serving.runtime.journal import replace_file
+
+LATCH_FILE = "latch"
+# Five looks within the second in which a kill must have arrived.
+POLL_S = 0.2
+# A look that is older says nothing: its thread hangs.
+STALE_S = 1.0
+# A restart of Redis takes a second or two; an unhedged leg can wait this long and no longer.
+HOLD_S_MAX = 5.0
+HOST, UNREADABLE, ABSENT = "host", "the latch cannot be read", "the latch is absent"
+_log = structlog.get_logger(__name__)
+
+
+class Unreadable(Exception):
+    """The latch cannot be read or written; the message says why."""
+
+
+class Word(msgspec.Struct, frozen=True, kw_only=True):
+    """What the latch says, who wrote it and why; `time_ns` is the writer's clock."""
+
+    run: bool
+    flatten: bool = False
+    operator: str
+    reason: str
+    time_ns: int
+
+
+class Latch(Protocol):
+    """Where the word is kept; each raises Unreadable where it cannot."""
+
+    @property
+    def where(self) -> str:
+        """The place, for people, without secrets."""
+
+    def read(self) -> Word | None:
+        """The word; None where none was ever written."""
+
+    def write(self, word: Word) -> None:
+        """Replace the word, for good when this returns."""
+
+    def open(self, word: Word) -> None:
+        """Write `word` where there is none."""
+
+
+def read_word(content: bytes, where: str) -> Word:
+    """The word as it is kept; raises Unreadable where it is none."""
+    try:
+        return msgspec.json.decode(content, type=Word)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{where} holds no word of ours: {error}") from error
+
+
+class FileLatch:
+    """The latch of one machine: a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def where(self) -> str:
+        """The file."""
+        return str(self.path)
+
+    def read(self) -> Word | None:
+        """The word; None where none was ever written."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Unreadable(f"{self.path}: {error.strerror}") from error
+        return read_word(content, self.where)
+
+    def write(self, word: Word) -> None:
+        """Replace the word, for good when this returns."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self.path, msgspec.json.encode(word))
+        except OSError as error:
+            raise Unreadable(f"{self.path}: {error.strerror}") from error
+
+    def open(self, word: Word) -> None:
+        """Write `word` where there is none; a kill at the same moment wins."""
+        if self.path.exists():
+            return
+        fresh = FileLatch(self.path.with_name(f".{self.path.name}.{os.getpid()}.new"))
+        fresh.write(word)
+        try:
+            os.link(fresh.path, self.path)
+        except FileExistsError:
+            _log.info("the latch was written meanwhile", where=self.where)
+        except OSError as error:
+            raise Unreadable(f"{self.path}: {error.strerror}") from error
+        finally:
+            fresh.path.unlink(missing_ok=True)
+
+
+def kill(latch: Latch, flatten: bool, operator: str, reason: str, time_ns: int) -> Word:
+    """Pull the latch, whatever it says now; a second kill never takes the first one's flatten."""
+    try:
+        before = latch.read()
+    except Unreadable:
+        before = None  # whatever it is, it is written over
+    flatten = flatten or (before is not None and not before.run and before.flatten)
+    word = Word(run=False, flatten=flatten, operator=operator, reason=reason, time_ns=time_ns)
+    latch.write(word)
+    return word
+
+
+def reset(latch: Latch, operator: str, reason: str, time_ns: int) -> Word:
+    """Let the latch go; raises Unreadable where it cannot be written."""
+    word = Word(run=True, operator=operator, reason=reason, time_ns=time_ns)
+    latch.write(word)
+    return word
+
+
+def opening(who: str, time_ns: int) -> Word:
+    """What opening a line writes where nothing was written before."""
+    return Word(run=True, operator=who, reason="the line was opened", time_ns=time_ns)
+
+
+class Reading(NamedTuple):
+    """One look: the word (None: absent), or why it could not be read; when, on a monotonic
+    clock.
+    """
+
+    word: Word | None
+    error: str
+    at_s: float
+
+
+class Watch:
+    """Looks at a latch on a thread of its own: a server that does not answer holds up nobody."""
+
+    def __init__(self, latch: Latch) -> None:
+        self.latch = latch
+        self._stop = threading.Event()
+        self._reading = Reading(None, "it was not looked at yet", 0.0)
+        self._thread = threading.Thread(target=self._run, name="latch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join(STALE_S)
+
+    def reading(self) -> Reading:
+        """The last look; an error where it is too old."""
+        found = self._reading
+        if not found.error and time.monotonic() - found.at_s > STALE_S:
+            return Reading(None, f"no look ended within {STALE_S} s", found.at_s)
+        return found
+
+    def _run(self) -> None:
+        while not self._stop.wait(POLL_S):
+            self._look()
+
+    def _look(self) -> None:
+        began_s = time.monotonic()
+        try:
+            self._reading = Reading(self.latch.read(), "", began_s)
+        except Unreadable as error:
+            self._reading = Reading(None, str(error), began_s)
+
+
+class Telling(Protocol):
+    """The stage that is told, and the way into its inbox."""
+
+    @property
+    def held(self) -> tuple[bool, bool]:
+        """Whether the stage is latched, and whether it closes: what it was told last."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the stage has stepped on all that was told."""
+
+    def tell(self, halted: bool, flatten: bool, operator: str, reason: str) -> None:
+        """Append to the stage's inbox."""
+
+
+class LatchEdge:
+    """Tells a stage what the latch says; `rest` waits, and says whether an end was asked for."""
+
+    def __init__(self, watch: Watch, stage: Telling, rest: Callable[[float], bool]) -> None:
+        self._watch = watch
+        self._stage = stage
+        self._rest = rest
+        self._by_host = False  # the last halt was told because there was no word
+
+    def turn(self) -> int:
+        """Tell what is due; waits while the latch cannot be read, `HOLD_S_MAX` at most."""
+        if not self._stage.settled:
+            return 0
+        reading = self._watch.reading()
+        if not reading.error or self._stage.held[0]:
+            return self._tell(reading)
+        later = self._hold(reading)
+        return self._tell(later) if later is not None else 0
+
+    def _hold(self, reading: Reading) -> Reading | None:
+        """The latch after a while; None where an end was asked for, and nothing is to be told."""
+        _log.warning("nothing goes on, the latch cannot be read", why=reading.error)
+        until_s = time.monotonic() + HOLD_S_MAX
+        while reading.error and time.monotonic() < until_s:
+            if self._rest(POLL_S / 4):
+                return None
+            reading = self._watch.reading()
+        return reading
+
+    def _tell(self, reading: Reading) -> int:
+        halted, flatten = self._stage.held
+        word = reading.word
+        if word is None:
+            if halted:
+                return 0
+            self._by_host = True
+            why = UNREADABLE if reading.error else ABSENT
+            _log.critical("halted", why=why, detail=reading.error)
+            self._stage.tell(True, flatten, HOST, why)
+            return 1
+        # A kill that came while there was no word is told by its own name.
+        renamed = halted and not word.run and self._by_host
+        if (halted, flatten) == (not word.run, word.flatten) and not renamed:
+            return 0
+        if word.run and self._by_host:
+            operator, reason = HOST, f"the latch is there again and says run: {word.reason}"
+        else:
+            operator, reason = word.operator, word.reason
+        self._by_host = False
+        _log.critical("resumed" if word.run else "halted", operator=operator, why=reason)
+        self._stage.tell(not word.run, word.flatten, operator, reason)
+        return 1
+
+    # --- what the pages show ---
+
+    def why(self) -> str:
+        """Why the latch cannot be relied on; empty where it can."""
+        error = self._watch.reading().error
+        return f"{UNREADABLE}: {error}" if error else ""
+
+    def document(self) -> dict[str, Any]:
+        """What the latch says, and what execution was told."""
+        halted, flatten = self._stage.held
+        return {"latch": {"halted": halted, "flatten": flatten, **said(self._watch.reading())}}
+
+    def figures(self) -> dict[str, tuple[str, float]]:
+        """Gauges by name, each with what it means."""
+        halted, flatten = self._stage.held
+        readable = not self._watch.reading().error
+        return {
+            "hft_latch_halted": ("1 while execution is halted by the latch", float(halted)),
+            "hft_latch_flatten": ("1 while the latch closes what is held", float(flatten)),
+            "hft_latch_readable": ("1 while the latch can be read", float(readable)),
+        }
+
+
+def said(reading: Reading) -> dict[str, Any]:
+    """A look as a document: the word and who wrote it, or why there is none."""
+    word = reading.word
+    if word is None:
+        return {"word": None, "why": reading.error or ABSENT}
+    return {"word": "run" if word.run else "halt", "operator": word.operator, "why": word.reason}
+
+
+def fact_of(
+    halted: bool, flatten: bool, operator: str, reason: str, time_ns: int
+) -> Halted | Resumed:
+    """The fact that the stage is told; `time_ns` is the line's own time."""
+    if halted:
+        return Halted(time_ns, "", flatten, operator, reason)
+    return Resumed(time_ns, "", operator, reason)
