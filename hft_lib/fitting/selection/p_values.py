@@ -29,6 +29,7 @@ SURFACE_LARGE = (2.1945, 0.64695, -0.29198, -0.042377)
 SURFACE_BETWEEN = -2.62
 SURFACE_ENDS = (-18.86, 0.92)
 TAIL = (0.01, 0.02, 0.05, 0.1)
+SCALE_MIN = 0.1  # walks all at the surface's end have no slope; any of their own is about 1
 SCORE_MAX = 9.0  # of a statistic beyond the surface's upper end: p is 1
 Method = Literal["bh", "by"]
 
@@ -53,12 +54,20 @@ def p_asymptotic(statistics: npt.ArrayLike) -> Vector:
 
 
 def p_wild(statistics: npt.ArrayLike, walks: Vector) -> Vector:
-    """P-values of `statistics` (directions,) given those of `walks` (walks, directions)."""
+    """P-values of `statistics` (directions,) given those of `walks` (walks, directions).
+
+    Statistics beyond the surface's lower end count as its end: walks whose few moves are huge pass
+    it, and then such a statistic is no wonder.
+    """
     from scipy.special import ndtri
 
-    quantiles = np.nanquantile(scores(walks), TAIL, axis=0)
+    quantiles = np.nanquantile(_bounded_scores(walks), TAIL, axis=0)
     scale, location = np.polyfit(ndtri(TAIL), quantiles, 1)
-    return _phi((scores(statistics) - location) / scale)
+    return _phi((_bounded_scores(statistics) - location) / np.maximum(scale, SCALE_MIN))
+
+
+def _bounded_scores(statistics: npt.ArrayLike) -> Vector:
+    return scores(np.maximum(np.asarray(statistics, dtype=np.float64), SURFACE_ENDS[0]))
 
 
 def better_direction(p_values: Vector) -> Vector:
