@@ -2,7 +2,8 @@
 
     test      Engle and Granger, both directions, lags by Akaike up to `lags_max` (`engle_granger`)
     p_value   twice the smaller p: asymptotic, and where that is 1 % or less the larger of it and
-              the one under the pair's own volatility (`wild`), by more walks near a claim
+              the one under the pair's own volatility (`wild`), by more walks near a claim; its
+              square root where the hedge leaves more than 1.5 % of a leg's variance (`p_ordinary`)
     q_value   Benjamini and Yekutieli over all pairs that were tested
     claimed   q_value <= level, and no rule of `doubts` speaks against it
 
@@ -35,6 +36,7 @@ from hft_lib.fitting.selection.p_values import (
     Method,
     better_direction,
     p_asymptotic,
+    p_ordinary,
     p_wild,
     q_values,
     scores,
@@ -71,8 +73,8 @@ class Finding:
     """One pair `y~x`: log Y = intercept + hedge_ratio log X + spread.
 
     `statistics` and `p_directions` are of y on x and of x on y, `lags` of the former;
-    `p_asymptotic` is before, `p_value` after the pair's own volatility was looked at. `start_ns`
-    and `end_ns` are the first and the last of the `observations` used, points `interval_s` apart.
+    `p_asymptotic` is before, `p_value` after the pair's own volatility was looked at, and how close
+    its legs are: `unhedged_share` of y's variance is left by the hedge. `start_ns` and `end_ns` are the first and the last of the `observations` used, points `interval_s` apart.
     `reason` says why it is not claimed, `note` what else to know before trading it; None stands
     where nothing could be computed.
     """
@@ -84,6 +86,7 @@ class Finding:
     interval_s: float
     hedge_ratio: float | None = None
     intercept: float | None = None
+    unhedged_share: float | None = None
     half_life_s: float | None = None
     statistics: tuple[float, float] | None = None
     lags: int | None = None
@@ -249,17 +252,19 @@ class _Panel:
             return replace(finding, reason="the legs are the same prices: nothing is left to test")
         p_values = p_asymptotic(out[:, 0])
         p_value = float(better_direction(p_values))
+        unhedged_share = 1.0 - float(out[0, 4])
         return replace(
             finding,
             hedge_ratio=slope,
             intercept=intercept,
+            unhedged_share=unhedged_share,
             half_life_s=half_life,
             lags_max=bound,
             statistics=(float(out[0, 0]), float(out[1, 0])),
             lags=int(out[0, 1]),
             p_directions=(float(p_values[0]), float(p_values[1])),
             p_asymptotic=p_value,
-            p_value=p_value,
+            p_value=p_ordinary(p_value, unhedged_share),
         )
 
     def _named(self, rows: tuple[int, int], legs: list[Vector]) -> str:
@@ -282,8 +287,10 @@ class _Panel:
 
     def _walked(self, finding: Finding, count: int) -> Finding:
         assert finding.statistics is not None and finding.p_asymptotic is not None
+        assert finding.unhedged_share is not None
         p_value = float(better_direction(p_wild(finding.statistics, self.walks(finding, count))))
-        return replace(finding, p_value=max(p_value, finding.p_asymptotic))
+        p_value = max(p_value, finding.p_asymptotic)
+        return replace(finding, p_value=p_ordinary(p_value, finding.unhedged_share))
 
     def walks(self, finding: Finding, count: int) -> Vector:
         """Statistics (count, 2) of walks with the volatility of a tested pair."""
