@@ -1,6 +1,6 @@
 """Pair selection against what it has to hold: speed, claims that last, claims where nothing is.
 
-    .venv/bin/python bench/pairs.py DATA [--part speed] [--part forward] [--part null] [--months N] [--json]
+    .venv/bin/python bench/pairs.py DATA [--part speed|forward|null] [--months N] [--json]
 
 DATA holds `binance_spot_1h_close_202101_202506/close_wide.parquet`: hourly closes of 60 coins, with
 a column `ts` in ms. Nothing of it is kept.

@@ -74,7 +74,8 @@ class Finding:
 
     `statistics` and `p_directions` are of y on x and of x on y, `lags` of the former;
     `p_asymptotic` is before, `p_value` after the pair's own volatility was looked at, and how close
-    its legs are: `unhedged_share` of y's variance is left by the hedge. `start_ns` and `end_ns` are the first and the last of the `observations` used, points `interval_s` apart.
+    its legs are: `unhedged_share` of y's variance is left by the hedge. `start_ns`
+    and `end_ns` are the first and the last of the `observations` used, points `interval_s` apart.
     `reason` says why it is not claimed, `note` what else to know before trading it; None stands
     where nothing could be computed.
     """
@@ -195,8 +196,8 @@ def lags_max(observations: int, half_life_points: float = math.inf) -> int:
 def orientation(symbols: tuple[str, str], variances: tuple[float, float]) -> bool:
     """Whether the first of two symbols is y: the perpetual or wrapper, else what varies more.
 
-    A wrapper is named so: WBTC of BTC. The follower has its leader's moves and noise of its own; least squares on the less noisy leg
-    give the hedge ratio with the least bias.
+    A wrapper is named so: WBTC of BTC. The follower has its leader's moves and noise of its own;
+    least squares on the less noisy leg give the hedge ratio with the least bias.
     """
     perpetual = [":" in symbol for symbol in symbols]
     if perpetual[0] != perpetual[1]:

@@ -99,7 +99,7 @@ def test_a_file_with_its_newest_row_first_is_judged_in_the_order_of_time(tmp_pat
 
 def test_a_column_without_numbers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="closes.parquet has no numbers in column NOTE"):
-        checked(tmp_path, {**closes(), "NOTE": ["odd"] * ROWS})  # type: ignore[dict-item]
+        checked(tmp_path, {**closes(), "NOTE": ["odd"] * ROWS})  # type: ignore[list-item]
 
 
 def test_delisted_and_later_listed_coins_of_a_real_file_are_told(market_data: Path) -> None:
