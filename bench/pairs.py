@@ -1,15 +1,15 @@
 """Pair selection against what it has to hold: speed, claims that last, claims where nothing is.
 
-    .venv/bin/python bench/pairs.py DATA [--part speed] [--part forward] [--part null] [--json]
+    .venv/bin/python bench/pairs.py DATA [--part speed|forward|null] [--months N] [--json]
 
 DATA holds `binance_spot_1h_close_202101_202506/close_wide.parquet`: hourly closes of 60 coins, with
 a column `ts` in ms. Nothing of it is kept.
 
     speed     all pairs from a tape, as `hft pairs scan` does it, beside a loop of statsmodels'
               `coint` over a sample of the same pairs
-    forward   what is claimed in one half-year, and whether the same pair is found again in the next
-              (5 % of those that do not hold together would be); beside it, what picking every pair
-              with p < 0.05 in its better direction does
+    forward   what is claimed in one half-year (or `--months`), how much of it is of one asset in
+              two wrappers, and whether the pair is found again in the next window by the bare test;
+              beside it, what picking every pair with p < 0.05 in its better direction does
     null      blocks of recorded returns put together anew, the same blocks for all coins: nothing
               holds together beyond a block, so each claim is a false one
 """
@@ -34,13 +34,22 @@ from hft_lib.market.tape import Tape
 from hft_lib.market.wide_bars import wide_source
 
 WIDE = "binance_spot_1h_close_202101_202506/close_wide.parquet"
-HALF_YEAR_POINTS = 4_380
+MONTH_POINTS = 730
+WRAPPERS = {frozenset(("WBETH/USDT", "ETH/USDT"))}
 SAMPLE = 2
 BLOCK_POINTS = 168
 NULL_POINTS = 2_000
 NULL_COINS = 12
 NULL_MARKETS = 100
 NAIVE_P = 0.05
+
+
+def track(items: Any, told: str) -> Any:
+    """`items`, with a progress bar on stderr where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import track as track_on
+
+    return track_on(items, told, console=Console(stderr=True), transient=True)
 
 
 def speed(tape: Tape) -> dict[str, Any]:
@@ -74,37 +83,48 @@ def speed(tape: Tape) -> dict[str, Any]:
     }
 
 
-def forward(panel: Panel) -> list[dict[str, Any]]:
-    """Of each half-year: claims, and how many of them are found in the next one at 5 %."""
-    starts = range(0, panel.time_ns.size - HALF_YEAR_POINTS, HALF_YEAR_POINTS)
-    windows = [_window(panel, start) for start in starts]
+def forward(panel: Panel, months: int) -> list[dict[str, Any]]:
+    """Of each window of `months`: claims, and how many of them are found in the next one at 5 %."""
+    width = months * MONTH_POINTS
+    starts = range(0, panel.time_ns.size - width // 2, width)
+    shown = track(starts, f"walking forward by {months} months")
+    windows = [_window(panel, start, width) for start in shown]
     rows = []
-    for number, (now, following) in enumerate(zip(windows, windows[1:])):
-        after = {frozenset(f.pair.split("~")): f for f in following.findings if f.tested}
+    for number, now in enumerate(windows):
+        following = windows[number + 1].findings if number + 1 < len(windows) else ()
+        after = {frozenset(f.pair.split("~")): f for f in following if f.tested}
         naive = [f for f in now.findings if f.p_directions and min(f.p_directions) < NAIVE_P]
+        wrappers = [f for f in now.claimed if frozenset(f.pair.split("~")) in WRAPPERS]
         rows.append(
             {
                 "window": str(np.datetime64(int(panel.time_ns[starts[number]]), "ns"))[:10],
                 "tested": now.tested,
                 "claimed": len(now.claimed),
+                "of_wrappers": len(wrappers),
                 "held": _held(now.claimed, after),
                 "naive": len(naive),
                 "naive_held": _held(naive, after),
-                "any_held": sum((f.p_value or 0.0) < NAIVE_P for f in after.values()),
+                "any_held": sum(_small(f) for f in after.values()),
+                "pairs": [f.pair for f in now.claimed],
             }
         )
     return rows
 
 
-def _window(panel: Panel, start: int) -> pairs.Selection:
-    cut = slice(start, start + HALF_YEAR_POINTS)
+def _window(panel: Panel, start: int, width: int) -> pairs.Selection:
+    cut = slice(start, start + width)
     return pairs.scan(panel.symbols, panel.time_ns[cut], panel.log_mid[:, cut])
 
 
+def _small(finding: pairs.Finding) -> bool:
+    """Whether the bare test has p < 0.05, both directions counted."""
+    return (1.0 if finding.p_asymptotic is None else finding.p_asymptotic) < NAIVE_P
+
+
 def _held(found: list[pairs.Finding], after: dict[frozenset[str], pairs.Finding]) -> int:
-    """How many of `found` have p < 0.05, both directions counted, in the next window."""
+    """How many of `found` hold in the next window by the bare test."""
     later = (after.get(frozenset(finding.pair.split("~"))) for finding in found)
-    return sum(one is not None and (one.p_value or 0.0) < NAIVE_P for one in later)
+    return sum(one is not None and _small(one) for one in later)
 
 
 def null(path: Path, markets: int) -> dict[str, Any]:
@@ -116,7 +136,7 @@ def null(path: Path, markets: int) -> dict[str, Any]:
     returns = np.nan_to_num(np.diff(np.log(closes[whole]), axis=1))
     rng = np.random.default_rng(1)
     any_claimed = {"ours": 0, "by, asymptotic p": 0, "bh, asymptotic p": 0, "p < 0.05": 0}
-    for _ in range(markets):
+    for _ in track(range(markets), "markets without a relation"):
         walks = _walks(rng, returns)
         found = pairs.scan(
             tuple(map(str, range(NULL_COINS))), np.arange(walks.shape[1]) * 3600 * 10**9, walks
@@ -139,7 +159,7 @@ def _walks(rng: np.random.Generator, returns: Any) -> Any:
     return np.cumsum(returns[coins][:, points], axis=1)
 
 
-def measure(data: Path, parts: list[str], markets: int) -> dict[str, Any]:
+def measure(data: Path, parts: list[str], markets: int, months: int) -> dict[str, Any]:
     """The parts asked for, over the data."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -151,7 +171,7 @@ def measure(data: Path, parts: list[str], markets: int) -> dict[str, Any]:
             if "speed" in parts:
                 found["speed"] = speed(tape)
             if "forward" in parts:
-                found["forward"] = forward(read_panel(tape))
+                found["forward"] = forward(read_panel(tape), months)
     if "null" in parts:
         found["null"] = null(data / WIDE, markets)
     return found
@@ -165,10 +185,11 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--part", action="append", choices=("speed", "forward", "null"))
     parser.add_argument("--markets", type=int, default=NULL_MARKETS, help="of the part null")
+    parser.add_argument("--months", type=int, default=6, help="of a window of the part forward")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     options = parser.parse_args()
     parts = options.part or ["speed", "forward", "null"]
-    found = measure(options.data, parts, options.markets)
+    found = measure(options.data, parts, options.markets, options.months)
     if options.json:
         print(json.dumps(found))
         return

@@ -144,7 +144,9 @@ def _print_table(console: Any, pairs: list[dict[str, Any]]) -> None:
             _span(pair["half_life_s"]),
             f"{pair['p_value']:.2g}",
             f"{pair['q_value']:.2g}",
-            "claimed" if pair["claimed"] else pair["reason"],
+            "; ".join(
+                filter(None, ("claimed" if pair["claimed"] else pair["reason"], pair["note"]))
+            ),
         )
     console.print(table)
 

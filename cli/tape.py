@@ -85,7 +85,7 @@ def check(
     path: Annotated[Path, typer.Argument(help="A tape, or a Parquet, CSV or freqtrade file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Tell every flaw of a tape or a bar file; exit 0 when it is readable, whatever was found.
+    """Tell every flaw of a tape or a bar file, of one symbol or wide; exit 0 when it is readable.
 
     Example: hft tape check BTCUSDT.parquet --json
     """

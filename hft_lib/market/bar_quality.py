@@ -19,6 +19,11 @@ def inspect(file: BarFile, tally: FlawTally) -> None:
     _inspect_names(file, tally)
     for name, times in file.other_times.items():
         _inspect_rounding(file, name, times, tally)
+    inspect_times(file, tally)
+
+
+def inspect_times(file: BarFile, tally: FlawTally) -> None:
+    """Add what is wrong with the order and completeness of the times of `file`."""
     if _inspect_rounding(file, file.time_name, file.bars.open_ns, tally):
         return  # rounded times say nothing of order and gaps
     times = _inspect_order(file, tally)

@@ -6,6 +6,8 @@ whole; its flaws:
     NEWEST_FIRST DISORDER DUPLICATE GAP OFF_GRID   the order and completeness of its times
     ROUNDED_TIME MISLABELLED                       times too coarse; a name or unit that is untrue
     NAN PRICE RANGE VOLUME ZERO_VOLUME             values that cannot be; no trade behind a bar
+
+A wide file, closes of many symbols side by side, has `wide_quality`'s flaws of each of them.
 """
 
 from collections.abc import Iterator
@@ -14,14 +16,18 @@ from pathlib import Path
 import msgspec
 
 from hft_lib.events import Instrument, MarketEvent, Quote, TimePassed
-from hft_lib.market import bar_files, bar_quality, cleaning, tape_columns
+from hft_lib.market import bar_files, bar_quality, cleaning, tape_columns, wide_quality
 from hft_lib.market.flaws import FlawRun, FlawTally, iso
 from hft_lib.market.tape import Tape
 from hft_lib.market.tape_manifest import RowHash
+from hft_lib.market.wide_bars import is_wide
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Rows read, and every flaw of them by reason, symbol and time; `kind` is `tape` or `bars`."""
+    """Rows read, and every flaw of them by reason, symbol and time.
+
+    `kind` is `tape`, `bars`, or `wide bars` of many symbols.
+    """
 
     kind: str
     rows: int
@@ -35,7 +41,7 @@ def check(path: Path | str) -> Report:
     path = Path(path)
     if path.is_dir():
         return check_tape(Tape.open(path))
-    return check_bars(path)
+    return check_wide(path) if path.is_file() and is_wide(path) else check_bars(path)
 
 
 def check_bars(path: Path) -> Report:
@@ -45,6 +51,14 @@ def check_bars(path: Path) -> Report:
     bar_quality.inspect(file, tally)
     start_ns, end_ns = int(file.bars.open_ns.min()), int(file.bars.open_ns.max())
     return Report("bars", len(file.bars.open_ns), iso(start_ns), iso(end_ns), tally.runs())
+
+
+def check_wide(path: Path) -> Report:
+    """Find what is wrong with a file of closes, a column a symbol."""
+    tally = FlawTally()
+    times = wide_quality.inspect(path, tally).open_ns
+    start, end = iso(int(times.min())), iso(int(times.max()))
+    return Report("wide bars", len(times), start, end, tally.runs())
 
 
 def check_tape(tape: Tape) -> Report:

@@ -9,9 +9,12 @@ that nothing is known to have been on offer.
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hft_lib.events import Instrument, Quote
@@ -38,6 +41,19 @@ COLUMNS_MIN = 2
 QUOTE_OF_COINS = "USDT"
 
 
+class WideFile(NamedTuple):
+    """Rows of a wide file in its own order: open times in ns (rows,), closes (rows, symbols).
+
+    A close is NaN where there is none, and `empty` (rows, symbols) where the cell holds nothing.
+    """
+
+    time_name: str
+    symbols: list[str]
+    open_ns: Times
+    closes: Vector
+    empty: npt.NDArray[np.bool_]
+
+
 def is_wide(path: Path) -> bool:
     """Whether `path` is a Parquet file with a column of times and none of one symbol's bars."""
     try:
@@ -46,6 +62,21 @@ def is_wide(path: Path) -> bool:
         return False
     times = names & set(TIME_NAMES)
     return bool(times) and not names & set(PRICE_NAMES) and len(names - times) >= COLUMNS_MIN
+
+
+def read_wide(path: Path) -> WideFile:
+    """The wide file at `path` as it is, in whatever order; raises DataError where it is none."""
+    file = open_parquet(path)
+    time_name, symbols = _columns(file.schema_arrow.names)
+    try:
+        table = file.read([time_name, *symbols])
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    columns = [table.column(name) for name in symbols]
+    closes = np.stack([to_floats(cells, name, path) for cells, name in zip(columns, symbols)], 1)
+    empty = np.stack([pc.is_null(cells).to_numpy(zero_copy_only=False) for cells in columns], 1)
+    times = to_times(table.column(time_name), path)
+    return WideFile(time_name, list(symbols.values()), times, closes, empty)
 
 
 def wide_source(path: Path, spread_bps: float) -> Source:

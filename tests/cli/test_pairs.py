@@ -150,6 +150,23 @@ def test_one_asset_in_two_wrappers_is_claimed_and_ordinary_coins_are_not(
 
 
 @pytest.mark.slow
+def test_perpetual_and_spot_are_claimed_at_every_interval_though_one_recording_is_shorter(
+    hft: Verb, market_data: Path, tmp_path: Path
+) -> None:
+    paths = [
+        market_data / "binance_usdm_perp_1m_202505_202506" / "BTCUSDT_PERP.parquet",
+        market_data / "binance_spot_5m_202501_202506_pegged" / "BTCUSDT.parquet",
+    ]
+    assert hft("tape", "import", "--format", "bars", *paths, "--out", tmp_path / "t").code == 0
+    for interval in ("1m", "5m", "15m", "1h"):
+        words = ("pairs", "scan", "--tape", tmp_path / "t", "--interval", interval, "--json")
+        (pair,) = hft(*words).json["pairs"]
+        assert pair["claimed"] and pair["pair"] == "BTC/USDT:USDT~BTC/USDT", interval
+        assert pair["hedge_ratio"] == pytest.approx(1.0, abs=0.002)
+        assert pair["note"] == "ended 14.7 days before the window"
+
+
+@pytest.mark.slow
 def test_a_coin_in_two_dollars_is_claimed_before_its_dollar_loses_the_peg_and_not_in_it(
     hft: Verb, market_data: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hft_lib.fitting.relation import half_life_s
 from hft_lib.fitting.selection.engle_granger import adf
 from hft_lib.fitting.selection.p_values import p_asymptotic
 from hft_lib.models.inputs import Vector
@@ -17,37 +18,44 @@ HALF_LIVES_MIN = 20.0
 HEDGE_RATIO_MIN, HEDGE_RATIO_MAX = 0.05, 20.0
 LEG_P_MAX = 0.01
 HALF_P_MAX = 0.05
-ENDED_SHARE_MAX = 0.05
+LEG_HALF_LIVES_MIN = 10.0  # a leg that takes so many of the spread's to return is no stablecoin
 JOHANSEN_LAGS_MAX = 12
 _LEVELS = {0: 1, 1: 2}  # column of the critical values: 95 % that any holds, 99 % that both do
 
 
-def doubt(finding: "Finding", end_ns: int) -> str:
+def doubt(finding: "Finding") -> str:
     """The first reason not to claim a finding whose q-value allows it; empty where there is none.
 
-    `end_ns` is the end of the window scanned.
+    A `rank` of None is not judged.
     """
     assert finding.p_directions is not None and finding.hedge_ratio is not None
     y, x = finding.pair.split("~")
     window_s = (finding.end_ns - finding.start_ns) / 1e9
-    ended = (end_ns - finding.end_ns) / 1e9
-    if ended > ENDED_SHARE_MAX * window_s:
-        return f"ended {ended / 86_400.0:.1f} days before the window: one leg is gone"
     if not HEDGE_RATIO_MIN <= finding.hedge_ratio <= HEDGE_RATIO_MAX:
         return f"hedge ratio {finding.hedge_ratio:.3g}: {y} and {x} hardly move together"
     if max(finding.p_directions) > P_OTHER_MAX:
         return f"directions disagree: p {max(finding.p_directions):.3g} the other way"
     if finding.half_life_s is None or finding.half_life_s * HALF_LIVES_MIN > window_s:
         return f"half-life {_hours(finding.half_life_s)} against a window of {_hours(window_s)}"
-    if finding.rank != 1:
-        return _RANKS[finding.rank or 0]
-    return ""
+    return "" if finding.rank is None else _RANKS[finding.rank]
 
 
 _RANKS = {
     0: "Johansen's test finds no relation",
+    1: "",
     2: "Johansen's test finds that both legs return by themselves",
 }
+
+
+def legs_are_slow(y: Vector, x: Vector, half_life_points: float) -> bool:
+    """Whether both legs (time,) take ten times as long to return as their spread does.
+
+    A market that ranges for two weeks looks as if it returned by itself. That explains no spread
+    which is back within minutes: only a leg that returns as fast does.
+    """
+    returns = (half_life_s(leg - leg.mean(), 1.0) for leg in (y, x))
+    bound = LEG_HALF_LIVES_MIN * half_life_points
+    return all(points is None or points >= bound for points in returns)
 
 
 def doubt_of_leg(symbol: str, log_mid: Vector, lags: int) -> str:

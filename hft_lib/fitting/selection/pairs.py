@@ -2,7 +2,8 @@
 
     test      Engle and Granger, both directions, lags by Akaike up to `lags_max` (`engle_granger`)
     p_value   twice the smaller p: asymptotic, and where that is 1 % or less the larger of it and
-              the one under the pair's own volatility (`wild`), by more walks near a claim
+              the one under the pair's own volatility (`wild`), by more walks near a claim; its
+              square root where the hedge leaves more than 1.5 % of a leg's variance (`p_ordinary`)
     q_value   Benjamini and Yekutieli over all pairs that were tested
     claimed   q_value <= level, and no rule of `doubts` speaks against it
 
@@ -28,12 +29,14 @@ from hft_lib.fitting.selection.doubts import (
     doubt_of_halves,
     doubt_of_leg,
     johansen_rank,
+    legs_are_slow,
 )
 from hft_lib.fitting.selection.engle_granger import both_directions
 from hft_lib.fitting.selection.p_values import (
     Method,
     better_direction,
     p_asymptotic,
+    p_ordinary,
     p_wild,
     q_values,
     scores,
@@ -44,6 +47,7 @@ from hft_lib.models.inputs import Counts, Vector
 LEVEL = 0.05
 PASSES = 4
 OBSERVATIONS_MIN = 100
+ENDED_SHARE_MAX = 0.05
 HOLE_POINTS_MAX = 10  # a longer one ends the stretch on which a pair is tested
 MOVES_SHARE_MIN = 0.05  # a leg that moves on fewer steps shows its own silence, not a relation
 WILD_P_MAX = 0.01
@@ -69,9 +73,11 @@ class Finding:
     """One pair `y~x`: log Y = intercept + hedge_ratio log X + spread.
 
     `statistics` and `p_directions` are of y on x and of x on y, `lags` of the former;
-    `p_asymptotic` is before, `p_value` after the pair's own volatility was looked at. `start_ns`
+    `p_asymptotic` is before, `p_value` after the pair's own volatility was looked at, and how close
+    its legs are: `unhedged_share` of y's variance is left by the hedge. `start_ns`
     and `end_ns` are the first and the last of the `observations` used, points `interval_s` apart.
-    `reason` says why it is not claimed; None stands where nothing could be computed.
+    `reason` says why it is not claimed, `note` what else to know before trading it; None stands
+    where nothing could be computed.
     """
 
     pair: str
@@ -81,6 +87,7 @@ class Finding:
     interval_s: float
     hedge_ratio: float | None = None
     intercept: float | None = None
+    unhedged_share: float | None = None
     half_life_s: float | None = None
     statistics: tuple[float, float] | None = None
     lags: int | None = None
@@ -92,6 +99,7 @@ class Finding:
     rank: int | None = None
     claimed: bool = False
     reason: str = ""
+    note: str = ""
 
     @property
     def tested(self) -> bool:
@@ -186,14 +194,17 @@ def lags_max(observations: int, half_life_points: float = math.inf) -> int:
 
 
 def orientation(symbols: tuple[str, str], variances: tuple[float, float]) -> bool:
-    """Whether the first of two symbols is y: the perpetual, else the leg whose returns vary more.
+    """Whether the first of two symbols is y: the perpetual or wrapper, else what varies more.
 
-    The follower has its leader's moves and noise of its own; least squares on the less noisy leg
-    give the hedge ratio with the least bias.
+    A wrapper is named so: WBTC of BTC. The follower has its leader's moves and noise of its own;
+    least squares on the less noisy leg give the hedge ratio with the least bias.
     """
     perpetual = [":" in symbol for symbol in symbols]
     if perpetual[0] != perpetual[1]:
         return perpetual[0]
+    one, other = (symbol.split("/")[0] for symbol in symbols)
+    if one != other and (one.endswith(other) or other.endswith(one)):
+        return len(one) > len(other)
     return variances[0] >= variances[1]
 
 
@@ -242,17 +253,19 @@ class _Panel:
             return replace(finding, reason="the legs are the same prices: nothing is left to test")
         p_values = p_asymptotic(out[:, 0])
         p_value = float(better_direction(p_values))
+        unhedged_share = 1.0 - float(out[0, 4])
         return replace(
             finding,
             hedge_ratio=slope,
             intercept=intercept,
+            unhedged_share=unhedged_share,
             half_life_s=half_life,
             lags_max=bound,
             statistics=(float(out[0, 0]), float(out[1, 0])),
             lags=int(out[0, 1]),
             p_directions=(float(p_values[0]), float(p_values[1])),
             p_asymptotic=p_value,
-            p_value=p_value,
+            p_value=p_ordinary(p_value, unhedged_share),
         )
 
     def _named(self, rows: tuple[int, int], legs: list[Vector]) -> str:
@@ -275,8 +288,10 @@ class _Panel:
 
     def _walked(self, finding: Finding, count: int) -> Finding:
         assert finding.statistics is not None and finding.p_asymptotic is not None
+        assert finding.unhedged_share is not None
         p_value = float(better_direction(p_wild(finding.statistics, self.walks(finding, count))))
-        return replace(finding, p_value=max(p_value, finding.p_asymptotic))
+        p_value = max(p_value, finding.p_asymptotic)
+        return replace(finding, p_value=p_ordinary(p_value, finding.unhedged_share))
 
     def walks(self, finding: Finding, count: int) -> Vector:
         """Statistics (count, 2) of walks with the volatility of a tested pair."""
@@ -296,12 +311,15 @@ class _Panel:
             return replace(finding, reason=f"q {finding.q_value:.3g} over {level:g}")
         y, x = self.legs(finding)
         finding = replace(finding, rank=johansen_rank(y, x, finding.lags or 0))
-        reason = doubt(finding, int(self.time_ns[-1]))
+        slow = legs_are_slow(y, x, (finding.half_life_s or math.inf) / self.interval_s)
+        # Two legs that return by themselves would make any spread do so: not these, if slow.
+        reason = doubt(replace(finding, rank=1) if slow and finding.rank == 2 else finding)
         for symbol, leg in zip(finding.pair.split("~"), (y, x)):
-            reason = reason or doubt_of_leg(symbol, leg, lags_max(leg.size))
+            reason = reason or ("" if slow else doubt_of_leg(symbol, leg, lags_max(leg.size)))
         assert finding.hedge_ratio is not None and finding.lags_max is not None
         reason = reason or doubt_of_halves(y - finding.hedge_ratio * x, finding.lags_max)
-        return replace(finding, reason=reason, claimed=not reason)
+        note = _ended(finding, int(self.time_ns[-1]))
+        return replace(finding, reason=reason, claimed=not reason, note=note)
 
 
 def _untestable(pair: str, y: Vector, x: Vector) -> str:
@@ -313,6 +331,17 @@ def _untestable(pair: str, y: Vector, x: Vector) -> str:
         if moves < MOVES_SHARE_MIN * (leg.size - 1):
             return f"{symbol} moves on {moves} of {leg.size - 1} steps"
     return ""
+
+
+def _ended(finding: Finding, end_ns: int) -> str:
+    """What to tell of a stretch that ends long before the window does; empty where it does not.
+
+    A leg was delisted, or its recording is shorter: the relation held while both were known.
+    """
+    ended_s, stretch_s = (end_ns - finding.end_ns) / 1e9, (finding.end_ns - finding.start_ns) / 1e9
+    if ended_s <= ENDED_SHARE_MAX * stretch_s:
+        return ""
+    return f"ended {ended_s / 86_400.0:.1f} days before the window"
 
 
 def _with_q(findings: list[Finding], method: Method) -> list[Finding]:

@@ -138,7 +138,7 @@ def test_a_simulated_pair_is_recovered() -> None:
     assert found.relation.half_life_s == pytest.approx(186.0, rel=0.2)
     assert found.params.grid_ms == 600_000
     assert found.params.garch.dof is None
-    assert found.params.bocd.alarm_hold_s == 12_000.0
+    assert found.params.bocd.alarm_hold_s == 50 * 600.0  # as many grid steps as are recent
 
 
 def test_a_run_from_the_priors_warms_within_the_warm_up() -> None:

@@ -1,5 +1,6 @@
 """All pairs of a panel: what is claimed, what is not, and what could not be tested."""
 
+import math
 from itertools import combinations
 from typing import Any
 
@@ -110,12 +111,12 @@ def test_the_longest_stretch_without_a_long_hole_is_tested() -> None:
     assert finding.start_ns == times()[540] and finding.end_ns == times()[-1]
 
 
-def test_a_pair_whose_leg_is_gone_is_not_claimed() -> None:
+def test_a_recording_that_ends_early_is_claimed_with_a_note() -> None:
     symbols, prices = market()
+    assert [finding.note for finding in scan(symbols, times(), prices).claimed] == [""]
     prices[5, 1_200:] = np.nan
-    finding = scan(symbols, times(), prices).findings[0]
-    assert {*finding.pair.split("~")} == {"A/U", "WA/U"} and not finding.claimed
-    assert finding.reason == "ended 12.5 days before the window: one leg is gone"
+    (finding,) = scan(symbols, times(), prices).claimed
+    assert finding.pair == "WA/U~A/U" and finding.note == "ended 12.5 days before the window"
 
 
 def test_a_leg_that_returns_by_itself_makes_no_pair() -> None:
@@ -148,11 +149,48 @@ def finding(**changed: Any) -> Finding:
         ({"half_life_s": None}, "half-life unknown against a window of 1e+03 h"),
         ({"rank": 0}, "Johansen's test finds no relation"),
         ({"rank": 2}, "Johansen's test finds that both legs return by themselves"),
-        ({"end_ns": 900 * HOUR_NS}, "ended 4.2 days before the window: one leg is gone"),
+        ({"rank": None}, ""),
     ],
 )
 def test_each_rule_of_sense_has_its_reason(changed: dict[str, Any], reason: str) -> None:
-    assert doubts.doubt(finding(**changed), 1_000 * HOUR_NS) == reason
+    assert doubts.doubt(finding(**changed)) == reason
+
+
+def test_legs_are_slow_beside_a_spread_that_is_back_much_sooner() -> None:
+    rng, walk = np.random.default_rng(10), walks(1, 10)[0]
+    ranging = np.zeros(POINTS)
+    for t in range(1, POINTS):
+        ranging[t] = 0.98 * ranging[t - 1] + 0.01 * rng.normal()  # half back after 34 points
+    noise = 1e-3 * rng.normal(size=POINTS)
+    assert doubts.legs_are_slow(walk, ranging, 1.0)
+    assert not doubts.legs_are_slow(walk, ranging, 10.0)
+    assert not doubts.legs_are_slow(noise, walk, 0.5)
+
+
+def test_a_wrapper_is_claimed_while_its_market_ranges() -> None:
+    rng = np.random.default_rng(11)
+    ranging = np.zeros(POINTS)
+    for t in range(1, POINTS):
+        ranging[t] = 0.95 * ranging[t - 1] + 0.01 * rng.normal()
+    wrapper = ranging + 5e-4 * rng.normal(size=POINTS)
+    (finding,) = scan(("A/U", "WA/U"), times(), np.vstack((ranging, wrapper))).findings
+    assert finding.rank == 2 and finding.claimed, finding.reason
+
+
+def test_what_a_hedge_leaves_much_of_must_be_the_square_more_significant() -> None:
+    coin = walks(1, 12)[0]
+    close, loose = coin + 0.05 * (wrapped(coin, 13) - coin), coin + 20.0 * (
+        wrapped(coin, 13) - coin
+    )
+    near, far = (
+        scan(("A/U", "B/U"), times(), np.vstack((coin, other))).findings[0]
+        for other in (close, loose)
+    )
+    assert near.unhedged_share is not None and near.unhedged_share < 0.001
+    assert far.unhedged_share is not None and far.unhedged_share > 0.05
+    for found, least in ((near, near.p_asymptotic), (far, math.sqrt(far.p_asymptotic or 0.0))):
+        assert found.p_value is not None and least is not None and found.p_value >= least
+    assert near.claimed and (far.p_value or 0.0) > 1e4 * (near.p_value or 1.0)
 
 
 def test_a_leg_that_returns_by_itself_is_told_from_a_walk() -> None:
@@ -193,10 +231,13 @@ def test_the_rank_is_johansens() -> None:
     assert ranks.count(0) >= 16
 
 
-def test_the_perpetual_is_y_and_else_the_leg_that_varies_more() -> None:
+def test_the_perpetual_or_the_wrapper_is_y_and_else_the_leg_that_varies_more() -> None:
     assert orientation(("B/U:U", "B/U"), (1.0, 2.0)) and not orientation(
         ("B/U", "B/U:U"), (2.0, 1.0)
     )
+    assert orientation(("WBTC/U", "BTC/U"), (1.0, 2.0))
+    assert not orientation(("BTC/U", "WBTC/U"), (2.0, 1.0))
+    assert orientation(("BTC/C", "BTC/U"), (2.0, 1.0))
     assert orientation(("A/U", "B/U"), (2.0, 1.0)) and not orientation(("A/U", "B/U"), (1.0, 2.0))
 
 

@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hft_lib.fitting.selection.engle_granger import adf, both_directions
-from hft_lib.fitting.selection.p_values import better_direction, p_asymptotic, p_wild, q_values
+from hft_lib.fitting.selection.p_values import (
+    better_direction,
+    p_asymptotic,
+    p_ordinary,
+    p_wild,
+    q_values,
+)
 from hft_lib.fitting.selection.pairs import lags_max
 from hft_lib.fitting.selection.wild import wild_statistics
 
@@ -127,6 +133,20 @@ def test_uneven_volatility_makes_an_extreme_statistic_less_of_a_wonder() -> None
     wild_statistics(y, x, lags_max(500), np.uint64(9), walks)
     statistics = np.array([-4.5, -4.5])
     assert (p_wild(statistics, walks) > 5.0 * p_asymptotic(statistics)).all()
+
+
+def test_walks_beyond_the_surfaces_end_make_no_statistic_a_wonder() -> None:
+    """Legs whose few moves are huge: their walks pass -18.86, where the surface ends."""
+    walks = np.full((999, 2), -40.0)
+    assert (p_wild(np.array([-30.0, -25.0]), walks) > 0.49).all()
+    walks[:950] = -2.0
+    assert (p_wild(np.array([-30.0, -2.0]), walks) <= 1.0).all()
+    assert np.isfinite(p_wild(np.array([-30.0, -2.0]), walks)).all()
+
+
+def test_an_ordinary_pairs_p_value_is_its_square_root() -> None:
+    assert p_ordinary(1e-8, 0.014) == 1e-8
+    assert p_ordinary(1e-8, 0.016) == pytest.approx(1e-4)
 
 
 def test_one_seed_gives_one_set_of_walks() -> None:
