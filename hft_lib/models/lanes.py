@@ -8,6 +8,8 @@ and `total` whether a loop runs on lanes or on plain floats, so that one loop se
     split(x)             the mantissa in [1, 2) and the exponent of a positive normal number
     total(x)             the eight lanes' sum, ((0+1)+(2+3))+((4+5)+(6+7))
     multiplied(x)        their product, in the same order
+    fused(a, b, c)       a b + c, rounded once
+    shifted(x, bits)     x 2^k for the integer k in the low bits of the float64 `bits`
 """
 
 # The types of this module are compiled by way of hft_lib.kernel and must be in its cache's key.
@@ -29,6 +31,7 @@ _MANTISSA = 0x000FFFFFFFFFFFFF
 # An integer below 2^52 under this exponent is 2^52 and the integer: how bits become a float64.
 _TWO_52_BITS, _TWO_52 = 0x4330000000000000, 4503599627370496.0
 _BIAS = 1023.0
+_FMA = "llvm.fma.v8f64"
 
 
 class _LanesType(types.Type):
@@ -177,6 +180,38 @@ def _split(typing_context: Any, number: Any) -> Any:
     return types.UniTuple(kind, 2)(kind), code
 
 
+def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """`a` times `b` plus `c`, rounded once, lane by lane; at least one of them is lanes."""
+    if LANES not in (a, b, c):
+        return None
+    kinds = [LANES if kind == LANES else types.float64 for kind in (a, b, c)]
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        values = [_lanes(builder, *pair) for pair in zip(args, sig.args, strict=True)]
+        module = builder.module
+        function = module.globals.get(_FMA) or ir.Function(
+            module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), _FMA
+        )
+        return builder.call(function, values)
+
+    return LANES(*kinds), code
+
+
+def _shifted(typing_context: Any, number: Any, power: Any) -> Any:
+    """`number` times 2 to the integer in the low bits of `power`: nothing is to leave the range."""
+    wide = number == LANES
+    kind = LANES if wide else types.float64
+    bits_type = ir.VectorType(ir.IntType(64), WIDTH) if wide else ir.IntType(64)
+    float_type = _VECTOR if wide else ir.DoubleType()
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits, by = (builder.bitcast(arg, bits_type) for arg in args)
+        places = ir.Constant(bits_type, [_EXPONENT_BITS] * WIDTH if wide else _EXPONENT_BITS)
+        return builder.bitcast(builder.add(bits, builder.shl(by, places)), float_type)
+
+    return kind(kind, kind), code
+
+
 def _folded(value: Any, instruction: str) -> Any:
     """The lanes brought together two by two: one order on every machine."""
     if value != LANES:
@@ -212,3 +247,5 @@ pick_negative: Any = intrinsic(_pick_negative)
 split: Any = intrinsic(_split)
 total: Any = intrinsic(_total)
 multiplied: Any = intrinsic(_multiplied)
+fused: Any = intrinsic(_fused)
+shifted: Any = intrinsic(_shifted)
