@@ -86,9 +86,7 @@ def hessian(
 
 
 @kernel
-def _sweep(
-    data: Vector, begin: int, end: int, theta: Vector, normal: bool, rows: Vector
-) -> None:
+def _sweep(data: Vector, begin: int, end: int, theta: Vector, normal: bool, rows: Vector) -> None:
     """Add what steps `begin` to `end` of the parts have to say, in place."""
     like = lanes(0.0)
     mean, beta, gamma = theta[MEAN], theta[BETA], like + theta[GAMMA]

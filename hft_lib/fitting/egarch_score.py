@@ -27,7 +27,6 @@ from hft_lib.models.special import exp, log
 Matrix = npt.NDArray[np.float64]
 
 MEAN, OMEGA, ALPHA, GAMMA, BETA, INVERSE_DOF, JUMP, MEMORY, LOWEST = range(9)
-LANES = 8  # points whose likelihoods are computed side by side, in the width of a vector
 _SLOPE_MIN = 1e-10  # what |dx'/dx| counts as where it is less
 _LOG_TWO_PI = 1.8378770664093453
 
@@ -289,79 +288,12 @@ def hessian(
 
 
 @kernel
-def values_of(
-    points: Vector,
-    innovations: Vector,
-    steps: Counts,
-    presample: Vector,
-    normal: bool,
-) -> Vector:
-    """Log likelihoods (LANES,) at `points` (6 LANES,), one parameter after the other.
-
-    To tell good from bad: no deviation counts more than 1e15 of its forecast.
-    """
-    w = np.zeros(10 * LANES)
-    w[: 6 * LANES] = points
-    for k in range(LANES):
-        before, _, _ = log_presample(presample, w[k])
-        w[6 * LANES + k] = w[LANES + k] + w[4 * LANES + k] * before
-        w[5 * LANES + k] = 1.0 / w[5 * LANES + k]
-        w[9 * LANES + k] = 1.0
-    last = innovations.shape[0] - 1
-    for t in range(innovations.shape[0]):
-        if steps[t] > 1:
-            for k in range(LANES):
-                shock = 0.0 if normal else w[2 * LANES + k] * absolute_excess(w[5 * LANES + k])
-                w[6 * LANES + k] = _gap_alone(
-                    w[6 * LANES + k], w[LANES + k] + shock, w[4 * LANES + k], steps[t] - 1
-                )
-        value = innovations[t]
-        for k in range(LANES):
-            x = w[6 * LANES + k]
-            z = (value - w[k]) * exp(-0.5 * x)
-            w[7 * LANES + k] = z * z
-            shock = w[2 * LANES + k] * (abs(z) - ABSOLUTE_MEAN) + w[3 * LANES + k] * z
-            following = (w[LANES + k] + shock) + w[4 * LANES + k] * x
-            following = LOG_VARIANCE_MAX if following > LOG_VARIANCE_MAX else following
-            following = -LOG_VARIANCE_MAX if following < -LOG_VARIANCE_MAX else following
-            w[8 * LANES + k] += x
-            w[6 * LANES + k] = following
-        if normal:
-            for k in range(LANES):
-                w[8 * LANES + k] += w[7 * LANES + k]
-        else:
-            for k in range(LANES):
-                w[9 * LANES + k] *= 1.0 + min(w[7 * LANES + k] / (w[5 * LANES + k] - 2.0), 1e30)
-            if t % 8 == 7 or t == last:  # one logarithm for eight observations
-                for k in range(LANES):
-                    w[8 * LANES + k] += (w[5 * LANES + k] + 1.0) * log(w[9 * LANES + k])
-                    w[9 * LANES + k] = 1.0
-    values = np.empty(LANES)
-    for k in range(LANES):
-        constant = -0.5 * _LOG_TWO_PI if normal else t_log_scale(w[5 * LANES + k])
-        values[k] = innovations.shape[0] * constant - 0.5 * w[8 * LANES + k]
-    return values
-
-
-@kernel
 def log_presample(presample: Vector, mean: float) -> Any:
     """Log variance before the sample, its derivative by the mean, and the second."""
     apart = presample[2] - mean
     variance = presample[0] + presample[1] * apart * apart
     slope = -2.0 * presample[1] * apart / variance
     return log(variance), slope, 2.0 * presample[1] / variance - slope * slope
-
-
-@kernel
-def _gap_alone(x: float, intercept: float, beta: float, missed: int) -> float:
-    offset, slope = intercept, beta
-    while missed > 0:
-        if missed & 1:
-            x = offset + slope * x
-        offset += slope * offset
-        slope *= slope
-        missed >>= 1
-    return x
 
 
 @kernel
