@@ -169,7 +169,8 @@ def _against_arch(fit: Fit[EgarchParameters], values: Series) -> tuple[float, st
     centre = float(unit.mean())
     before = np.array([float(np.mean((unit - centre) ** 2)), 1.0, centre, -30.0])
     sample = sample_of(unit, None, before)
-    _, how = climb(theta, sample, normal, -np.inf, np.empty(6), np.empty((6, 6)))
+    free, curvature = np.empty(6), np.empty((6, 6))
+    _, how = climb(theta, sample, normal, -np.inf, theta, curvature, free, curvature)
     return gap, "lower than arch" if how == ENDED else "no maximum at arch's"
 
 

@@ -58,6 +58,8 @@ def fit_egarch(
         raise ValueError(f"distribution must be normal or t, was {distribution}")
     values = vector("innovations", innovations)
     counts = None if steps is None else intervals(steps, values.size)
+    if counts is not None and not (counts > 1).any():
+        counts = None  # no gap: the searches are several times as fast
     normal = distribution == "normal"
     scale, level = _checked_scale(values, normal)
     unit = values / scale

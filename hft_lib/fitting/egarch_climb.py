@@ -6,7 +6,6 @@ kink in the mean at each innovation, and many maxima lie on one: near the end a 
 kink in vain is cut there, and the mean stays where the derivatives of both sides point at it.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -45,6 +44,8 @@ _GAIN_SEEN = 1e-6  # the same where rounding hides that a step gains
 _FAILURES_MAX = 3  # iterations of which no trial gained
 _GAIN_KEPT = 0.3  # share of the promise that a step across a kink must keep
 _ROUNDING = 1e-9  # nats
+_FALL_NEAR = 0.5  # nats below another end, within which it is asked whether it is the same one
+_FALL_LIKE = 0.2  # and how much, as a share, the fall may differ from what a curvature foretells
 
 
 @kernel
@@ -53,6 +54,8 @@ def climb(
     sample: Sample,
     normal: bool,
     known: float,
+    rival: Vector,
+    rival_curvature: Matrix,
     free: Vector,
     curvature: Matrix,
 ) -> Any:
@@ -60,7 +63,8 @@ def climb(
 
     It keeps to where a forecast forgets its start and no log variance is below `presample[3]`:
     beyond lie chaos, and at an innovation equal to the mean a density without bound.
-    A search that would end no higher than `known` is given up.
+    A search that would end no higher than `known`, or at the end `rival` (6,) of that value and of
+    that curvature (6, 6), is given up.
     """
     gradient, information, pull = np.empty(9), np.empty((6, 6)), np.empty(6)
     trial, trial_gradient, trial_information = np.empty(6), np.empty(9), np.empty((6, 6))
@@ -71,6 +75,8 @@ def climb(
         near = (promised < _GAIN_NEAR or iteration >= _SCORINGS) and not failed
         _hold(theta, gradient, normal, pull, free)
         if near and value + promised < known + GAIN_ANOTHER:
+            return value, ASTRAY
+        if value < known and _is_below(theta, value, known, rival, rival_curvature):
             return value, ASTRAY
         if near:
             hessian(theta, sample, normal, curvature)
@@ -108,6 +114,19 @@ def climb(
     if how != ENDED:
         hessian(theta, sample, normal, curvature)
     return value, how
+
+
+@kernel
+def _is_below(theta: Vector, value: float, known: float, rival: Vector, curvature: Matrix) -> bool:
+    """Whether a point lies on the flank of the maximum `rival`: within a standard error of it, and
+    as much lower as its curvature foretells.
+    """
+    fall = 0.0
+    for j in range(6):
+        for k in range(6):
+            fall += 0.5 * (theta[j] - rival[j]) * curvature[j, k] * (theta[k] - rival[k])
+    apart = abs(known - value - fall)
+    return 0.0 <= fall < _FALL_NEAR and apart < _FALL_LIKE * fall + GAIN_ANOTHER
 
 
 @kernel

@@ -11,6 +11,9 @@ sign of the innovation less its mean, L = alpha sign + gamma and b = beta - L z 
 and the second derivatives by the same recursion once more. |z| makes the likelihood continuous but
 not smooth in the mean: at an innovation equal to the mean the derivative jumps. There the sign is
 0, which is the average of both sides, and the jump is kept beside the gradient.
+
+These kernels go from one observation to the next; `egarch_sweep` and `egarch_bend` compute the same
+of a series without gaps, much faster.
 """
 
 from typing import Any
@@ -46,8 +49,8 @@ def score(
 
     After the gradient come half the jump of the mean's, and the sum of log |dx'/dx|: below 0 the
     forecasts forget where they began, far above 0 they are chaos; and the lowest log variance.
-    On numbers rather than small arrays, which is faster: the searches live here. `presample` is
-    (v, k, m): the variance before the sample is v + k (m - mean)^2.
+    On numbers rather than small arrays, which is faster. `presample` is (v, k, m): the variance
+    before the sample is v + k (m - mean)^2.
     """
     mean, omega, alpha, gamma = theta[MEAN], theta[OMEGA], theta[ALPHA], theta[GAMMA]
     beta, dof = theta[BETA], 1.0 / theta[INVERSE_DOF]

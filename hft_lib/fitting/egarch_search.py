@@ -58,7 +58,9 @@ def search(
         elif how != ENDED or not _is_beaten(theta, free, curvature, sample, normal, value, other):
             break
         climbed += 1
-        reached, end = climb(other, sample, normal, known, other_free, other_curvature)
+        reached, end = climb(
+            other, sample, normal, known, theta, curvature, other_free, other_curvature
+        )
         edge = reached if end == EDGE and reached > edge else edge
         if end < how or (end == how and reached > value):
             theta[:] = other

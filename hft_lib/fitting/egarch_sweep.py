@@ -95,7 +95,7 @@ def arrange(values: Vector) -> Vector:
 
 @kernel
 def exp2(y: Any) -> Any:
-    """2 to the power of lanes between -1000 and 1000: `special.exp2` in fewer steps after another."""
+    """2 to the power of lanes between -1000 and 1000: `special.exp2` with less to wait for."""
     high = y + _ROUND
     r = y - (high - _ROUND)
     c = EXP2_SERIES

@@ -9,7 +9,7 @@ and `total` whether a loop runs on lanes or on plain floats, so that one loop se
     total(x)             the eight lanes' sum, ((0+1)+(2+3))+((4+5)+(6+7))
     multiplied(x)        their product, in the same order
     fused(a, b, c)       a b + c, rounded once
-    shifted(x, bits)     x 2^k for the integer k in the low bits of the float64 `bits`
+    shifted(x, power)    x 2^k for the integer k in the low bits of `power`
 """
 
 # The types of this module are compiled by way of hft_lib.kernel and must be in its cache's key.
@@ -181,17 +181,17 @@ def _split(typing_context: Any, number: Any) -> Any:
 
 
 def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    """`a` times `b` plus `c`, rounded once, lane by lane; at least one of them is lanes."""
-    if LANES not in (a, b, c):
-        return None
+    """`a` times `b` plus `c`, rounded once, lane by lane."""
     kinds = [LANES if kind == LANES else types.float64 for kind in (a, b, c)]
+    if LANES not in kinds:
+        return types.float64(*kinds), lambda context, builder, sig, args: builder.fma(*args)
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         values = [_lanes(builder, *pair) for pair in zip(args, sig.args, strict=True)]
-        module = builder.module
-        function = module.globals.get(_FMA) or ir.Function(
-            module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), _FMA
-        )
+        function = builder.module.globals.get(_FMA)
+        if function is None:  # llvmlite knows it by name for single numbers only
+            kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+            function = ir.Function(builder.module, kind, _FMA)
         return builder.call(function, values)
 
     return LANES(*kinds), code

@@ -10,10 +10,18 @@ import numpy.typing as npt
 import pytest
 
 from bench import robust_egarch
-from hft_lib.fitting import egarch_climb, egarch_sample, egarch_score, egarch_values
+from hft_lib.fitting import (
+    egarch_climb,
+    egarch_sample,
+    egarch_score,
+    egarch_sweep,
+    egarch_values,
+)
 from hft_lib.fitting.egarch import fit_egarch
 from hft_lib.fitting.result import FitRefused
+from hft_lib.kernel import kernel
 from hft_lib.models import egarch
+from hft_lib.models.lanes import lanes, load, store
 
 TRUTH = {"omega": -0.01, "alpha": 0.15, "gamma": -0.06, "beta": 0.96}
 POINT = np.array([0.02, -0.01, 0.12, -0.06, 0.93, 0.15])
@@ -101,6 +109,19 @@ def test_parts_side_by_side_give_what_one_after_another_gives(
         assert mine == pytest.approx(theirs, rel=1e-8, abs=1e-8 * np.abs(theirs).max())
 
 
+@kernel
+def _powers(exponents: Any, found: Any) -> None:
+    store(found, 0, egarch_sweep.exp2(load(exponents, 0, lanes(0.0))))
+
+
+@pytest.mark.parametrize("largest", [0.5, 10.0, 216.0, 1000.0])
+def test_the_lanes_powers_of_two_are_within_their_error(largest: float) -> None:
+    exponents, found = np.random.default_rng(4).uniform(-largest, largest, 8), np.empty(8)
+    _powers(exponents, found)
+    exact = np.exp2(exponents.astype(np.longdouble))
+    assert np.abs(found / exact - 1.0).max() < 8e-16
+
+
 def test_on_a_kink_the_derivatives_of_both_sides_are_the_gradient_and_its_jump() -> None:
     values, steps, theta = simulated(300, 4), np.ones(300, dtype=np.int64), POINT.copy()
     theta[0] = values[150]
@@ -178,6 +199,11 @@ def test_gaps_are_taken_into_account() -> None:
     assert with_gaps.log_likelihood == pytest.approx(own, rel=1e-10)
     assert with_gaps.params.beta > without.params.beta
     assert abs(with_gaps.params.beta - TRUTH["beta"]) < 4 * (with_gaps.standard_errors["beta"] or 0)
+
+
+def test_intervals_that_miss_nothing_are_no_gaps() -> None:
+    values = simulated(300, 7)
+    assert fit_egarch(values, np.ones(300, dtype=int)) == fit_egarch(values)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-4, 1e6, 1e12])
