@@ -7,7 +7,7 @@ import numpy as np
 
 from hft_lib.fitting.egarch_climb import ASTRAY, EDGE, ENDED, GAIN_ANOTHER, climb
 from hft_lib.fitting.egarch_sample import Sample, sample_of
-from hft_lib.fitting.egarch_score import ALPHA, BETA, MEAN, Matrix
+from hft_lib.fitting.egarch_score import ALPHA, BETA, INVERSE_DOF, MEAN, Matrix
 from hft_lib.fitting.egarch_values import values_of
 from hft_lib.fitting.garch_score import solve
 from hft_lib.kernel import kernel
@@ -81,20 +81,28 @@ def _is_beaten(
     value: float,
     other: Vector,
 ) -> bool:
-    """Whether past kinks another mean within a standard error is likelier; it goes to `other`."""
-    points, unit, column, all_free = np.empty((WIDTH, 6)), np.zeros(6), np.empty(6), np.ones(6)
+    """Whether past kinks another mean is likelier; it goes to `other`.
+
+    Up to a standard error away with what would follow the mean, farther with the mean alone: the
+    other side of a value that came often has a maximum of its own.
+    """
+    points, unit, column, all_free = np.empty((2 * WIDTH, 6)), np.zeros(6), np.empty(6), np.ones(6)
     unit[MEAN] = 1.0
     for j in range(6):
         all_free[j] = 0.0 if j != MEAN and free[j] == 0.0 else 1.0
     if not solve(curvature, unit, all_free, 0.0, column):
         return False
-    width = 0.15 / math.sqrt(column[MEAN])
+    error = math.sqrt(column[MEAN])
+    near, far = 0.15 / error, error
     for k in range(WIDTH):
         for j in range(6):
-            points[k, j] = theta[j] + width * column[j]
-        width *= -1.0 if k % 2 == 0 else -2.0
+            points[k, j] = theta[j] + near * column[j]
+            points[WIDTH + k, j] = theta[j]
+        points[WIDTH + k, MEAN] += far
+        near *= -1.0 if k % 2 == 0 else -2.0
+        far *= -1.0 if k % 2 == 0 else -1.5
     found = values_of(points, sample.innovations, sample.steps, sample.presample, normal)
-    best = _best(found, 0, WIDTH)
+    best = _best(found, 0, 2 * WIDTH)
     other[:] = points[best]
     return bool(found[best] > value + GAIN_ANOTHER)
 
@@ -109,10 +117,12 @@ def _best(found: Vector, begin: int, end: int) -> int:
 
 @kernel
 def _is_clear(theta: Vector, free: Vector, curvature: Matrix) -> bool:
-    """Whether shocks raise the variance, by several standard errors, and for long."""
+    """Whether shocks raise the variance, by several standard errors, and for long; Student's t."""
     unit, column = np.zeros(6), np.empty(6)
     unit[ALPHA] = 1.0
     if theta[ALPHA] <= 0.0 or theta[BETA] < _BETA_CLEAR or free[ALPHA] == 0.0:
+        return False
+    if free[INVERSE_DOF] == 0.0:  # tails without end stand for what another point may explain
         return False
     if not solve(curvature, unit, free, 0.0, column):
         return False
