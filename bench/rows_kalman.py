@@ -89,7 +89,7 @@ def one_step_of_panel() -> Case:
     """A step of 200 pairs in one call, against a call a pair."""
     rng = np.random.default_rng(3)
     rows = np.concatenate([kalman.params_row(spread(rng)) for _ in range(PAIRS)])
-    states, live, steps = kalman.new_states(PAIRS), np.ones(1, np.int64), np.ones(PAIRS, np.int64)
+    states, live = kalman.new_states(PAIRS), np.ones(1, np.int64)
     for row, state in zip(rows, states, strict=True):
         kalman.start(row, state)
     pairs = [series.pair(PANEL_STEPS, seed) for seed in range(PAIRS)]
@@ -107,7 +107,7 @@ def one_step_of_panel() -> Case:
 
     def panel_calls() -> None:
         for yt, xt in instants:
-            every(params, panel, yt, xt, steps)
+            every(params, panel, yt, xt, 1)
 
     single_calls()
     panel_calls()

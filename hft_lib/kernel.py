@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
 import numba
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.datamodel.models import ArrayModel
+from numba.extending import NativeValue, register_model, unbox
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -50,9 +54,38 @@ def kernel(function: Function | None = None, *, nogil: bool = False) -> Any:
     return compiled if function is None else cast(Function, compiled(function))
 
 
+class _BorrowedType(types.Array):
+    """An array that its caller holds while the call lasts: taken as it lies, nothing is counted."""
+
+    def __init__(self, array: Any) -> None:
+        name = f"Borrowed{array.name}"
+        super().__init__(array.dtype, array.ndim, array.layout, not array.mutable, name)
+
+
+register_model(_BorrowedType)(ArrayModel)
+
+
+@unbox(_BorrowedType)
+def _borrow(kind: Any, given: Any, call: Any) -> Any:
+    """Read an array object's address, shape and strides; TypeError for anything else."""
+    array = call.context.make_array(kind)(call.context, call.builder)
+    place = array._getpointer()
+    # numba's own reader of arrays, which leaves the owner's reference count alone.
+    signature = ir.FunctionType(ir.IntType(32), [call.pyapi.pyobj, call.pyapi.voidptr])
+    reader = cgutils.get_or_insert_function(call.builder.module, signature, "numba_adapt_ndarray")
+    error = call.builder.call(reader, [given, call.builder.bitcast(place, call.pyapi.voidptr)])
+    failed = cgutils.is_not_null(call.builder, error)
+    with call.builder.if_then(failed, likely=False):
+        call.pyapi.err_set_string("PyExc_TypeError", "an array was expected")
+    return NativeValue(call.builder.load(place), is_error=failed)
+
+
 def direct(function: Callable[..., Any], *examples: object) -> Callable[..., Any]:
-    """The compiled code of `function` for arguments like `examples`, without the look-up of their
-    types that is most of a call's cost. It trusts its caller: arrays of another type, layout or
-    dimension would be misread.
+    """The compiled code of `function` for arguments like `examples`, without what is most of a
+    call's cost: no look-up of their types, and arrays are borrowed rather than shared, so that it
+    must return none. It trusts its caller: arrays of another type, layout or dimension would be
+    misread; what is no array raises TypeError.
     """
-    return function.compile(tuple(map(numba.typeof, examples)))  # type: ignore[attr-defined]
+    kinds = (numba.typeof(example) for example in examples)
+    borrowed = (_BorrowedType(kind) if isinstance(kind, types.Array) else kind for kind in kinds)
+    return function.compile(tuple(borrowed))  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from hft_lib.market.tape import TapeError
 from hft_lib.parameters import read_parameter_file
 from serving.adapters.kafka_topics import TopicsError
 from serving.process import Process, Start
+from serving.runtime.chain import Superseded
 from serving.runtime.opening import NotThisLine
 from serving.runtime.pages import Pages
 from serving.runtime.settings import SettingsError, load_settings
@@ -57,7 +58,7 @@ def main() -> None:
         typer.run(serve)
     except (SettingsError, TapeError, ValueError) as error:
         sys.exit(_say(str(error), BAD_USAGE))
-    except (NotThisLine, TopicsError) as error:
+    except (NotThisLine, Superseded, TopicsError) as error:
         sys.exit(_say(str(error), REFUSED))
 
 

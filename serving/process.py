@@ -13,7 +13,7 @@ from hft_lib.events import Event
 from hft_lib.line import LineConfig, PairConfig, registrations, registry_words
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import Assumptions, ParameterFile
-from serving.adapters.kafka_snapshots import Snapshots
+from serving.adapters.kafka_snapshots import Kafka, Snapshots
 from serving.adapters.kafka_topics import ensure_topics
 from serving.adapters.tape_feed import tape_feed
 from serving.runtime.feeding import Feeding, limit_ns
@@ -24,7 +24,8 @@ from serving.runtime.settings import Settings
 from serving.services import Service
 
 OPENING_POLL_S = 0.2
-SINGLETONS = frozenset(("execution", "orchestrator"))
+# Services of which one process alone is heard, and their edges, of which the same holds.
+SINGLETONS: dict[str, tuple[str, ...]] = {"execution": (), "orchestrator": ("registry",)}
 _log = structlog.get_logger(__name__)
 
 
@@ -56,7 +57,13 @@ class Process:
         if opened is None:
             return
         name = self._service.name
-        worker = Worker(self._servers, self._service, opened.config, name in SINGLETONS)
+        worker = Worker(
+            Kafka(self._servers),
+            self._service,
+            opened.config,
+            name in SINGLETONS,
+            SINGLETONS.get(name, ()),
+        )
         self._pages.watch(worker)
         worker.run(stop, self._edge(worker, opened))
 

@@ -23,7 +23,7 @@ def hedge_sd(params: KalmanParameters, y: Vector, x: Vector, steps: Counts) -> V
     found = np.empty(y.size)
     for t in range(y.size):
         kalman.step(row[0], state[0], y[t], x[t], steps[t])
-        found[t] = state["var_bb"][0]
+        found[t] = kalman.covariance(state)[2, 0]
     return np.sqrt(found)
 
 

@@ -12,7 +12,7 @@ local level with forecast variance p (in units of r) at k. With h = x_k - x_0 th
     Paa = (p x_k^2 + x_0^2) / h^2,   Pab = -(p x_k + x_0) / h^2,   Pbb = (p + 1) / h^2
 
 which is the limit of ever wider priors; Durbin & Koopman (2012), sec. 5.2. Two observations go into
-it. Eight points take the time of one: one waits for its divisions, eight fill the vectors.
+it. Eight points take the time of one: they are the eight lanes of a vector.
 """
 
 import numpy as np
@@ -21,23 +21,21 @@ import numpy.typing as npt
 from hft_lib.kernel import kernel
 from hft_lib.models.inputs import Counts, Vector
 from hft_lib.models.kalman import predict_and_update
+from hft_lib.models.lanes import WIDTH, lanes, load, split, store
 from hft_lib.models.special import log
 
 Matrix = npt.NDArray[np.float64]
 
-LANES = 8
+LANES = WIDTH
 VALUE, LOGS, SQUARES = range(3)  # rows of `found`
 WORK = 11 * LANES
 _LOG_TWO_PI = 1.8378770664093453
 _LN2 = 0.6931471805599453
-_MANTISSA = np.uint64(0x000FFFFFFFFFFFFF)
-_ONE = np.uint64(0x3FF0000000000000)
-_EXPONENT_BIAS = 1023.0
 _NOISE_MIN = 1e-300
 _ROUNDING = 1e-14  # of a log price
 
-# Where each figure's lanes begin in the work array: constants, so that the loop is vectorised.
-_A, _B, _AA, _AB, _BB, _D, _SQUARE, _PRODUCT, _EXPONENT, _QA, _QB = (LANES * k for k in range(11))
+# Where each figure's lanes lie in the work array, counted in eights.
+_A, _B, _AA, _AB, _BB, _D, _SQUARES, _PRODUCT, _EXPONENT, _QA, _QB = range(11)
 
 
 @kernel
@@ -52,36 +50,31 @@ def likelihoods(
     moved = first_move(x)
     for i in range(LANES):
         _start(y, x, steps, moved, drifts[0, i], drifts[1, i], i, work)
+    like = lanes(0.0)
+    a, b, aa = load(work, _A, like), load(work, _B, like), load(work, _AA, like)
+    ab, bb, d = load(work, _AB, like), load(work, _BB, like), load(work, _D, like)
+    scale, squares = lanes(1.0), load(work, _SQUARES, like)
+    product, exponent = load(work, _PRODUCT, like), load(work, _EXPONENT, like)
+    qa, qb = load(work, _QA, like), load(work, _QB, like)
     for t in range(moved + 1, y.shape[0]):
-        n, yt, xt = float(steps[t]), y[t], x[t]
-        for i in range(LANES):
-            _, _, _, a, b, aa, ab, bb, d, e, _, scale, _ = predict_and_update(
-                work[_A + i],
-                work[_B + i],
-                work[_AA + i],
-                work[_AB + i],
-                work[_BB + i],
-                work[_D + i],
-                n * work[_QA + i],
-                n * work[_QB + i],
-                1.0,
-                yt,
-                xt,
-            )
-            work[_A + i], work[_B + i] = a, b
-            work[_AA + i], work[_AB + i], work[_BB + i], work[_D + i] = aa, ab, bb, d
-            work[_SQUARE + i] += e * e * scale
-            # The product of all 1 / S as a mantissa and an exponent: one logarithm at the end.
-            bits = np.float64(work[_PRODUCT + i] * scale).view(np.uint64)
-            work[_EXPONENT + i] += np.float64(np.int64(bits >> np.uint64(52))) - _EXPONENT_BIAS
-            work[_PRODUCT + i] = np.uint64((bits & _MANTISSA) | _ONE).view(np.float64)
+        n = float(steps[t])
+        _, _, _, _, a, b, aa, ab, bb, d, scale, e, _, _ = predict_and_update(
+            a, b, aa, ab, bb, d, scale, n * qa, n * qb, 1.0, y[t], x[t]
+        )
+        squares += e * e * scale
+        # The product of all 1 / S as a mantissa and an exponent: one logarithm at the end.
+        product, more = split(product * scale)
+        exponent += more
+    store(work, _SQUARES, squares)
+    store(work, _PRODUCT, product)
+    store(work, _EXPONENT, exponent)
     count = y.shape[0] - 2
     for i in range(LANES):
-        logs = -(log(work[_PRODUCT + i]) + work[_EXPONENT + i] * _LN2)
-        noise = max(work[_SQUARE + i] / count, _NOISE_MIN)
+        logs = -(log(work[_PRODUCT * LANES + i]) + work[_EXPONENT * LANES + i] * _LN2)
+        noise = max(work[_SQUARES * LANES + i] / count, _NOISE_MIN)
         value = -0.5 * (count * (_LOG_TWO_PI + 1.0 + log(noise)) + logs)
         found[VALUE, i] = value if -np.inf < value < np.inf else -np.inf
-        found[LOGS, i], found[SQUARES, i] = logs, work[_SQUARE + i]
+        found[LOGS, i], found[SQUARES, i] = logs, work[_SQUARES * LANES + i]
 
 
 @kernel
@@ -108,18 +101,25 @@ def _start(
         squares += e * e / s
         level += e * (p / s)
         p /= s
-        bits = np.float64(product / s).view(np.uint64)
-        exponent += np.float64(np.int64(bits >> np.uint64(52))) - _EXPONENT_BIAS
-        product = np.uint64((bits & _MANTISSA) | _ONE).view(np.float64)
+        product, more = split(product / s)
+        exponent += more
     p += steps[moved] * drift
     h = x[moved] - x[0]
     inverse = 1.0 / h
     square = inverse * inverse
     b = (y[moved] - level) * inverse
-    work[_A + lane], work[_B + lane] = level - b * x[0], b
-    work[_AA + lane] = (p * x[moved] * x[moved] + x[0] * x[0]) * square
-    work[_AB + lane] = -(p * x[moved] + x[0]) * square
-    work[_BB + lane] = (p + 1.0) * square
-    work[_D + lane] = p * square
-    work[_SQUARE + lane], work[_PRODUCT + lane], work[_EXPONENT + lane] = squares, product, exponent
-    work[_QA + lane], work[_QB + lane] = qa, qb
+    began = (  # in the order of the work array
+        level - b * x[0],
+        b,
+        (p * x[moved] * x[moved] + x[0] * x[0]) * square,
+        -(p * x[moved] + x[0]) * square,
+        (p + 1.0) * square,
+        p * square,
+        squares,
+        product,
+        exponent,
+        qa,
+        qb,
+    )
+    for k in range(len(began)):
+        work[k * LANES + lane] = began[k]

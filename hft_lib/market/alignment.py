@@ -7,9 +7,7 @@ from hft_lib.market.cleaning import SymbolState
 
 
 class PairState(msgspec.Struct, gc=False):
-    """One pair's place on the grid; `open_ns` is the time of a moment that is not yet complete (0:
-    none).
-    """
+    """One pair's place on the grid."""
 
     pair: str
     y: str
@@ -18,7 +16,6 @@ class PairState(msgspec.Struct, gc=False):
     stale_cadences_max: float
     grid_index: int = 0
     slots_version: int = 0
-    open_ns: int = 0
     stale_told: bool = False
 
 
@@ -39,15 +36,11 @@ def tick(
         or time_ns - x.quote_ns > x.cadence_ns * pair.stale_cadences_max
     )
     steps = 0
-    if more:
-        pair.open_ns = time_ns
-    else:
-        pair.open_ns = 0
-        if not stale:
-            index = time_ns // pair.grid_ns
-            if index > pair.grid_index:
-                steps = index - pair.grid_index if pair.grid_index else 1
-                pair.grid_index = index
+    if not more and not stale:
+        index = time_ns // pair.grid_ns
+        if index > pair.grid_index:
+            steps = index - pair.grid_index if pair.grid_index else 1
+            pair.grid_index = index
     return PairTick(
         time_ns,
         pair.pair,

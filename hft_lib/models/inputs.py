@@ -11,16 +11,27 @@ Counts = npt.NDArray[np.int64]
 
 def vector(name: str, values: npt.ArrayLike, length: int | None = None) -> Vector:
     """`values` as a contiguous finite float64 array (time,), or ValueError with rule and value."""
+    array = sequence(name, values, length)
+    finite(name, array)
+    return array
+
+
+def sequence(name: str, values: npt.ArrayLike, length: int | None = None) -> Vector:
+    """As `vector`, of values that need not be finite."""
     array: Vector = np.asarray(values, dtype=np.float64, order="C")
     if array.ndim != 1:
         raise ValueError(f"{name} must have one dimension, had shape {array.shape}")
     if length is not None and array.size != length:
         raise ValueError(f"{name} must have {length} values, had {array.size}")
-    finite = np.isfinite(array)
-    if not finite.all():
-        first = int(np.argmin(finite))
-        raise ValueError(f"{name} must be finite, was {array[first]} at {first}")
     return array
+
+
+def finite(name: str, array: Vector) -> None:
+    """Raise ValueError with rule and value where `array` (time,) is not finite."""
+    known = np.isfinite(array)
+    if not known.all():
+        first = int(np.argmin(known))
+        raise ValueError(f"{name} must be finite, was {array[first]} at {first}")
 
 
 def intervals(steps: npt.ArrayLike | None, length: int) -> Counts:

@@ -7,17 +7,22 @@ random.
 
 y, x: log prices; a: intercept, b: hedge ratio (d log Y / d log X); n_t: whole grid intervals since
 the last observation. P is the covariance of (a, b), D its determinant, r the noise variance, e the
-innovation:
+innovation, S its variance:
 
     predict   D += qb Paa + qa Pbb + qa qb,   Paa += qa,   Pbb += qb
-    forecast  e = y - a - b x,   c = Pab + x Pbb,   T = D + c^2 + r Pbb,   innovation variance S = T
-    / Pbb update    (a, b) += e (D + Pab c, c Pbb) / T
-              (Paa, Pab, Pbb, D) <- (x^2 D + r Paa, r Pab - x D, D + r Pbb, r D) Pbb / T
+    forecast  e = y - a - b x,   c = Pab + x Pbb,   T = D + c^2 + r Pbb,   S = T / Pbb
+    update    b += e c / S,   a = y - b x - e r / S
+              (Paa, Pab, Pbb, D) <- (x^2 D + r Paa, r Pab - x D, D + r Pbb, r D) / S
 
 Carrying D leaves no subtraction on the diagonal, so P stays positive; and S as (D + c^2) / Pbb + r
 cannot cancel below r, as x^2 Pbb + 2 x Pab + Paa + r does for log prices near 11, where a and b are
-all but collinear. Durbin & Koopman (2012), Time Series Analysis by State Space Methods, sec. 4.3,
-with D substituted.
+all but collinear. Taking a from y makes y - a - b x = e r / S hold whatever the rounding of b: the
+usual a += e (D + Pab c) / T loses a hundred times as much of the next innovation. Durbin & Koopman
+(2012), Time Series Analysis by State Space Methods, sec. 4.3, with D substituted.
+
+A step waits for the one before it through one division alone: the right side's bracket and the
+scale 1 / S are carried apart, and what the next step needs of the bracket is multiplied while Pbb
+is divided by T.
 """
 
 from collections.abc import Callable
@@ -27,7 +32,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hft_lib.kernel import direct, kernel
-from hft_lib.models.inputs import Counts, Vector, intervals, one_row, vector
+from hft_lib.models.inputs import Counts, Vector, finite, intervals, one_row, sequence, vector
+from hft_lib.models.lanes import WIDTH, all_negative, fused, lanes, load, pick_negative, store
 from hft_lib.models.special import log
 from hft_lib.parameters import KalmanParameters
 
@@ -36,14 +42,16 @@ Matrix = npt.NDArray[np.float64]
 
 Params = np.dtype([(name, np.float64) for name in KalmanParameters.__struct_fields__])
 
+# The covariance is `scale` times the four before it: see `covariance`.
 State = np.dtype(
     [
         ("intercept", np.float64),
         ("hedge_ratio", np.float64),
-        ("var_aa", np.float64),
-        ("cov_ab", np.float64),
-        ("var_bb", np.float64),
-        ("determinant", np.float64),
+        ("unscaled_aa", np.float64),
+        ("unscaled_ab", np.float64),
+        ("unscaled_bb", np.float64),
+        ("unscaled_determinant", np.float64),
+        ("scale", np.float64),
         ("innovation", np.float64),
         ("innovation_var", np.float64),
         ("steps", np.int64),  # grid intervals seen
@@ -62,10 +70,12 @@ Track = np.dtype(
 )
 
 # Outside these an observation is not learned from: products would leave the range of a float64.
-_DENOMINATOR_MIN = 1e-290
-_DENOMINATOR_MAX = 1e290
-_STATE_MAX = 1e100
+_PRODUCT_MIN = 1e-290
+_PRODUCT_MAX = 1e290
+_STATE_MAX_INVERSE = 1e90  # times the squares of e, a and b, which may reach 1e200
 _LOG_TWO_PI = 1.8378770664093453
+_A, _B, _AA, _AB, _BB, _D, _SCALE, _E, _S, _STEPS = range(10)  # a panel's rows of states
+_LINE_BYTES = 64
 _ONE_EACH = np.ones(1, dtype=np.int64)  # the last of the steps holds for all that follow
 
 
@@ -84,64 +94,78 @@ def start(params: Any, state: Any) -> None:
     """Put the priors into one row of state."""
     state.intercept = params.intercept_prior_mean
     state.hedge_ratio = params.hedge_prior_mean
-    state.var_aa = params.intercept_prior_var
-    state.cov_ab = 0.0
-    state.var_bb = params.hedge_prior_var
-    state.determinant = params.intercept_prior_var * params.hedge_prior_var
+    state.unscaled_aa = params.intercept_prior_var
+    state.unscaled_ab = 0.0
+    state.unscaled_bb = params.hedge_prior_var
+    state.unscaled_determinant = params.intercept_prior_var * params.hedge_prior_var
+    state.scale = 1.0
     state.innovation = 0.0
     state.innovation_var = params.noise_var
     state.steps = 0
 
 
+def covariance(states: Rows) -> Matrix:
+    """Variance of the intercept, covariance with the hedge ratio, its variance: (3, slots)."""
+    names = ("unscaled_aa", "unscaled_ab", "unscaled_bb")
+    return np.array([states["scale"] * states[name] for name in names])
+
+
 @kernel
 def predict_and_update(
-    a: float,
-    b: float,
-    paa: float,
-    pab: float,
-    pbb: float,
-    d: float,
-    qa: float,
-    qb: float,
-    r: float,
-    y: float,
-    x: float,
-) -> tuple[float, ...]:
-    """The equations above on numbers, without a branch: the forecast's (Paa, Pbb, D), what comes
-    after the observation (a, b, Paa, Pab, Pbb, D), then e, T, 1 / S, and 1 where all of it is
-    within the range of a float64, else 0.
+    a: Any,
+    b: Any,
+    aa: Any,
+    ab: Any,
+    bb: Any,
+    d: Any,
+    scale: Any,
+    qa: Any,
+    qb: Any,
+    r: Any,
+    y: Any,
+    x: Any,
+) -> tuple[Any, ...]:
+    """The equations above on floats or on lanes, without a branch. (aa, ab, bb, d) times `scale`
+    are (Paa, Pab, Pbb, D), before and after.
+
+    Returns the forecast's (Paa, Pab, Pbb, D), then what comes after the observation (a, b, aa, ab,
+    bb, d, scale), then e, S, and -1 where all of it is within the range of a float64, else 0.
     """
-    # This order, and two divisions rather than one, make the chain from step to step the shortest.
-    pbb += qb
-    d = (d + qb * paa) + qa * pbb
-    paa += qa
-    e = y - a - b * x
-    c = pab + x * pbb
-    t = c * c + (d + r * pbb)
-    gain = e / t
-    scale = pbb / t
-    after_a = a + gain * (d + pab * c)
-    after_b = b + gain * (c * pbb)
-    after_aa = (x * x * d + r * paa) * scale
-    # None of these holds for NaN: it is a gap.
-    learnable = (_DENOMINATOR_MIN < t) & (t < _DENOMINATOR_MAX) & (after_aa < _DENOMINATOR_MAX)
-    learnable &= (-_STATE_MAX < e) & (e < _STATE_MAX)
-    learnable &= (-_STATE_MAX < after_a) & (after_a < _STATE_MAX)
-    learnable &= (-_STATE_MAX < after_b) & (after_b < _STATE_MAX)
+    # What does not need the scale comes first: it is there before the division is done.
+    both, drifts = fused(qb, aa, fused(qa, bb, d)), qa * qb
+    c = fused(scale, fused(x, bb, ab), x * qb)
+    after_bb = fused(scale, fused(r, bb, both), fused(r, qb, drifts))
+    t = fused(c, c, after_bb)
+    pbb = fused(scale, bb, qb)
+    after_scale = pbb / t
+    pd, paa, pab = fused(scale, both, drifts), fused(scale, aa, qa), scale * ab
+    e = fused(-b, x, y) - a
+    gain = e * after_scale
+    after_b = fused(gain, c, b)
+    after_a = fused(-r, gain, fused(-after_b, x, y))
+    xd = x * pd
+    after_aa = fused(x, xd, r * paa)
+    s = 1.0 / after_scale
+    # Neither of these holds for NaN: it is a gap.
+    squares = fused(e, e, fused(after_a, after_a, after_b * after_b))
+    largest = fused(_STATE_MAX_INVERSE, squares, (t + after_aa) + s)
+    learned = pick_negative(largest - _PRODUCT_MAX, -1.0, 0.0)
+    learned = pick_negative(_PRODUCT_MIN - t, learned, 0.0)
     return (
         paa,
+        pab,
         pbb,
-        d,
+        pd,
         after_a,
         after_b,
         after_aa,
-        (r * pab - x * d) * scale,
-        (d + r * pbb) * scale,
-        r * d * scale,
+        fused(r, pab, -xd),
+        after_bb,
+        r * pd,
+        after_scale,
         e,
-        t,
-        scale,
-        learnable,
+        s,
+        learned,
     )
 
 
@@ -149,23 +173,26 @@ def predict_and_update(
 def advance(
     a: float,
     b: float,
-    paa: float,
-    pab: float,
-    pbb: float,
+    aa: float,
+    ab: float,
+    bb: float,
     d: float,
+    scale: float,
     qa: float,
     qb: float,
     r: float,
     y: float,
     x: float,
-) -> tuple[float, float, float, float, float, float, float, float]:
-    """(a, b, Paa, Pab, Pbb, D, e, S) after one observation; out of range only time has passed."""
-    forecast_aa, forecast_bb, forecast_d, a_, b_, aa, ab, bb, d_, e, t, _, learnable = (
-        predict_and_update(a, b, paa, pab, pbb, d, qa, qb, r, y, x)
+) -> tuple[float, float, float, float, float, float, float, float, float, bool]:
+    """(a, b, aa, ab, bb, d, scale, e, S) after one observation, and whether it was learned from;
+    out of range only time has passed.
+    """
+    paa, pab, pbb, pd, a_, b_, aa_, ab_, bb_, d_, scale_, e, s, learned = predict_and_update(
+        a, b, aa, ab, bb, d, scale, qa, qb, r, y, x
     )
-    if not learnable:
-        return a, b, forecast_aa, pab, forecast_bb, forecast_d, 0.0, r
-    return a_, b_, aa, ab, bb, d_, e, t / forecast_bb
+    if not all_negative(learned):
+        return a, b, paa, pab, pbb, pd, 1.0, 0.0, r, False
+    return a_, b_, aa_, ab_, bb_, d_, scale_, e, s, True
 
 
 @kernel
@@ -174,19 +201,22 @@ def step(params: Any, state: Any, y: float, x: float, steps: int) -> None:
     (
         state.intercept,
         state.hedge_ratio,
-        state.var_aa,
-        state.cov_ab,
-        state.var_bb,
-        state.determinant,
+        state.unscaled_aa,
+        state.unscaled_ab,
+        state.unscaled_bb,
+        state.unscaled_determinant,
+        state.scale,
         state.innovation,
         state.innovation_var,
+        _,
     ) = advance(
         state.intercept,
         state.hedge_ratio,
-        state.var_aa,
-        state.cov_ab,
-        state.var_bb,
-        state.determinant,
+        state.unscaled_aa,
+        state.unscaled_ab,
+        state.unscaled_bb,
+        state.unscaled_determinant,
+        state.scale,
         steps * params.intercept_drift_var,
         steps * params.hedge_drift_var,
         params.noise_var,
@@ -234,36 +264,43 @@ def run(
     `step` does.
     """
     one_row("params", params, Params)
-    ys = vector("y", y)
-    xs = vector("x", x, ys.size)
+    ys = sequence("y", y)
+    xs = sequence("x", x, ys.size)
     counts = _ONE_EACH if steps is None else intervals(steps, ys.size)
     state = _started(params) if state is None else state
     one_row("state", state, State)
     track = np.empty(ys.size, dtype=Track)
-    _run(params, state, ys, xs, counts, track)
+    if not _run(params, state, ys, xs, counts, track):
+        finite("y", ys)
+        finite("x", xs)
     return track
 
 
 @kernel
-def _run(params: Rows, states: Rows, y: Vector, x: Vector, steps: Counts, track: Rows) -> None:
+def _run(params: Rows, states: Rows, y: Vector, x: Vector, steps: Counts, track: Rows) -> bool:
+    """Whether all was finite; where it was not, the state is left as it was."""
     p, state = params[0], states[0]
     qa, qb, r = p.intercept_drift_var, p.hedge_drift_var, p.noise_var
-    a, b, paa, pab = state.intercept, state.hedge_ratio, state.var_aa, state.cov_ab
-    pbb, d, e, s = state.var_bb, state.determinant, state.innovation, state.innovation_var
-    seen, last = state.steps, steps.shape[0] - 1
+    a, b, aa, ab = state.intercept, state.hedge_ratio, state.unscaled_aa, state.unscaled_ab
+    bb, d, scale = state.unscaled_bb, state.unscaled_determinant, state.scale
+    e, s, seen, last = state.innovation, state.innovation_var, state.steps, steps.shape[0] - 1
     for t in range(y.shape[0]):
         n = steps[min(t, last)]
-        a, b, paa, pab, pbb, d, e, s = advance(
-            a, b, paa, pab, pbb, d, n * qa, n * qb, r, y[t], x[t]
+        a, b, aa, ab, bb, d, scale, e, s, learned = advance(
+            a, b, aa, ab, bb, d, scale, n * qa, n * qb, r, y[t], x[t]
         )
+        # What is not finite is never learned from: only there need it be looked for.
+        if not learned and not (-np.inf < y[t] < np.inf and -np.inf < x[t] < np.inf):
+            return False
         seen += n
         track[t].innovation = e
         track[t].innovation_var = s
         track[t].intercept = a
         track[t].hedge_ratio = b
-    state.intercept, state.hedge_ratio, state.var_aa, state.cov_ab = a, b, paa, pab
-    state.var_bb, state.determinant, state.innovation, state.innovation_var = pbb, d, e, s
-    state.steps = seen
+    state.intercept, state.hedge_ratio, state.unscaled_aa, state.unscaled_ab = a, b, aa, ab
+    state.unscaled_bb, state.unscaled_determinant, state.scale = bb, d, scale
+    state.innovation, state.innovation_var, state.steps = e, s, seen
+    return True
 
 
 class PanelTrack(NamedTuple):
@@ -276,8 +313,17 @@ class PanelTrack(NamedTuple):
 
 
 def panel(rows: Rows) -> Matrix:
-    """Rows of `Params` or `State`, one a pair, as a panel: float64 (field, pair)."""
-    return np.array([rows[name] for name in rows.dtype.names or ()], dtype=np.float64)
+    """Rows of `Params` or `State`, one a pair, as a panel: float64 (field, pair).
+
+    It begins where a cache line does, which vectors of eight are loaded faster from.
+    """
+    names = rows.dtype.names or ()
+    space = np.empty(len(names) * rows.size + _LINE_BYTES // 8)
+    first = -space.ctypes.data % _LINE_BYTES // 8
+    columns = space[first : first + len(names) * rows.size].reshape(len(names), rows.size)
+    for column, name in zip(columns, names, strict=True):
+        column[:] = rows[name]
+    return columns
 
 
 def panel_rows(columns: Matrix, dtype: np.dtype[Any]) -> Rows:
@@ -289,45 +335,59 @@ def panel_rows(columns: Matrix, dtype: np.dtype[Any]) -> Rows:
 
 
 @kernel
-def step_panel(params: Matrix, states: Matrix, y: Vector, x: Vector, steps: Counts) -> None:
+def step_panel(params: Matrix, states: Matrix, y: Vector, x: Vector, steps: int) -> None:
     """`step` for many pairs at once, bit for bit: `params` and `states` are panels, (field, pair),
-    the rest (pair,). NaN in `y` or `x` is a gap: time passes, nothing is learned.
-
-    Fields lie side by side and nothing branches, so that vectors of pairs are stepped together.
+    `y` and `x` (pair,). NaN in `y` or `x` is a gap: time passes, nothing is learned.
     """
-    for i in range(states.shape[1]):
-        a, b, pab = states[0, i], states[1, i], states[3, i]
-        n, r = steps[i], params[2, i]
-        forecast_aa, forecast_bb, forecast_d, a_, b_, aa, ab, bb, d, e, t, _, learnable = (
-            predict_and_update(
-                a,
-                b,
-                states[2, i],
-                pab,
-                states[4, i],
-                states[5, i],
-                n * params[0, i],
-                n * params[1, i],
-                r,
-                y[i],
-                x[i],
-            )
-        )
-        states[0, i] = a_ if learnable else a
-        states[1, i] = b_ if learnable else b
-        states[2, i] = aa if learnable else forecast_aa
-        states[3, i] = ab if learnable else pab
-        states[4, i] = bb if learnable else forecast_bb
-        states[5, i] = d if learnable else forecast_d
-        states[6, i] = e if learnable else 0.0
-        states[7, i] = t / forecast_bb if learnable else r
-        states[8, i] += n
+    wide, like, passed = states.shape[1] // WIDTH, lanes(0.0), float(steps)
+    for i in range(wide):
+        _step_columns(params, states, y, x, passed, i, like)
+    for i in range(wide * WIDTH, states.shape[1]):
+        _step_columns(params, states, y, x, passed, i, 0.0)
 
 
-def panel_stepper() -> Callable[[Matrix, Matrix, Vector, Vector, Counts], None]:
+@kernel
+def _step_columns(
+    params: Matrix, states: Matrix, y: Vector, x: Vector, steps: float, i: int, like: Any
+) -> None:
+    """Eight columns at once, or one: as `load` counts them."""
+    a, b, r = load(states[_A], i, like), load(states[_B], i, like), load(params[2], i, like)
+    paa, pab, pbb, pd, a_, b_, aa, ab, bb, d, scale, e, s, learned = predict_and_update(
+        a,
+        b,
+        load(states[_AA], i, like),
+        load(states[_AB], i, like),
+        load(states[_BB], i, like),
+        load(states[_D], i, like),
+        load(states[_SCALE], i, like),
+        steps * load(params[0], i, like),
+        steps * load(params[1], i, like),
+        r,
+        load(y, i, like),
+        load(x, i, like),
+    )
+    if not all_negative(learned):  # seldom, so that eleven choices are
+        a_, b_ = pick_negative(learned, a_, a), pick_negative(learned, b_, b)
+        aa, ab = pick_negative(learned, aa, paa), pick_negative(learned, ab, pab)
+        bb, d = pick_negative(learned, bb, pbb), pick_negative(learned, d, pd)
+        scale, e = pick_negative(learned, scale, 1.0), pick_negative(learned, e, 0.0)
+        s = pick_negative(learned, s, r)
+    store(states[_A], i, a_)
+    store(states[_B], i, b_)
+    store(states[_AA], i, aa)
+    store(states[_AB], i, ab)
+    store(states[_BB], i, bb)
+    store(states[_D], i, d)
+    store(states[_SCALE], i, scale)
+    store(states[_E], i, e)
+    store(states[_S], i, s)
+    store(states[_STEPS], i, load(states[_STEPS], i, like) + steps)
+
+
+def panel_stepper() -> Callable[[Matrix, Matrix, Vector, Vector, int], None]:
     """`step_panel`, called directly as `stepper` is."""
     columns, row = np.zeros((1, 1)), np.zeros(1)
-    return direct(step_panel, columns, columns, row, row, np.zeros(1, dtype=np.int64))
+    return direct(step_panel, columns, columns, row, row, 1)
 
 
 def run_panel(
@@ -358,11 +418,9 @@ def run_panel(
 def _run_panel(
     params: Matrix, states: Matrix, y: Matrix, x: Matrix, steps: Counts, track: Rows
 ) -> None:
-    apart = np.empty(y.shape[1], dtype=np.int64)
     for t in range(y.shape[0]):
-        apart[:] = steps[t]
-        step_panel(params, states, y[t], x[t], apart)
-        for column, field in enumerate((6, 7, 0, 1)):  # a loop is copied faster than a slice
+        step_panel(params, states, y[t], x[t], steps[t])
+        for column, field in enumerate((_E, _S, _A, _B)):  # a loop is copied faster than a slice
             for i in range(y.shape[1]):
                 track[column, t, i] = states[field, i]
 
@@ -385,13 +443,13 @@ def log_likelihood(
 def _log_likelihood(params: Rows, y: Vector, x: Vector, steps: Counts, skip: int) -> float:
     p = params[0]
     qa, qb, r = p.intercept_drift_var, p.hedge_drift_var, p.noise_var
-    a, b, paa, pab = p.intercept_prior_mean, p.hedge_prior_mean, p.intercept_prior_var, 0.0
-    pbb, d = p.hedge_prior_var, p.intercept_prior_var * p.hedge_prior_var
+    a, b, aa, ab = p.intercept_prior_mean, p.hedge_prior_mean, p.intercept_prior_var, 0.0
+    bb, d, scale = p.hedge_prior_var, p.intercept_prior_var * p.hedge_prior_var, 1.0
     squares, logs, product = 0.0, 0.0, 1.0
     for t in range(y.shape[0]):
         n = steps[t]
-        a, b, paa, pab, pbb, d, e, s = advance(
-            a, b, paa, pab, pbb, d, n * qa, n * qb, r, y[t], x[t]
+        a, b, aa, ab, bb, d, scale, e, s, _ = advance(
+            a, b, aa, ab, bb, d, scale, n * qa, n * qb, r, y[t], x[t]
         )
         if t < skip:
             continue

@@ -5,10 +5,10 @@ is: the same bits with or without vector instructions. `like` tells `load`, `pic
 and `total` whether a loop runs on lanes or on plain floats, so that one loop serves both.
 
     load(data, t, like)  data[t] of floats; data[8 t : 8 t + 8] of lanes
+    fused(a, b, c)       a b + c rounded once, of any of either kind
     split(x)             the mantissa in [1, 2) and the exponent of a positive normal number
     total(x)             the eight lanes' sum, ((0+1)+(2+3))+((4+5)+(6+7))
     multiplied(x)        their product, in the same order
-    fused(a, b, c)       a b + c, rounded once
     shifted(x, power)    x 2^k for the integer k in the low bits of `power`
 """
 
@@ -18,7 +18,7 @@ import operator
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
@@ -31,7 +31,6 @@ _MANTISSA = 0x000FFFFFFFFFFFFF
 # An integer below 2^52 under this exponent is 2^52 and the integer: how bits become a float64.
 _TWO_52_BITS, _TWO_52 = 0x4330000000000000, 4503599627370496.0
 _BIAS = 1023.0
-_FMA = "llvm.fma.v8f64"
 
 
 class _LanesType(types.Type):
@@ -89,6 +88,16 @@ for _symbol, _inplace, _instruction in (
     _declare(_inplace, _instruction)
 
 
+@infer_global(operator.neg)
+class _Negation(ConcreteTemplate):
+    cases = [signature(LANES, LANES)]
+
+
+@lower_builtin(operator.neg, LANES)
+def _negate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.fneg(args[0])
+
+
 def _lanes_of(typing_context: Any, number: Any) -> Any:
     """`number` in every lane."""
 
@@ -139,6 +148,21 @@ def _store(typing_context: Any, data: Any, index: Any, value: Any) -> Any:
     return types.void(data, types.intp, types.float64), code_one
 
 
+def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """`a b + c`, rounded once."""
+    kinds = [LANES if kind == LANES else types.float64 for kind in (a, b, c)]
+    if LANES not in kinds:
+        return types.float64(*kinds), lambda context, builder, sig, args: builder.fma(*args)
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        values = [_lanes(builder, *pair) for pair in zip(args, sig.args, strict=True)]
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{WIDTH}f64")
+        return builder.call(fma, values)
+
+    return LANES(*kinds), code
+
+
 def _pick_negative(typing_context: Any, tested: Any, negative: Any, other: Any) -> Any:
     """`negative` where `tested` is below zero, `other` elsewhere, lane by lane."""
     kinds = [LANES if kind == LANES else types.float64 for kind in (tested, negative, other)]
@@ -154,6 +178,21 @@ def _pick_negative(typing_context: Any, tested: Any, negative: Any, other: Any) 
         return builder.select(below, values[1], values[2])
 
     return result(*kinds), code
+
+
+def _all_negative(typing_context: Any, tested: Any) -> Any:
+    """Whether every lane is below zero."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        wide = tested == LANES
+        zero = ir.Constant(args[0].type, [0.0] * WIDTH if wide else 0.0)
+        below = builder.fcmp_ordered("<", args[0], zero)
+        if not wide:
+            return below
+        bits = builder.bitcast(below, ir.IntType(WIDTH))
+        return builder.icmp_unsigned("==", bits, ir.Constant(bits.type, -1))
+
+    return types.boolean(tested), code
 
 
 def _split(typing_context: Any, number: Any) -> Any:
@@ -178,23 +217,6 @@ def _split(typing_context: Any, number: Any) -> Any:
         return context.make_tuple(builder, sig.return_type, (mantissa, exponent))
 
     return types.UniTuple(kind, 2)(kind), code
-
-
-def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    """`a` times `b` plus `c`, rounded once, lane by lane."""
-    kinds = [LANES if kind == LANES else types.float64 for kind in (a, b, c)]
-    if LANES not in kinds:
-        return types.float64(*kinds), lambda context, builder, sig, args: builder.fma(*args)
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        values = [_lanes(builder, *pair) for pair in zip(args, sig.args, strict=True)]
-        function = builder.module.globals.get(_FMA)
-        if function is None:  # llvmlite knows it by name for single numbers only
-            kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-            function = ir.Function(builder.module, kind, _FMA)
-        return builder.call(function, values)
-
-    return LANES(*kinds), code
 
 
 def _shifted(typing_context: Any, number: Any, power: Any) -> Any:
@@ -243,9 +265,10 @@ def _multiplied(typing_context: Any, value: Any) -> Any:
 lanes: Any = intrinsic(_lanes_of)
 load: Any = intrinsic(_load)
 store: Any = intrinsic(_store)
+fused: Any = intrinsic(_fused)
 pick_negative: Any = intrinsic(_pick_negative)
+all_negative: Any = intrinsic(_all_negative)
 split: Any = intrinsic(_split)
 total: Any = intrinsic(_total)
 multiplied: Any = intrinsic(_multiplied)
-fused: Any = intrinsic(_fused)
 shifted: Any = intrinsic(_shifted)

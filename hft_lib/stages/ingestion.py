@@ -36,12 +36,15 @@ Input: TypeAlias = MarketEvent | TimePassed | Control | Decided
 
 
 class IngestionState(msgspec.Struct):
-    """`pending` holds control in the order of its effective times, then of its arrival."""
+    """`open` names the pairs whose moment is not complete yet; `pending` holds control in the order
+    of its effective times, then of its arrival.
+    """
 
     symbols: dict[str, SymbolState]
     pairs: dict[str, PairState]
     touches: dict[str, list[str]]
     time_ns: int
+    open: set[str]
     pending: list[Control]
     decided_ns: dict[str, int]
     unknown: dict[str, int]
@@ -60,7 +63,7 @@ def start(config: LineConfig) -> IngestionState:
         for symbol in symbols
     }
     states = {symbol: SymbolState(symbol) for symbol in symbols}
-    return IngestionState(states, pairs, touches, 0, [], {}, {})
+    return IngestionState(states, pairs, touches, 0, set(), [], {}, {})
 
 
 def step(state: IngestionState, event: Input) -> tuple[Event, ...]:
@@ -101,7 +104,7 @@ def take(state: IngestionState, event: MarketEvent) -> tuple[Event, ...]:
         if not (flaws and refused(flaws)):
             for name in state.touches[event.symbol]:
                 align(state, name, event, facts)
-    if not event.more:
+    if state.open and not event.more:
         complete(state, event, facts)
     return tuple(facts)
 
@@ -114,6 +117,10 @@ def align(state: IngestionState, name: str, event: MarketEvent, facts: list[Even
     if made.stale != pair.stale_told:
         tell_staleness(state, pair, made, facts)
     facts.append(made)
+    if event.more:
+        state.open.add(name)
+    else:
+        state.open.discard(name)
 
 
 def tell_staleness(
@@ -133,9 +140,10 @@ def tell_staleness(
 
 def complete(state: IngestionState, event: MarketEvent, facts: list[Event]) -> None:
     """Close the moment for pairs whose own last event said that more would follow."""
-    for pair in state.pairs.values():
-        if pair.open_ns:
-            facts.append(tick(pair, state.symbols[pair.y], state.symbols[pair.x], "", event, False))
+    for name in sorted(state.open):
+        pair = state.pairs[name]
+        facts.append(tick(pair, state.symbols[pair.y], state.symbols[pair.x], "", event, False))
+    state.open.clear()
 
 
 def refuse_unknown(state: IngestionState, event: MarketEvent) -> tuple[Event, ...]:

@@ -15,10 +15,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from serving.runtime.chained import DEAD_LETTERS
 from serving.services import SERVICES
 
 REGISTRY, RECORDS, VENUE = "hft.registry", "hft.records", "hft.venue"
-DEAD_LETTERS, SNAPSHOTS = "hft.dead-letter", "hft.snapshots"
+SNAPSHOTS = "hft.snapshots"
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 _ANSWER_S_MAX = 30.0
 _WEEK_MS = 7 * 86_400_000

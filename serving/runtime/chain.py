@@ -7,7 +7,10 @@ something was lost or that a restart did not repeat itself, and raises Diverged.
 what is written and nothing of who runs it, so that a restart under a new epoch continues them.
 
 A writer of which there may be one alone carries an epoch, taken anew at each start: what an older
-one still says is not heard.
+one still says is not heard. Epochs are heard by writer and not by key: were an older one still
+heard on keys of which the newer has not spoken yet, facts would change their order across keys. An
+epoch begins with an announcement in the writer's own inbox: from there on in that log an older
+process ends, and nothing is heard of its edges.
 """
 
 import enum
@@ -18,7 +21,7 @@ import msgspec
 from hft_lib.events import SCHEMA_VERSION, Event
 
 # What the stages make of the same inbox. A change of it is seen in the header of every fact.
-LOGIC_VERSION = 1
+LOGIC_VERSION = 2
 
 _DIGEST_BYTES = 8  # chance of not seeing a divergence: 1 in 2^64
 _ENCODER = msgspec.msgpack.Encoder()
@@ -26,6 +29,10 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 class Diverged(Exception):
     """A log does not hold what its writer must have written."""
+
+
+class Superseded(Exception):
+    """A newer process of this service has begun: nothing that this one says is heard any more."""
 
 
 class Undecodable(Exception):
@@ -44,14 +51,14 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Mark(msgspec.Struct, array_like=True, gc=False):
-    """How far a chain has come: the last number, its digest, the highest epoch that was heard."""
+    """How far a chain has come: the last number and its digest."""
 
     number: int = 0
     digest: bytes = b""
-    epoch: int = 0
 
 
 Marks = dict[str, Mark]
+Epochs = dict[str, int]
 
 
 class Verdict(enum.Enum):
@@ -83,6 +90,12 @@ class Outgoing:
         self.epoch = epoch
         self.marks: Marks = {}
 
+    def announcement(self) -> bytes:
+        """A header that says nothing but the epoch: its number is 0."""
+        return _ENCODER.encode(
+            Header(SCHEMA_VERSION, LOGIC_VERSION, self.writer, self.epoch, 0, b"")
+        )
+
     def continue_at(self, log: str, key: str, mark: Mark) -> None:
         """Go on after what a reader of `log` has heard of this writer."""
         self.marks[f"{log}\n{key}"] = Mark(mark.number, mark.digest)
@@ -107,16 +120,19 @@ class Incoming:
     def __init__(self, log: str) -> None:
         self.log = log
         self.marks: Marks = {}
+        self.epochs: Epochs = {}  # the highest that was heard of each writer
 
     def judge(self, header: Header, key: str, content: bytes) -> Verdict:
         """Whether a message is to be taken; its chain moves on if so.
 
         Raises Diverged at a gap, or where the digest is not that of the chain.
         """
-        mark = _mark(self.marks, header.writer, key)
-        if header.epoch < mark.epoch:
+        if header.epoch < self.epochs.get(header.writer, 0):
             return Verdict.FENCED
-        mark.epoch = header.epoch
+        self.epochs[header.writer] = header.epoch
+        if header.number == 0:
+            return Verdict.SEEN
+        mark = _mark(self.marks, header.writer, key)
         if header.number < mark.number:
             return Verdict.SEEN
         if header.number == mark.number:

@@ -1,4 +1,4 @@
-"""One service: a stage on Kafka, restored, caught up, stepping and saving until it is told to stop.
+"""One service: a stage on a broker, restored, caught up, stepping, saving until told to stop.
 
     opened -> restored from its snapshot -> caught up with what its inbox held -> ready -> stopped
 
@@ -10,14 +10,14 @@ process stays, not ready, and says so.
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
-from serving.adapters.kafka_bus import KafkaBus
-from serving.adapters.kafka_snapshots import Snapshots
 from serving.runtime.chain import Diverged
+from serving.runtime.chained import ChainedBus
 from serving.runtime.host import Host, serve
+from serving.runtime.snapshots import SnapshotKeeper
 from serving.services import Service
 
 # A restart reads again what came since: a second or two of work, and a bounded age on a quiet line.
@@ -27,32 +27,59 @@ PUMP_S = 0.05
 _log = structlog.get_logger(__name__)
 
 
-class Worker:
-    """A stage at work on a broker; `edge` is called between batches and says whether it wrote."""
+class Broker(Protocol):
+    """Where the logs and the snapshots are."""
 
-    def __init__(self, servers: str, service: Service, config: Any, singleton: bool) -> None:
+    def snapshots(self, name: str) -> SnapshotKeeper:
+        """The snapshots of the process `name`."""
+
+    def bus(self, name: str, epoch: int) -> ChainedBus:
+        """The logs, for the process `name`."""
+
+
+class Worker:
+    """A stage at work on a broker, and the edges that write into its inbox.
+
+    Of a singleton the newest process alone is heard. `now_s` only decides when a snapshot is due.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        service: Service,
+        config: Any,
+        singleton: bool,
+        edges: tuple[str, ...] = (),
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = service.name
         self.diverged = ""
         self.ready = False
         self.snapshot_bytes = 0
-        self.snapshot_at_s = time.monotonic()
-        self._snapshots = Snapshots(servers, service.name)
+        self.snapshot_at_s = now_s()
+        self._now_s = now_s
+        self._snapshots = broker.snapshots(service.name)
         saved = self._snapshots.load()
-        self.epoch = (saved.epoch if saved else 0) + 1 if singleton else 0
-        self.bus = KafkaBus(servers, service.name, self.epoch)
+        self.epoch = self._snapshots.epoch + 1 if singleton else 0
+        self.bus = broker.bus(service.name, self.epoch)
         self.host: Host = serve(service.stage, config, self.bus)
         if saved is not None:
             self.host.restore(saved.stage)
         self._saved_read = self.host.read
         self.bus.open(saved.bus if saved is not None else None)
         if singleton:
-            self.save()  # the epoch is taken: an older process is not heard any more
+            self.save()  # the epoch is taken
+            self.bus.announce(service.name, *edges)
 
     def run(self, stop: threading.Event, edge: Callable[[], int] = lambda: 0) -> None:
-        """Step until `stop`; then leave everything written and saved."""
+        """Step until `stop`; then leave everything written and saved.
+
+        `edge` is called between batches, once the service is ready, and says how much it wrote.
+        Raises Superseded where a newer process of a singleton has begun.
+        """
         try:
             while not stop.is_set():
-                self._turn(edge)
+                self.turn(edge)
         except Diverged as divergence:
             self.diverged, self.ready = str(divergence), False
             _log.critical(
@@ -65,10 +92,11 @@ class Worker:
             self.ready = False
             self.bus.close()
 
-    def _turn(self, edge: Callable[[], int]) -> None:
+    def turn(self, edge: Callable[[], int]) -> None:
+        """Let the edge write, step on what came, save where that is due."""
         wrote = edge() if self.ready else 0
         self.bus.pump(0.0 if wrote else PUMP_S)
-        if not self.ready and self.bus.behind == 0:
+        if not self.ready and self.bus.behind == 0 and self.bus.is_heard:
             self.ready = True
             _log.info("caught up", service=self.name, read=self.host.read, epoch=self.epoch)
         if self._due():
@@ -76,7 +104,7 @@ class Worker:
 
     def _due(self) -> bool:
         since = self.host.read - self._saved_read
-        old = time.monotonic() - self.snapshot_at_s > SNAPSHOT_AGE_S_MAX
+        old = self._now_s() - self.snapshot_at_s > SNAPSHOT_AGE_S_MAX
         return since >= SNAPSHOT_FACTS_MAX or (since > 0 and old)
 
     def save(self) -> None:
@@ -86,4 +114,4 @@ class Worker:
             self.epoch, self.host.snapshot(), self.bus.position()
         )
         self._saved_read = self.host.read
-        self.snapshot_at_s = time.monotonic()
+        self.snapshot_at_s = self._now_s()

@@ -102,7 +102,7 @@ def test_the_filter_of_a_local_level_is_that_of_kfas_and_stata() -> None:
     assert track["innovation"][1:] == pytest.approx(golden["innovation"][1:], rel=1e-8, abs=1e-9)
     for name, ours in (("innovation_var", "innovation_var"), ("level", "intercept")):
         assert track[ours][1:] == pytest.approx(golden[name][1:], rel=10.0 * relative)
-    forecast = states["var_aa"][0] + golden["intercept_drift_var"]
+    forecast = kalman.covariance(states)[0, 0] + golden["intercept_drift_var"]
     assert forecast == pytest.approx(golden["level_var_forecast"], rel=relative)
     found = kalman.log_likelihood(row, y, zeros) + 0.5 * math.log(DIFFUSE)
     assert found == pytest.approx(golden["log_likelihood_stata"], abs=1e-7, rel=0.0)

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from hft_lib import kernel
 from hft_lib.kernel import CACHE_DIR, sources_sha256
 
+Rows = npt.NDArray[np.float64]
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "hft_lib"
 SCRIPT = """
@@ -136,3 +139,35 @@ def test_a_kernel_divides_as_numpy_does_and_is_not_fastmath():
 
     assert ratio(1.0, 0.0) == float("inf")
     assert not ratio.targetoptions.get("fastmath")  # type: ignore[attr-defined]
+
+
+@kernel.kernel
+def _sum_into(out: Rows, values: Rows, factor: float) -> None:
+    for i in range(values.shape[0]):
+        out[0] += factor * values[i]
+
+
+def test_a_direct_call_reads_and_writes_the_arrays_it_is_given():
+    out, values = np.zeros(1), np.arange(5.0)
+    call = kernel.direct(_sum_into, out, values, 1.0)
+    call(out, values, 2.0)
+    call(out, values[1:3], 1.0)
+    assert out.tolist() == [23.0]
+
+
+def test_a_direct_call_keeps_no_hold_of_its_arrays():
+    out, values = np.zeros(1), np.arange(5.0)
+    call = kernel.direct(_sum_into, out, values, 1.0)
+    held = sys.getrefcount(out), sys.getrefcount(values)
+    for _ in range(100):
+        call(out, values, 2.0)
+    assert (sys.getrefcount(out), sys.getrefcount(values)) == held
+
+
+@pytest.mark.parametrize("given", [None, 1.0, [1.0], "text"])
+def test_a_direct_call_refuses_what_is_no_array(given: object):
+    out, values = np.zeros(1), np.arange(5.0)
+    call = kernel.direct(_sum_into, out, values, 1.0)
+    with pytest.raises(TypeError, match="an array was expected"):
+        call(out, given, 1.0)
+    assert out.tolist() == [0.0]

@@ -9,15 +9,10 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from hft_lib.events import Event, TimePassed
-from serving.adapters.kafka_bus import BusError, DeadLetter, KafkaBus, Position
-from serving.adapters.kafka_topics import (
-    DEAD_LETTERS,
-    TOPICS,
-    ensure_topics,
-    topic_config,
-    topic_of,
-)
+from serving.adapters.kafka_bus import KafkaBus
+from serving.adapters.kafka_topics import TOPICS, ensure_topics, topic_config, topic_of
 from serving.runtime.chain import Diverged
+from serving.runtime.chained import DEAD_LETTERS, BusError, DeadLetter, Position
 from serving.runtime.host import Host, Snapshot, serve
 from serving.services import INBOXES, SERVICES
 from tests.builders import DAY_NS, START_NS, Told, encoded, story, story_config, told

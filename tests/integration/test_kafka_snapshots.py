@@ -5,11 +5,12 @@ import pytest
 from confluent_kafka import Producer
 
 from hft_lib.events import SCHEMA_VERSION
-from serving.adapters.kafka_bus import Position
-from serving.adapters.kafka_snapshots import ServiceSnapshot, Snapshots, checksum
+from serving.adapters.kafka_snapshots import Snapshots
 from serving.adapters.kafka_topics import SNAPSHOTS
+from serving.runtime.chained import Position
 from serving.runtime.host import Snapshot
 from serving.runtime.opening import FEED, FeedOpened
+from serving.runtime.snapshots import ServiceSnapshot, checksum
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ def test_a_snapshot_that_is_cut_leaves_the_one_before_it(servers: str):
     save(writer, 1)
     save(writer, 2)
     whole = msgspec.msgpack.encode(("anything", 2))
-    put(servers, "execution/1", (checksum(whole) + whole)[:-1])
+    put(servers, "execution/1/1", (checksum(whole) + whole)[:-1])
     found = Snapshots(servers, "execution").load()
     assert found is not None and found.stage.read == 2
 
@@ -57,8 +58,8 @@ def test_a_snapshot_of_another_schema_is_left_aside(servers: str):
             bus=Position({}, {}),
         )
     )
-    put(servers, "execution/0", checksum(other) + other)
-    put(servers, "execution/1", checksum(b"\xc1") + b"\xc1")
+    put(servers, "execution/1/0", checksum(other) + other)
+    put(servers, "execution/1/1", checksum(b"\xc1") + b"\xc1")
     found = Snapshots(servers, "execution").load()
     assert found is not None and found.stage.read == 1
 

@@ -72,7 +72,7 @@ def hedge_sd(record: RunRecord, known: Known, params: Parameters) -> Vector:
     for i, end in enumerate(ends):
         kalman.run(row, log_y[first:end], log_x[first:end], steps[first:end], state)
         agrees = abs(state["hedge_ratio"][0] - marks.hedge_ratio[rows[end - 1]]) < HEDGE_AGREEMENT
-        at_ends[i] = np.sqrt(state["var_bb"][0]) if agrees else np.nan
+        at_ends[i] = np.sqrt(kalman.covariance(state)[2, 0]) if agrees else np.nan
         first = int(end)
     return np.interp(np.arange(1, rows.size + 1), ends, at_ends)
 

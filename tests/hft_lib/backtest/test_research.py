@@ -22,7 +22,7 @@ def test_the_band_of_the_hedge_ratio_is_the_filters_own() -> None:
     sd, state = hedge_sd(params, Y, X, steps), kalman.new_states(1)
     kalman.start(kalman.params_row(params)[0], state[0])
     kalman.run(kalman.params_row(params), Y, X, steps, state)
-    assert sd[-1] == np.sqrt(state["var_bb"][0]) and sd.shape == Y.shape
+    assert sd[-1] == np.sqrt(kalman.covariance(state)[2, 0]) and sd.shape == Y.shape
     assert sd[-1] < sd[0]
 
 

@@ -34,12 +34,12 @@ def test_a_leg_older_than_its_cadences_allow_is_stale():
         assert tick(pair(), y, x, "y", quote(Y, START_NS, 100.0), False).stale == stale
 
 
-def test_an_unfinished_moment_is_open_and_does_not_move_the_grid():
+def test_an_unfinished_moment_does_not_move_the_grid():
     state = pair()
     made = tick(state, *legs(), "y", quote(Y, START_NS, 100.0), True)
-    assert (made.grid_steps, made.more, state.open_ns, state.grid_index) == (0, True, START_NS, 0)
+    assert (made.grid_steps, made.more, state.grid_index) == (0, True, 0)
     made = tick(state, *legs(), "x", quote(X, START_NS, 100.0), False)
-    assert (made.grid_steps, state.open_ns) == (1, 0)
+    assert (made.grid_steps, made.more) == (1, False)
 
 
 @given(st.lists(st.integers(0, 200 * S_NS), min_size=1, max_size=30))

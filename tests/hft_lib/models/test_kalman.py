@@ -32,7 +32,7 @@ def parameters(**changes: float) -> KalmanParameters:
 
 
 def textbook(p: KalmanParameters, y: Any, x: Any, steps: Any) -> list[tuple[Decimal, ...]]:
-    """The usual equations in fifty digits: (e, S, a, b) of each observation."""
+    """The usual equations in fifty digits: (e, S, a, b, Paa, Pab, Pbb) of each observation."""
     track: list[tuple[Decimal, ...]] = []
     with localcontext() as context:
         context.prec = 50
@@ -51,7 +51,7 @@ def textbook(p: KalmanParameters, y: Any, x: Any, steps: Any) -> list[tuple[Deci
                 pab - ka * (pab + xt * pbb),
                 pbb - kb * (pab + xt * pbb),
             )
-            track.append((e, s, a, b))
+            track.append((e, s, a, b, paa, pab, pbb))
     return track
 
 
@@ -67,11 +67,48 @@ def test_filter_agrees_with_fifty_digits(prior_var: float) -> None:
     p = parameters(intercept_prior_var=prior_var, hedge_prior_var=prior_var)
     y, x, steps = pair(500)
     track = kalman.run(kalman.params_row(p), y, x, steps)
-    for row, (e, s, a, b) in zip(track[2:], textbook(p, y, x, steps)[2:], strict=True):
+    for row, (e, s, a, b, *_) in zip(track[2:], textbook(p, y, x, steps)[2:], strict=True):
         assert row["innovation_var"] == pytest.approx(float(s), rel=1e-8)
         sd = math.sqrt(float(s))
         assert abs(row["innovation"] - float(e)) < 1e-6 * sd
         assert abs(row["intercept"] + 11.0 * row["hedge_ratio"] - float(a + 11 * b)) < 1e-6 * sd
+
+
+@pytest.mark.parametrize(
+    ("center", "drift", "sd_max"), [(11.0, 1e-9, 2e-12), (11.0, 0.0, 3e-11), (27.6, 1e-9, 4e-12)]
+)
+def test_innovations_stay_exact_over_fifty_thousand_observations(
+    center: float, drift: float, sd_max: float
+) -> None:
+    y, x, steps = pair(50_000)
+    y, x = y + 0.98 * (center - 11.0), x + (center - 11.0)
+    p = parameters(intercept_drift_var=drift, hedge_drift_var=0.01 * drift)
+    track = kalman.run(kalman.params_row(p), y, x, steps)
+    exact = textbook(p, y, x, steps)
+    errors = [
+        abs(float(Decimal(float(found)) - e)) / math.sqrt(float(s))
+        for found, (e, s, *_) in zip(track["innovation"], exact, strict=True)
+    ]
+    assert max(errors[3:]) < sd_max
+    last = [float(value) for value in exact[-1]]
+    assert track["hedge_ratio"][-1] == pytest.approx(last[3], rel=1e-12)
+    assert track["intercept"][-1] == pytest.approx(last[2], rel=1e-11)
+
+
+def test_the_covariance_is_the_textbooks() -> None:
+    p, (y, x, steps) = parameters(), pair(500)
+    row, states = kalman.params_row(p), kalman.new_states(1)
+    kalman.start(row[0], states[0])
+    assert kalman.covariance(states)[:, 0].tolist() == [1.0, 0.0, 1.0]
+    for t, exact in enumerate(textbook(p, y, x, steps)):
+        kalman.step(row[0], states[0], y[t], x[t], steps[t])
+        if t in (0, 1, 2, 100, 499):
+            expected = [float(value) for value in exact[4:]]
+            assert kalman.covariance(states)[:, 0] == pytest.approx(expected, rel=1e-9)
+    before = kalman.covariance(states)[:, 0]
+    kalman.step(row[0], states[0], math.nan, 11.0, 1000)
+    drifts = 1000.0 * np.array([p.intercept_drift_var, 0.0, p.hedge_drift_var])
+    assert kalman.covariance(states)[:, 0] == pytest.approx(before + drifts, rel=1e-12)
 
 
 def test_prices_that_do_not_move_leave_the_variance_at_its_exact_value() -> None:
@@ -81,7 +118,7 @@ def test_prices_that_do_not_move_leave_the_variance_at_its_exact_value() -> None
     y, x = np.full(50, 10.9), np.full(50, 11.1)
     track = kalman.run(kalman.params_row(p), y, x)
     exact = textbook(p, y, x, np.ones(50))
-    assert track["innovation_var"][1:] == pytest.approx([float(s) for _, s, _, _ in exact[1:]])
+    assert track["innovation_var"][1:] == pytest.approx([float(s) for _, s, *_ in exact[1:]])
 
 
 def test_norris_is_reached_from_a_diffuse_prior() -> None:
@@ -152,7 +189,8 @@ def test_variances_stay_positive(moves: list[tuple[float, float, int]], drift: f
     kalman.start(row[0], states[0])
     track = kalman.run(row, y.astype(float), x.astype(float), steps, states)
     assert (track["innovation_var"] >= 1e-7).all()
-    assert all(states[name][0] > 0.0 for name in ("var_aa", "var_bb", "determinant"))
+    assert all(states[name][0] > 0.0 for name in ("unscaled_aa", "unscaled_bb", "scale"))
+    assert states["unscaled_determinant"][0] > 0.0
 
 
 def test_an_observation_beyond_the_range_of_the_products_is_not_learned_from() -> None:
@@ -192,7 +230,7 @@ def prices(time: int, pairs: int, seed: int) -> tuple[Any, Any, Any]:
     for odd in (math.nan, math.inf, -math.inf, 1e200, -1.7e308, 1e99, 0.0, 5e-324, 311.0):
         for leg in (y, x):
             leg[rng.integers(time), rng.integers(pairs)] = odd
-    return y, x, rng.choice([1, 2, 7, 10**9], size=(time, pairs))
+    return y, x, rng.choice([1, 2, 7, 10**9], size=time)
 
 
 @pytest.mark.parametrize("pairs", [1, 3, 8, 203])
@@ -205,10 +243,10 @@ def test_a_step_of_a_panel_is_each_pairs_step_bit_for_bit(pairs: int) -> None:
     direct = kalman.panel_stepper()
     one = np.ones(1, dtype=np.int64)
     for t in range(60):
-        (kalman.step_panel if t % 2 else direct)(params, panel, y[t], x[t], steps[t])
+        (kalman.step_panel if t % 2 else direct)(params, panel, y[t], x[t], int(steps[t]))
         for i in range(pairs):
             alone = slice(i, i + 1)
-            kalman.step_slots(rows[alone], states[alone], one, y[t, i], x[t, i], steps[t, i])
+            kalman.step_slots(rows[alone], states[alone], one, y[t, i], x[t, i], steps[t])
         assert kalman.panel_rows(panel, kalman.State).tobytes() == states.tobytes()
     assert np.isfinite(panel).all()
 
@@ -216,9 +254,9 @@ def test_a_step_of_a_panel_is_each_pairs_step_bit_for_bit(pairs: int) -> None:
 def test_a_run_of_a_panel_is_each_pairs_run_bit_for_bit() -> None:
     rows, (y, x, steps) = many(20, 3), prices(200, 20, 4)
     y, x = (np.where(np.isfinite(leg), leg, 11.0) for leg in (y, x))
-    track = kalman.run_panel(kalman.panel(rows), y, x, steps[:, 0])
+    track = kalman.run_panel(kalman.panel(rows), y, x, steps)
     for i in range(20):
-        alone = kalman.run(rows[i : i + 1], y[:, i], x[:, i], steps[:, 0])
+        alone = kalman.run(rows[i : i + 1], y[:, i], x[:, i], steps)
         for name, column in track._asdict().items():
             assert column[:, i].tobytes() == alone[name].tobytes()
 
@@ -290,3 +328,24 @@ def test_a_direct_call_is_the_same_step() -> None:
 def test_bad_input_is_refused_with_rule_and_value(y: Any, x: Any, steps: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kalman.run(kalman.params_row(parameters()), y, x, steps)
+
+
+@pytest.mark.parametrize(("y", "x"), [(math.nan, 11.0), (11.0, math.inf), (-math.inf, math.nan)])
+def test_a_run_that_is_refused_leaves_its_state_alone(y: float, x: float) -> None:
+    ys, xs, steps = pair(50)
+    row, states = kalman.params_row(parameters()), kalman.new_states(1)
+    kalman.start(row[0], states[0])
+    kalman.run(row, ys, xs, steps, states)
+    before = states.tobytes()
+    ys[49], xs[49] = y, x
+    with pytest.raises(ValueError, match="must be finite, was .* at 49"):
+        kalman.run(row, ys, xs, steps, states)
+    assert states.tobytes() == before
+
+
+def test_a_panel_begins_where_a_cache_line_does() -> None:
+    for pairs in (1, 7, 200):
+        columns = kalman.panel(many(pairs, 11))
+        assert columns.ctypes.data % 64 == 0
+        assert columns.shape == (len(kalman.Params.names or ()), pairs)
+        assert kalman.panel_rows(columns, kalman.Params).tobytes() == many(pairs, 11).tobytes()

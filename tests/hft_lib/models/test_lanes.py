@@ -9,6 +9,7 @@ import pytest
 from hft_lib.kernel import kernel
 from hft_lib.models.lanes import (
     WIDTH,
+    all_negative,
     fused,
     lanes,
     load,
@@ -67,27 +68,57 @@ def test_a_number_is_its_mantissa_times_two_to_its_exponent(number: float) -> No
 
 
 @kernel
-def _fused_and_shifted(data: Any, count: int, like: Any, fusions: Any, shifts: Any) -> None:
+def _fused_parts(data: Any, count: int, like: Any, out: Any) -> None:
     for t in range(count):
         x = load(data, t, like)
-        y = fused(x, x, -0.3) + fused(0.1, x, x)
-        store(fusions, t, y)
-        store(shifts, t, shifted(y, x + 6755399441055744.0))
+        store(out, t, fused(-x, x, fused(x, 3.0, -1.0)))
 
 
 @kernel
-def _fused_and_shifted_lanes(data: Any, count: int, fusions: Any, shifts: Any) -> None:
-    _fused_and_shifted(data, count, lanes(0.0), fusions, shifts)
+def _fused_lanes(data: Any, count: int, out: Any) -> None:
+    _fused_parts(data, count, lanes(0.0), out)
 
 
-def test_a_fused_product_is_rounded_once_and_a_shift_is_a_power_of_two() -> None:
-    data = 10.0 * np.random.default_rng(2).normal(size=WIDTH * 10)
-    one, other = np.empty((2, data.size)), np.empty((2, data.size))
-    _fused_and_shifted(data, data.size, 0.0, one[0], one[1])
-    _fused_and_shifted_lanes(data, 10, other[0], other[1])
-    exact = [Fraction(x) for x in data.tolist()]
-    square = np.array([float(x * x - Fraction(0.3)) for x in exact])
-    tenth = np.array([float(Fraction(0.1) * x + x) for x in exact])
-    assert one[0].tolist() == (square + tenth).tolist()
-    assert one[1].tolist() == np.ldexp(one[0], np.rint(data).astype(int)).tolist()
+def test_eight_products_and_sums_are_rounded_once_each() -> None:
+    data = np.random.default_rng(2).normal(size=WIDTH * 10)
+    one, other = np.empty_like(data), np.empty_like(data)
+    _fused_parts(data, data.size, 0.0, one)
+    _fused_lanes(data, 10, other)
+    assert one.tobytes() == other.tobytes()
+    exact = [float(Fraction(float(Fraction(x) * 3 - 1)) - Fraction(x) ** 2) for x in data.tolist()]
+    assert one.tolist() == exact
+
+
+@kernel
+def _all_negative(data: Any) -> tuple[bool, bool]:
+    return all_negative(load(data, 0, lanes(0.0))), all_negative(data[WIDTH - 1])
+
+
+@pytest.mark.parametrize("place", range(WIDTH))
+@pytest.mark.parametrize("odd", [0.0, -0.0, 1.0, np.nan])
+def test_one_lane_that_is_not_negative_is_found_wherever_it_is(place: int, odd: float) -> None:
+    data = np.full(WIDTH, -5e-324)
+    assert _all_negative(data) == (True, True)
+    data[place] = odd
+    assert _all_negative(data) == (False, place != WIDTH - 1)
+
+
+@kernel
+def _shifted_parts(data: Any, count: int, like: Any, out: Any) -> None:
+    for t in range(count):
+        x = load(data, t, like)
+        store(out, t, shifted(x * x + 0.1, x + 6755399441055744.0))
+
+
+@kernel
+def _shifted_lanes(data: Any, count: int, out: Any) -> None:
+    _shifted_parts(data, count, lanes(0.0), out)
+
+
+def test_a_shift_is_a_power_of_two() -> None:
+    data = 10.0 * np.random.default_rng(3).normal(size=WIDTH * 10)
+    one, other = np.empty_like(data), np.empty_like(data)
+    _shifted_parts(data, data.size, 0.0, one)
+    _shifted_lanes(data, 10, other)
+    assert one.tolist() == np.ldexp(data * data + 0.1, np.rint(data).astype(int)).tolist()
     assert one.tobytes() == other.tobytes()

@@ -101,6 +101,28 @@ def test_an_older_epoch_is_not_heard():
     assert incoming.judge(*spread(ours[1])) is Verdict.TAKE
 
 
+def test_an_older_epoch_is_not_heard_on_keys_of_which_the_newer_has_not_spoken():
+    incoming = Incoming("log")
+    old, new = Outgoing("writer", epoch=1), Outgoing("writer", epoch=2)
+    ours = read_header(new.header("log", "a", FACTS[0]))
+    theirs = read_header(old.header("log", "b", FACTS[1]))
+    assert incoming.judge(ours, "a", FACTS[0]) is Verdict.TAKE
+    assert incoming.judge(theirs, "b", FACTS[1]) is Verdict.FENCED
+
+
+def test_an_announcement_says_nothing_and_begins_an_epoch():
+    incoming = Incoming("log")
+    old, new = Outgoing("writer", epoch=1), Outgoing("writer", epoch=2)
+    (first, content), *rest = stamped(old)
+    assert incoming.judge(first, "", content) is Verdict.TAKE
+    announced = read_header(new.announcement())
+    assert incoming.judge(announced, "", b"") is Verdict.SEEN
+    assert incoming.epochs == {"writer": 2} and incoming.mark("writer").number == 1
+    assert incoming.judge(rest[0][0], "", rest[0][1]) is Verdict.FENCED
+    new.continue_at("log", "", incoming.mark("writer"))
+    assert incoming.judge(*spread(stamped(new, FACTS[1:])[0])) is Verdict.TAKE
+
+
 @pytest.mark.parametrize(
     "content, why", [(None, "no header"), (b"", "cannot be read"), (b"\x93\x01", "cannot be read")]
 )

@@ -1,0 +1,166 @@
+"""What the services cost: a tick to its order, five hops of Kafka, a tick of many pairs.
+
+    .venv/bin/python bench/services.py [--part tick|pairs|hops] [--json]
+
+`tick`  one process: from the arrival of a market event to the approved order that it leads to.
+`pairs` one process: a tick's cost with 1 to 500 pairs, each of the same ticks.
+`hops`  five processes on a broker of their own (scripts/kafka.sh), 200 messages a second through
+        our bus, and the same through bare confluent-kafka, in turn.
+"""
+
+import argparse
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import kafka_hops  # noqa: E402
+from bench.replay import CHALLENGERS, GRID_MS, PAIR, parameters  # noqa: E402
+from hft_lib.events import MarketEvent, Order, Registered, TimePassed  # noqa: E402
+from hft_lib.line import LineConfig, PairConfig  # noqa: E402
+from hft_lib.market import synthetic  # noqa: E402
+from hft_lib.market.merge import feed_events  # noqa: E402
+from hft_lib.market.tape import Tape  # noqa: E402
+from hft_lib.parameters import parameter_sha256  # noqa: E402
+from hft_lib.stage import Line  # noqa: E402
+from serving.services import STAGES  # noqa: E402
+
+Fed = MarketEvent | TimePassed  # what a feed brings
+TICKS = 200_000
+TICKS_A_PAIR = 2_000
+PAIRS = (1, 10, 100, 500)
+REPEATS_OF_FEW = 20  # a run over few pairs is short: the least of so many
+TICK_US_P50, TICK_US_P99 = 60.0, 250.0  # what is aimed at
+
+
+def tick_to_order(folder: Path) -> list[dict[str, Any]]:
+    """One row: microseconds from a market event to the order that it leads to."""
+    tape = synthetic_tape(folder, TICKS)
+    line = new_line(tape.start_ns, (PAIR,))
+    took_us, all_us = [], []
+    for event in feed_events(tape):
+        began_ns = time.perf_counter_ns()
+        left = line.post("ingestion", event)
+        us = (time.perf_counter_ns() - began_ns) / 1e3
+        all_us.append(us)
+        if any(isinstance(fact, Order) for _, fact in left):
+            took_us.append(us)
+    half = len(took_us) // 10  # what compiles and warms
+    p50, p99 = np.percentile(took_us[half:], (50, 99))
+    return [
+        {
+            "name": "tick to order, one process, six slots",
+            "orders": len(took_us) - half,
+            "p50_us": round(float(p50), 1),
+            "p99_us": round(float(p99), 1),
+            "all_ticks_p50_us": round(float(np.percentile(all_us, 50)), 1),
+            "target_p50_us": TICK_US_P50,
+            "target_p99_us": TICK_US_P99,
+        }
+    ]
+
+
+def cost_by_pairs(folder: Path) -> list[dict[str, Any]]:
+    """A row for each number of pairs: microseconds a tick, and the ratio to one pair's."""
+    tape = synthetic_tape(folder, TICKS_A_PAIR)
+    base = list(feed_events(tape))
+    rows: list[dict[str, Any]] = []
+    for count in PAIRS:
+        repeats = max(1, REPEATS_OF_FEW // count)
+        us = min(_run(tape.start_ns, base, count) for _ in range(repeats))
+        first = rows[0]["us_per_tick"] if rows else us
+        rows.append(
+            {
+                "name": f"a tick, {count} pairs",
+                "pairs": count,
+                "us_per_tick": round(us, 2),
+                "ratio_to_one_pair": round(us / first, 2),
+            }
+        )
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def _run(start_ns: int, base: Sequence[Fed], count: int) -> float:
+    """Microseconds a tick where each of `count` pairs has the ticks of `base`."""
+    coins = [f"C{number:03d}" for number in range(count)]
+    line = new_line(start_ns, tuple(f"{coin}/USDT:USDT~{coin}/USDT" for coin in coins))
+    events = list(_many(base, coins))
+    gc.collect()
+    began = time.perf_counter()
+    for event in events:
+        line.post("ingestion", event)
+    return 1e6 * (time.perf_counter() - began) / len(events)
+
+
+def _many(base: Sequence[Fed], coins: list[str]) -> Iterator[Fed]:
+    """Every event of `base` for every coin, a nanosecond apart."""
+    for event in base:
+        if isinstance(event, TimePassed):
+            yield event
+            continue
+        for place, coin in enumerate(coins):
+            symbol = event.symbol.replace("SYN", coin)
+            yield msgspec.structs.replace(event, symbol=symbol, time_ns=event.time_ns + place)
+
+
+def synthetic_tape(folder: Path, ticks: int) -> Tape:
+    """A tape of synthetic ticks."""
+    path = folder / f"ticks-{ticks}"
+    synthetic.write(7, path, synthetic.ticks(ticks, spread_half_life_s=10.0))
+    return Tape.open(path)
+
+
+def new_line(start_ns: int, pairs: tuple[str, ...]) -> Line:
+    """The six stages with six slots a pair, the champion's and four challengers' sets in them."""
+    items = tuple(PairConfig(pair=pair, capital_quote=10_000.0) for pair in pairs)
+    line = Line(STAGES, LineConfig(pairs=items, grid_ms=GRID_MS, challengers_max=CHALLENGERS))
+    for pair in pairs:
+        for number in range(CHALLENGERS + 1):
+            params = parameters(1.5 + 0.1 * number)
+            alias = "champion" if number == 0 else f"challenger-{number}"
+            sha = parameter_sha256(params)
+            line.post(
+                "orchestrator", Registered(start_ns, pair, alias, params, sha, "", "", "", "")
+            )
+    return line
+
+
+PARTS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
+    "tick": tick_to_order,
+    "pairs": cost_by_pairs,
+    "hops": kafka_hops.rows,
+}
+
+
+def main() -> None:
+    """Measure the parts that were asked for and print their rows."""
+    import tempfile
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--part", choices=tuple(PARTS), action="append", help="may be repeated")
+    parser.add_argument("--json", action="store_true", help="one JSON list on stdout")
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for part in options.part or PARTS:
+            rows += PARTS[part](Path(folder))
+    if options.json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        print("; ".join(f"{name} {value}" for name, value in row.items()))
+
+
+if __name__ == "__main__":
+    main()

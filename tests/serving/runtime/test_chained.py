@@ -1,0 +1,136 @@
+"""A bus over a client in memory: what is handed over, buried, and what ends an older process."""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+import pytest
+
+from hft_lib.events import Event, TimePassed
+from serving.runtime.chain import Superseded
+from serving.runtime.chained import DEAD_LETTERS, BusError, ChainedBus, DeadLetter, Received
+from tests.builders import START_NS
+
+Logs = dict[str, list[tuple[str, bytes | None, bytes]]]
+
+
+class MemoryClient:
+    """Logs of which everything arrives at once."""
+
+    def __init__(self, logs: Logs) -> None:
+        self._logs = logs
+        self._offsets: dict[str, int] = {}
+
+    def append(self, log: str, key: str, header: bytes | None, content: bytes) -> None:
+        self._logs.setdefault(log, []).append((key, header, content))
+
+    def bounds(self, log: str) -> tuple[int, int]:
+        return 0, len(self._logs.get(log, []))
+
+    def assign(self, offsets: Mapping[str, int]) -> None:
+        self._offsets = dict(offsets)
+
+    def receive(self, timeout_s: float) -> Iterator[Received]:
+        for log in self._offsets:
+            for offset in range(self._offsets[log], len(self._logs.get(log, []))):
+                self._offsets[log] += 1
+                key, header, content = self._logs[log][offset]
+                yield Received(log, offset, key.encode(), header, content)
+
+    def flush(self, timeout_s: float) -> None:
+        assert timeout_s > 0.0
+
+    def close(self) -> None:
+        self._offsets = {}
+
+
+def opened(logs: Logs, epoch: int) -> tuple[ChainedBus, list[Event]]:
+    """Execution's bus under an epoch, and what it is handed."""
+    facts: list[Event] = []
+    bus = ChainedBus(MemoryClient(logs), "execution", epoch)
+    bus.read("execution", facts.append)
+    bus.open()
+    return bus, facts
+
+
+def passed(number: int) -> TimePassed:
+    return TimePassed(START_NS + number)
+
+
+def test_an_older_process_ends_at_the_announcement_of_a_newer_one():
+    logs: Logs = {}
+    old, facts = opened(logs, 1)
+    feed = ChainedBus(MemoryClient(logs), "risk_manager")
+    feed.write("execution", passed(1))
+    new, _ = opened(logs, 2)
+    new.announce("execution")
+    feed.write("execution", passed(2))
+    with pytest.raises(Superseded, match="elsewhere under epoch 2, this one is 1"):
+        old.pump(0.0)
+    assert facts == [passed(1)], "nothing after the announcement is stepped on"
+
+
+def test_an_edge_is_opened_where_nothing_of_an_older_one_can_come_any_more():
+    logs: Logs = {}
+    old, _ = opened(logs, 1)
+    old.edge("operator", "execution").write(passed(1))
+    new, facts = opened(logs, 2)
+    new.announce("execution", "operator")
+    heard = [new.is_heard]
+    new.pump(0.0)
+    assert [*heard, new.is_heard] == [False, True] and facts == [passed(1)]
+    inlet = new.edge("operator", "execution")
+    old.edge("operator", "execution").write(passed(7))  # has not heard of the newer one yet
+    inlet.write(passed(2))
+    new.pump(0.0)
+    assert facts == [passed(1), passed(2)] and new.fenced == 1
+
+
+def test_an_announcement_is_there_before_anything_is_said_after_it():
+    class Slow(MemoryClient):
+        """A client whose messages arrive at a flush, the last first."""
+
+        def __init__(self, logs: Logs) -> None:
+            super().__init__(logs)
+            self.sent: list[tuple[str, str, bytes | None, bytes]] = []
+
+        def append(self, log: str, key: str, header: bytes | None, content: bytes) -> None:
+            self.sent.append((log, key, header, content))
+
+        def flush(self, timeout_s: float) -> None:
+            while self.sent:
+                super().append(*self.sent.pop())
+
+    logs: Logs = {}
+    bus = ChainedBus(Slow(logs), "execution", 1)
+    bus.read("execution", lambda fact: None)
+    bus.open()
+    bus.announce("execution")
+    bus.write("hft.records", passed(1))
+    assert [len(logs.get(log, ())) for log in ("execution", "hft.records")] == [1, 0]
+
+
+def test_what_is_none_of_ours_is_buried_once_and_the_rest_goes_on():
+    logs: Logs = {}
+    bus, facts = opened(logs, 0)
+    MemoryClient(logs).append("execution", "", None, b"poison")
+    ChainedBus(MemoryClient(logs), "risk_manager").write("execution", passed(1))
+    bus.pump(0.0)
+    bus.pump(0.0)
+    assert facts == [passed(1)] and bus.dead == 1
+    letters = [msgspec.msgpack.decode(c, type=DeadLetter) for _, _, c in logs[DEAD_LETTERS]]
+    assert [(x.log, x.offset, x.content) for x in letters] == [("execution", 0, b"poison")]
+
+
+def test_a_position_that_is_not_kept_any_more_is_refused():
+    bus, _ = opened({"execution": [("", None, b"")]}, 0)
+    bus.pump(0.0)
+    again = ChainedBus(MemoryClient({}), "execution")
+    again.read("execution", lambda fact: None)
+    with pytest.raises(BusError, match="must hold offset 1, held 0 to 0"):
+        again.open(bus.position())
+
+
+def test_a_log_has_one_reader():
+    bus, _ = opened({}, 0)
+    with pytest.raises(ValueError, match="a log has one reader"):
+        bus.read("execution", lambda fact: None)
