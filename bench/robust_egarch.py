@@ -30,6 +30,7 @@ from rich.progress import track
 
 from hft_lib.fitting.egarch import NAMES, fit_egarch
 from hft_lib.fitting.egarch_climb import ENDED, climb
+from hft_lib.fitting.egarch_sample import sample_of
 from hft_lib.fitting.result import Fit, FitRefused
 from hft_lib.models import egarch
 from hft_lib.parameters import EgarchParameters
@@ -167,8 +168,9 @@ def _against_arch(fit: Fit[EgarchParameters], values: Series) -> tuple[float, st
     theta = np.array([mean, omega, alpha, gamma, beta, 1.0 / dof])
     centre = float(unit.mean())
     before = np.array([float(np.mean((unit - centre) ** 2)), 1.0, centre, -30.0])
-    steps = np.ones(unit.size, dtype=np.int64)
-    _, how = climb(theta, unit, steps, before, normal, -np.inf, np.empty(6), np.empty((6, 6)))
+    sample = sample_of(unit, None, before)
+    free, curvature = np.empty(6), np.empty((6, 6))
+    _, how = climb(theta, sample, normal, -np.inf, theta, curvature, free, curvature)
     return gap, "lower than arch" if how == ENDED else "no maximum at arch's"
 
 

@@ -13,9 +13,9 @@ from hft_lib.fitting.egarch_climb import (
     OMEGA_MAX,
     SHOCK_MAX,
     covariance,
-    search,
 )
 from hft_lib.fitting.egarch_score import ALPHA, BETA, GAMMA, INVERSE_DOF, MEAN, OMEGA, Matrix
+from hft_lib.fitting.egarch_search import search
 from hft_lib.fitting.result import Fit, require
 from hft_lib.kernel import kernel
 from hft_lib.models.garch import presample_variance
@@ -57,7 +57,9 @@ def fit_egarch(
     if distribution not in ("normal", "t"):
         raise ValueError(f"distribution must be normal or t, was {distribution}")
     values = vector("innovations", innovations)
-    counts = intervals(steps, values.size)
+    counts = None if steps is None else intervals(steps, values.size)
+    if counts is not None and not (counts > 1).any():
+        counts = None  # no gap: the searches are several times as fast
     normal = distribution == "normal"
     scale, level = _checked_scale(values, normal)
     unit = values / scale

@@ -6,41 +6,35 @@ kink in the mean at each innovation, and many maxima lie on one: near the end a 
 kink in vain is cut there, and the mean stays where the derivatives of both sides point at it.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
+from hft_lib.fitting.egarch_sample import Sample, hessian, score
 from hft_lib.fitting.egarch_score import (
     ALPHA,
     BETA,
     GAMMA,
     INVERSE_DOF,
     JUMP,
-    LANES,
     LOWEST,
     MEAN,
     MEMORY,
     OMEGA,
     Matrix,
-    hessian,
-    score,
-    values_of,
 )
 from hft_lib.fitting.garch_score import solve
 from hft_lib.kernel import kernel
-from hft_lib.models.inputs import Counts, Vector
+from hft_lib.models.inputs import Vector
 
 BETA_MAX = 1.0 - 1e-6
 SHOCK_MAX = 5.0  # of alpha and gamma, either way
 OMEGA_MAX = 50.0
 INVERSE_DOF_MIN, INVERSE_DOF_MAX = 1.0 / 500.0, 1.0 / 2.05
 ENDED, EDGE, ASTRAY = range(3)  # at a maximum; at the edge of what a forecast may do; neither
-_CLIMBS = 6
-_CLEAR, _BETA_CLEAR = 9.0, 0.8  # squared standard errors of alpha from 0, and the least beta
 _BARRED_MAX = 5  # iterations in a row that the edge cut short
 _MEMORY_MAX = 1.0  # a difference at the start grows at most e-fold over the sample
-_GAIN_ANOTHER = 1e-3  # nats that another maximum must be higher
+GAIN_ANOTHER = 1e-3  # nats that another maximum must be higher
 _ITERATIONS_MAX = 60
 _SCORINGS = 12  # iterations of scoring before the Hessian takes over
 _TRIALS_MAX = 16
@@ -50,141 +44,18 @@ _GAIN_SEEN = 1e-6  # the same where rounding hides that a step gains
 _FAILURES_MAX = 3  # iterations of which no trial gained
 _GAIN_KEPT = 0.3  # share of the promise that a step across a kink must keep
 _ROUNDING = 1e-9  # nats
-
-
-@kernel
-def search(
-    innovations: Vector,
-    steps: Counts,
-    presample: Vector,
-    normal: bool,
-    starts: Matrix,
-    theta: Vector,
-    free: Vector,
-    curvature: Matrix,
-) -> Any:
-    """Climb from the likeliest of `starts` (starts, 6); (log likelihood, how it ended, the same at
-    the edge of what a forecast may do if that was met).
-
-    The starts come in groups of LANES. From one of the first alone where that finds a clear and
-    lasting effect, for then the likelihood has one maximum worth the name; else from `_CLIMBS` of
-    them, a group in turn, and from all where no maximum is found. A maximum goes before a higher
-    point of the edge. In place: the point `theta` (6,), 1 in `free` (6,) for what is held by no
-    bound or kink, and minus the Hessian in `curvature` (6, 6).
-    """
-    found = np.full(starts.shape[0], -np.inf)
-    _likelihoods(innovations, steps, presample, normal, starts, 0, LANES, found)
-    other, other_free, other_curvature = np.empty(6), np.empty(6), np.empty((6, 6))
-    value, how, edge, known = -np.inf, ASTRAY, -np.inf, -np.inf
-    climbed, groups, polished = 0, starts.shape[0] // LANES, False
-    while not polished:
-        # Never so for the normal: many zeros, which it alone takes, make several maxima.
-        clear = how == ENDED and not normal and _is_clear(theta, free, curvature)
-        polished = clear or climbed == starts.shape[0] or (climbed >= _CLIMBS and how == ENDED)
-        if not polished:
-            if climbed == 1:
-                last = starts.shape[0]
-                _likelihoods(innovations, steps, presample, normal, starts, LANES, last, found)
-            group = climbed % groups
-            best = _best(found, group * LANES, group * LANES + LANES)
-            other[:] = starts[best]
-            found[best] = -np.inf
-        elif how != ENDED or not _is_beaten(
-            theta, free, curvature, innovations, steps, presample, normal, value, other
-        ):
-            break
-        climbed += 1
-        reached, end = climb(
-            other, innovations, steps, presample, normal, known, other_free, other_curvature
-        )
-        edge = reached if end == EDGE and reached > edge else edge
-        if end < how or (end == how and reached > value):
-            theta[:] = other
-            free[:] = other_free
-            curvature[:] = other_curvature
-            value, how = reached, end
-        known = value if how == ENDED else known
-    return value, how, edge
-
-
-@kernel
-def _is_beaten(
-    theta: Vector,
-    free: Vector,
-    curvature: Matrix,
-    innovations: Vector,
-    steps: Counts,
-    presample: Vector,
-    normal: bool,
-    value: float,
-    other: Vector,
-) -> bool:
-    """Whether past kinks another mean within a standard error is likelier; it goes to `other`."""
-    points, unit, column, all_free = np.empty(6 * LANES), np.zeros(6), np.empty(6), np.ones(6)
-    unit[MEAN] = 1.0
-    for j in range(6):
-        all_free[j] = 0.0 if j != MEAN and free[j] == 0.0 else 1.0
-    if not solve(curvature, unit, all_free, 0.0, column):
-        return False
-    width = 0.15 / math.sqrt(column[MEAN])
-    for k in range(LANES):
-        for j in range(6):
-            points[j * LANES + k] = theta[j] + width * column[j]
-        width *= -1.0 if k % 2 == 0 else -2.0
-    found = values_of(points, innovations, steps, presample, normal)
-    best = _best(found, 0, LANES)
-    for j in range(6):
-        other[j] = points[j * LANES + best]
-    return bool(found[best] > value + _GAIN_ANOTHER)
-
-
-@kernel
-def _best(found: Vector, begin: int, end: int) -> int:
-    best = begin
-    for k in range(begin, end):
-        best = k if found[k] > found[best] else best
-    return best
-
-
-@kernel
-def _is_clear(theta: Vector, free: Vector, curvature: Matrix) -> bool:
-    """Whether shocks raise the variance, by several standard errors, and for long."""
-    unit, column = np.zeros(6), np.empty(6)
-    unit[ALPHA] = 1.0
-    if theta[ALPHA] <= 0.0 or theta[BETA] < _BETA_CLEAR or free[ALPHA] == 0.0:
-        return False
-    if not solve(curvature, unit, free, 0.0, column):
-        return False
-    return bool(theta[ALPHA] * theta[ALPHA] > _CLEAR * column[ALPHA])
-
-
-@kernel
-def _likelihoods(
-    innovations: Vector,
-    steps: Counts,
-    presample: Vector,
-    normal: bool,
-    starts: Matrix,
-    first: int,
-    last: int,
-    found: Vector,
-) -> None:
-    points = np.empty(6 * LANES)
-    for begin in range(first, last, LANES):
-        for j in range(6):
-            for k in range(LANES):
-                points[j * LANES + k] = starts[begin + k, j]
-        found[begin : begin + LANES] = values_of(points, innovations, steps, presample, normal)
+_FALL_NEAR = 0.5  # nats below another end, within which it is asked whether it is the same one
+_FALL_LIKE = 0.2  # and how much, as a share, the fall may differ from what a curvature foretells
 
 
 @kernel
 def climb(
     theta: Vector,
-    innovations: Vector,
-    steps: Counts,
-    presample: Vector,
+    sample: Sample,
     normal: bool,
     known: float,
+    rival: Vector,
+    rival_curvature: Matrix,
     free: Vector,
     curvature: Matrix,
 ) -> Any:
@@ -192,20 +63,23 @@ def climb(
 
     It keeps to where a forecast forgets its start and no log variance is below `presample[3]`:
     beyond lie chaos, and at an innovation equal to the mean a density without bound.
-    A search that would end no higher than `known` is given up.
+    A search that would end no higher than `known`, or at the end `rival` (6,) of that value and of
+    that curvature (6, 6), is given up.
     """
     gradient, information, pull = np.empty(9), np.empty((6, 6)), np.empty(6)
     trial, trial_gradient, trial_information = np.empty(6), np.empty(9), np.empty((6, 6))
     bounded(theta, normal)
-    value = score(theta, innovations, steps, presample, normal, gradient, information)
+    value = score(theta, sample, normal, gradient, information)
     damping, promised, failed, how, barred, failures = 1e-3, np.inf, False, ASTRAY, 0, 0
     for iteration in range(_ITERATIONS_MAX):
         near = (promised < _GAIN_NEAR or iteration >= _SCORINGS) and not failed
         _hold(theta, gradient, normal, pull, free)
-        if near and value + promised < known + _GAIN_ANOTHER:
+        if near and value + promised < known + GAIN_ANOTHER:
+            return value, ASTRAY
+        if value < known and _is_below(theta, value, known, rival, rival_curvature):
             return value, ASTRAY
         if near:
-            hessian(theta, innovations, steps, presample, normal, curvature)
+            hessian(theta, sample, normal, curvature)
             damping = 0.0 if damping < 1e-6 else damping
         found, how, promised, damping = _gain(
             theta,
@@ -215,9 +89,7 @@ def climb(
             free,
             near,
             damping,
-            innovations,
-            steps,
-            presample,
+            sample,
             normal,
             trial,
             trial_gradient,
@@ -240,8 +112,21 @@ def climb(
             damping = 1e-3
         failed = not accepted
     if how != ENDED:
-        hessian(theta, innovations, steps, presample, normal, curvature)
+        hessian(theta, sample, normal, curvature)
     return value, how
+
+
+@kernel
+def _is_below(theta: Vector, value: float, known: float, rival: Vector, curvature: Matrix) -> bool:
+    """Whether a point lies on the flank of the maximum `rival`: within a standard error of it, and
+    as much lower as its curvature foretells.
+    """
+    fall = 0.0
+    for j in range(6):
+        for k in range(6):
+            fall += 0.5 * (theta[j] - rival[j]) * curvature[j, k] * (theta[k] - rival[k])
+    apart = abs(known - value - fall)
+    return 0.0 <= fall < _FALL_NEAR and apart < _FALL_LIKE * fall + GAIN_ANOTHER
 
 
 @kernel
@@ -253,9 +138,7 @@ def _gain(
     free: Vector,
     near: bool,
     damping: float,
-    innovations: Vector,
-    steps: Counts,
-    presample: Vector,
+    sample: Sample,
     normal: bool,
     trial: Vector,
     trial_gradient: Vector,
@@ -265,7 +148,7 @@ def _gain(
     nats promised, damping).
     """
     step, promised, undamped, how = np.empty(6), np.inf, np.inf, ASTRAY
-    low, high = _kinks(innovations, theta[MEAN]) if near else (-np.inf, np.inf)
+    low, high = _kinks(sample.innovations, theta[MEAN]) if near else (-np.inf, np.inf)
     for _ in range(_TRIALS_MAX):
         if solve(matrix, pull, free, damping, step):
             promised = _promise(pull, step, free)
@@ -279,12 +162,10 @@ def _gain(
                 trial[MEAN] = edge if cut == 1 else trial[MEAN]
                 edge = min(max(trial[MEAN], low), high)
                 crossed = edge != trial[MEAN]
-                found = score(
-                    trial, innovations, steps, presample, normal, trial_gradient, trial_information
-                )
+                found = score(trial, sample, normal, trial_gradient, trial_information)
                 least = value + (_GAIN_KEPT * promised if crossed else 0.0)
                 if found > least - (_ROUNDING if promised < 1e-8 else 0.0):
-                    if _is_tame(trial_gradient, presample):
+                    if _is_tame(trial_gradient, sample.presample):
                         return found, how, promised, damping
                     how = EDGE
                 if not crossed:

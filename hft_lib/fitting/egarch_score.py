@@ -11,6 +11,9 @@ sign of the innovation less its mean, L = alpha sign + gamma and b = beta - L z 
 and the second derivatives by the same recursion once more. |z| makes the likelihood continuous but
 not smooth in the mean: at an innovation equal to the mean the derivative jumps. There the sign is
 0, which is the average of both sides, and the jump is kept beside the gradient.
+
+These kernels go from one observation to the next; `egarch_sweep` and `egarch_bend` compute the same
+of a series without gaps, much faster.
 """
 
 from typing import Any
@@ -27,7 +30,6 @@ from hft_lib.models.special import exp, log
 Matrix = npt.NDArray[np.float64]
 
 MEAN, OMEGA, ALPHA, GAMMA, BETA, INVERSE_DOF, JUMP, MEMORY, LOWEST = range(9)
-LANES = 8  # points whose likelihoods are computed side by side, in the width of a vector
 _SLOPE_MIN = 1e-10  # what |dx'/dx| counts as where it is less
 _LOG_TWO_PI = 1.8378770664093453
 
@@ -47,12 +49,12 @@ def score(
 
     After the gradient come half the jump of the mean's, and the sum of log |dx'/dx|: below 0 the
     forecasts forget where they began, far above 0 they are chaos; and the lowest log variance.
-    On numbers rather than small arrays, which is faster: the searches live here. `presample` is
-    (v, k, m): the variance before the sample is v + k (m - mean)^2.
+    On numbers rather than small arrays, which is faster. `presample` is (v, k, m): the variance
+    before the sample is v + k (m - mean)^2.
     """
     mean, omega, alpha, gamma = theta[MEAN], theta[OMEGA], theta[ALPHA], theta[GAMMA]
     beta, dof = theta[BETA], 1.0 / theta[INVERSE_DOF]
-    before, by_mean, _ = _log_presample(presample, mean)
+    before, by_mean, _ = log_presample(presample, mean)
     x, gap = omega + beta * before, np.empty(7)
     d0, d1, d2, d3, d4, d5, d6 = beta * by_mean, 1.0, 0.0, 0.0, before, 0.0, 0.0
     g0, g1, g2, g3, g4, g5, g6 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -139,36 +141,61 @@ def score(
         x = LOG_VARIANCE_MAX if x > LOG_VARIANCE_MAX else x
         x = -LOG_VARIANCE_MAX if x < -LOG_VARIANCE_MAX else x
     size = innovations.shape[0]
-    by_x_unit = 0.5 if normal else 0.5 * dof / (dof + 3.0)
-    by_e_unit = 1.0 if normal else dof * (dof + 1.0) / ((dof - 2.0) * (dof + 3.0))
     gradient[0], gradient[1], gradient[2], gradient[3], gradient[4] = g0, g1, g2, g3, g4
     gradient[5], gradient[6], gradient[7] = g5, g6, memory + log(chain)
     gradient[8] = lowest
-    information[0, 0] = i00 * by_x_unit + of_mean * by_e_unit
-    information[1, 0], information[1, 1] = i10 * by_x_unit, i11 * by_x_unit
-    information[2, 0], information[2, 1] = i20 * by_x_unit, i21 * by_x_unit
-    information[2, 2], information[3, 0] = i22 * by_x_unit, i30 * by_x_unit
-    information[3, 1], information[3, 2] = i31 * by_x_unit, i32 * by_x_unit
-    information[3, 3], information[4, 0] = i33 * by_x_unit, i40 * by_x_unit
-    information[4, 1], information[4, 2] = i41 * by_x_unit, i42 * by_x_unit
-    information[4, 3], information[4, 4] = i43 * by_x_unit, i44 * by_x_unit
-    information[5, 0], information[5, 1] = i50 * by_x_unit, i51 * by_x_unit
-    information[5, 2], information[5, 3] = i52 * by_x_unit, i53 * by_x_unit
-    information[5, 4], information[5, 5] = i54 * by_x_unit, i55 * by_x_unit
+    information[0, 0], information[1, 0], information[1, 1] = i00, i10, i11
+    information[2, 0], information[2, 1], information[2, 2] = i20, i21, i22
+    information[3, 0], information[3, 1], information[3, 2] = i30, i31, i32
+    information[3, 3], information[4, 0], information[4, 1] = i33, i40, i41
+    information[4, 2], information[4, 3], information[4, 4] = i42, i43, i44
+    information[5, 0], information[5, 1], information[5, 2] = i50, i51, i52
+    information[5, 3], information[5, 4], information[5, 5] = i53, i54, i55
+    weigh(dof, normal, of_mean, information)
     if normal:
         return -0.5 * (total + size * _LOG_TWO_PI)
     tails += log(product)
+    add_dof(dof, size, tails, ratios, (s0, s1, s2, s3, s4, s5), gradient, information)
+    return size * t_log_scale(dof) - 0.5 * (total + (dof + 1.0) * tails)
+
+
+@kernel
+def weigh(dof: float, normal: bool, of_mean: float, information: Matrix) -> None:
+    """Make the sums of products of dx, (6, 6), the information without dof's own, in place.
+
+    `of_mean` is the sum of the variances' inverses.
+    """
+    by_x = 0.5 if normal else 0.5 * dof / (dof + 3.0)
+    by_e = 1.0 if normal else dof * (dof + 1.0) / ((dof - 2.0) * (dof + 3.0))
+    for j in range(6):
+        for k in range(j + 1):
+            information[j, k] *= by_x
+    information[MEAN, MEAN] += of_mean * by_e
+
+
+@kernel
+def add_dof(
+    dof: float,
+    size: int,
+    tails: float,
+    ratios: float,
+    slopes: Any,
+    gradient: Vector,
+    information: Matrix,
+) -> None:
+    """Add what is by 1/dof alone to gradient and information, in place.
+
+    Sums over the observations: of log(1 + z^2 / (dof - 2)) `tails`, of w z^2 `ratios`, of dx by
+    each parameter `slopes`.
+    """
     slope, _ = log_scale_slopes(dof)
     by_dof = size * slope - 0.5 * tails + 0.5 * ratios / (dof - 2.0)
-    gradient[5] -= dof * dof * by_dof
+    gradient[INVERSE_DOF] -= dof * dof * by_dof
     both, own = _dof_information(dof)
-    information[5, 0] -= dof * dof * both * s0
-    information[5, 1] -= dof * dof * both * s1
-    information[5, 2] -= dof * dof * both * s2
-    information[5, 3] -= dof * dof * both * s3
-    information[5, 4] -= dof * dof * both * s4
-    information[5, 5] += dof * dof * (dof * dof * own * size - 2.0 * both * s5)
-    return size * t_log_scale(dof) - 0.5 * (total + (dof + 1.0) * tails)
+    for j in range(INVERSE_DOF):
+        information[INVERSE_DOF, j] -= dof * dof * both * slopes[j]
+    expected = dof * dof * own * size - 2.0 * both * slopes[INVERSE_DOF]
+    information[INVERSE_DOF, INVERSE_DOF] += dof * dof * expected
 
 
 @kernel
@@ -186,7 +213,7 @@ def hessian(
     """
     mean, omega, alpha, gamma = theta[MEAN], theta[OMEGA], theta[ALPHA], theta[GAMMA]
     beta, dof = theta[BETA], 1.0 / theta[INVERSE_DOF]
-    before, by_mean, by_mean_twice = _log_presample(presample, mean)
+    before, by_mean, by_mean_twice = log_presample(presample, mean)
     x = omega + beta * before
     # Rows of 8: 0-5 second derivatives of x, 6-11 the sum, 12 dx, 13 of dx'/dx, 14 of dl/dx.
     w = np.zeros(15 * 8)
@@ -264,79 +291,12 @@ def hessian(
 
 
 @kernel
-def values_of(
-    points: Vector,
-    innovations: Vector,
-    steps: Counts,
-    presample: Vector,
-    normal: bool,
-) -> Vector:
-    """Log likelihoods (LANES,) at `points` (6 LANES,), one parameter after the other.
-
-    To tell good from bad: no deviation counts more than 1e15 of its forecast.
-    """
-    w = np.zeros(10 * LANES)
-    w[: 6 * LANES] = points
-    for k in range(LANES):
-        before, _, _ = _log_presample(presample, w[k])
-        w[6 * LANES + k] = w[LANES + k] + w[4 * LANES + k] * before
-        w[5 * LANES + k] = 1.0 / w[5 * LANES + k]
-        w[9 * LANES + k] = 1.0
-    last = innovations.shape[0] - 1
-    for t in range(innovations.shape[0]):
-        if steps[t] > 1:
-            for k in range(LANES):
-                shock = 0.0 if normal else w[2 * LANES + k] * absolute_excess(w[5 * LANES + k])
-                w[6 * LANES + k] = _gap_alone(
-                    w[6 * LANES + k], w[LANES + k] + shock, w[4 * LANES + k], steps[t] - 1
-                )
-        value = innovations[t]
-        for k in range(LANES):
-            x = w[6 * LANES + k]
-            z = (value - w[k]) * exp(-0.5 * x)
-            w[7 * LANES + k] = z * z
-            shock = w[2 * LANES + k] * (abs(z) - ABSOLUTE_MEAN) + w[3 * LANES + k] * z
-            following = (w[LANES + k] + shock) + w[4 * LANES + k] * x
-            following = LOG_VARIANCE_MAX if following > LOG_VARIANCE_MAX else following
-            following = -LOG_VARIANCE_MAX if following < -LOG_VARIANCE_MAX else following
-            w[8 * LANES + k] += x
-            w[6 * LANES + k] = following
-        if normal:
-            for k in range(LANES):
-                w[8 * LANES + k] += w[7 * LANES + k]
-        else:
-            for k in range(LANES):
-                w[9 * LANES + k] *= 1.0 + min(w[7 * LANES + k] / (w[5 * LANES + k] - 2.0), 1e30)
-            if t % 8 == 7 or t == last:  # one logarithm for eight observations
-                for k in range(LANES):
-                    w[8 * LANES + k] += (w[5 * LANES + k] + 1.0) * log(w[9 * LANES + k])
-                    w[9 * LANES + k] = 1.0
-    values = np.empty(LANES)
-    for k in range(LANES):
-        constant = -0.5 * _LOG_TWO_PI if normal else t_log_scale(w[5 * LANES + k])
-        values[k] = innovations.shape[0] * constant - 0.5 * w[8 * LANES + k]
-    return values
-
-
-@kernel
-def _log_presample(presample: Vector, mean: float) -> Any:
+def log_presample(presample: Vector, mean: float) -> Any:
     """Log variance before the sample, its derivative by the mean, and the second."""
     apart = presample[2] - mean
     variance = presample[0] + presample[1] * apart * apart
     slope = -2.0 * presample[1] * apart / variance
     return log(variance), slope, 2.0 * presample[1] / variance - slope * slope
-
-
-@kernel
-def _gap_alone(x: float, intercept: float, beta: float, missed: int) -> float:
-    offset, slope = intercept, beta
-    while missed > 0:
-        if missed & 1:
-            x = offset + slope * x
-        offset += slope * offset
-        slope *= slope
-        missed >>= 1
-    return x
 
 
 @kernel

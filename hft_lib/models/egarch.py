@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hft_lib.kernel import kernel
-from hft_lib.models.garch import deviation, t_log_scale
+from hft_lib.models.garch import deviation
+from hft_lib.models.garch import drift as drift_affine
+from hft_lib.models.garch import t_log_scale
 from hft_lib.models.inputs import Counts, Vector, intervals, one_row, vector
 from hft_lib.models.special import exp, log
 from hft_lib.parameters import EgarchParameters
@@ -85,19 +87,8 @@ def absolute_excess(dof: float) -> float:
 
 @kernel
 def drift(x: float, intercept: float, beta: float, steps: int) -> float:
-    """The log variance expected after `steps` intervals without an observation.
-
-    The map x -> intercept + beta x is doubled, so that a gap of days costs a few steps, and nothing
-    is divided by 1 - beta.
-    """
-    offset, slope = intercept, beta
-    while steps > 0:
-        if steps & 1:
-            x = offset + slope * x
-        offset += slope * offset
-        slope *= slope
-        steps >>= 1
-    return within(x)
+    """The log variance expected after `steps` intervals without an observation."""
+    return within(drift_affine(x, intercept, beta, steps))
 
 
 @kernel

@@ -9,6 +9,7 @@ and `total` whether a loop runs on lanes or on plain floats, so that one loop se
     split(x)             the mantissa in [1, 2) and the exponent of a positive normal number
     total(x)             the eight lanes' sum, ((0+1)+(2+3))+((4+5)+(6+7))
     multiplied(x)        their product, in the same order
+    shifted(x, power)    x 2^k for the integer k in the low bits of `power`
 """
 
 # The types of this module are compiled by way of hft_lib.kernel and must be in its cache's key.
@@ -218,6 +219,21 @@ def _split(typing_context: Any, number: Any) -> Any:
     return types.UniTuple(kind, 2)(kind), code
 
 
+def _shifted(typing_context: Any, number: Any, power: Any) -> Any:
+    """`number` times 2 to the integer in the low bits of `power`: nothing is to leave the range."""
+    wide = number == LANES
+    kind = LANES if wide else types.float64
+    bits_type = ir.VectorType(ir.IntType(64), WIDTH) if wide else ir.IntType(64)
+    float_type = _VECTOR if wide else ir.DoubleType()
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits, by = (builder.bitcast(arg, bits_type) for arg in args)
+        places = ir.Constant(bits_type, [_EXPONENT_BITS] * WIDTH if wide else _EXPONENT_BITS)
+        return builder.bitcast(builder.add(bits, builder.shl(by, places)), float_type)
+
+    return kind(kind, kind), code
+
+
 def _folded(value: Any, instruction: str) -> Any:
     """The lanes brought together two by two: one order on every machine."""
     if value != LANES:
@@ -255,3 +271,4 @@ all_negative: Any = intrinsic(_all_negative)
 split: Any = intrinsic(_split)
 total: Any = intrinsic(_total)
 multiplied: Any = intrinsic(_multiplied)
+shifted: Any = intrinsic(_shifted)

@@ -37,6 +37,20 @@ _SQRT_HALF_BITS = np.uint64(0x3FE6A09E667F3BCD)
 _NORMAL_MIN = 2.2250738585072014e-308
 _TWO_54 = 18014398509481984.0
 _STIRLING_CONSTANT = 0.4189385332046727  # (log(2 pi) - 1) / 2
+# 2^r for r between -1/2 and 1/2, from the constant on.
+EXP2_SERIES = (
+    1.0,
+    0.6931471805599462,
+    0.24022650695910075,
+    0.05550410866465167,
+    0.009618129107618665,
+    0.0013333558200794592,
+    0.00015403530424776529,
+    1.5252672924850737e-05,
+    1.3215451633221434e-06,
+    1.0205905413765595e-07,
+    7.070977866508138e-09,
+)
 
 
 @kernel
@@ -134,17 +148,17 @@ def exp2(x: float) -> float:
     x = x if x > -1000.0 else -1000.0
     shifted = x + _ROUND
     r = x - (shifted - _ROUND)
-    series = 7.070977866508138e-09
-    series = fma(series, r, 1.0205905413765595e-07)
-    series = fma(series, r, 1.3215451633221434e-06)
-    series = fma(series, r, 1.5252672924850737e-05)
-    series = fma(series, r, 0.00015403530424776529)
-    series = fma(series, r, 0.0013333558200794592)
-    series = fma(series, r, 0.009618129107618665)
-    series = fma(series, r, 0.05550410866465167)
-    series = fma(series, r, 0.24022650695910075)
-    series = fma(series, r, 0.6931471805599462)
-    series = fma(series, r, 1.0)
+    series = EXP2_SERIES[10]
+    series = fma(series, r, EXP2_SERIES[9])
+    series = fma(series, r, EXP2_SERIES[8])
+    series = fma(series, r, EXP2_SERIES[7])
+    series = fma(series, r, EXP2_SERIES[6])
+    series = fma(series, r, EXP2_SERIES[5])
+    series = fma(series, r, EXP2_SERIES[4])
+    series = fma(series, r, EXP2_SERIES[3])
+    series = fma(series, r, EXP2_SERIES[2])
+    series = fma(series, r, EXP2_SERIES[1])
+    series = fma(series, r, EXP2_SERIES[0])
     return _from_bits(_bits(series) + (_bits(shifted) << np.uint64(52)))
 
 

@@ -10,10 +10,18 @@ import numpy.typing as npt
 import pytest
 
 from bench import robust_egarch
-from hft_lib.fitting import egarch_climb, egarch_score
+from hft_lib.fitting import (
+    egarch_climb,
+    egarch_sample,
+    egarch_score,
+    egarch_sweep,
+    egarch_values,
+)
 from hft_lib.fitting.egarch import fit_egarch
 from hft_lib.fitting.result import FitRefused
+from hft_lib.kernel import kernel
 from hft_lib.models import egarch
+from hft_lib.models.lanes import lanes, load, store
 
 TRUTH = {"omega": -0.01, "alpha": 0.15, "gamma": -0.06, "beta": 0.96}
 POINT = np.array([0.02, -0.01, 0.12, -0.06, 0.93, 0.15])
@@ -50,15 +58,68 @@ def test_gradient_and_hessian_are_the_likelihoods(normal: bool, gaps: bool) -> N
         assert curvature[j, :count] == pytest.approx(differences, rel=1e-5, abs=1e-3)
 
 
+@pytest.mark.parametrize("gaps", [True, False])
 @pytest.mark.parametrize("normal", [True, False])
-def test_the_lanes_give_what_one_point_gives(normal: bool) -> None:
-    values, steps = simulated(301, 2), np.random.default_rng(3).integers(1, 4, 301)
-    points = np.tile(POINT[:, None], egarch_score.LANES)
-    points[2] += np.linspace(-0.05, 0.05, egarch_score.LANES)
+def test_the_lanes_give_what_one_point_gives(normal: bool, gaps: bool) -> None:
+    values, steps = simulated(301, 2), np.random.default_rng(3).integers(1, 4 if gaps else 2, 301)
+    points = np.tile(POINT, (16, 1))
+    points[:, 2] += np.linspace(-0.05, 0.05, 16)
+    points[:, 5] += np.linspace(-0.05, 0.05, 16)
     before = np.array([1.1, 1.0, 0.05, -30.0])
-    found = egarch_score.values_of(points.ravel(), values, steps, before, normal)
-    singly = [scored(points[:, k].copy(), values, steps, normal)[0] for k in range(8)]
+    found = egarch_values.values_of(points, values, steps if gaps else None, before, normal)
+    singly = [scored(point, values, steps, normal)[0] for point in points]
     assert found == pytest.approx(singly, rel=1e-12)
+
+
+# No effect, a usual one, one at a kink, short memory, chaos, and a variance at what is computable.
+PLACES = {
+    "no effect": (0.0, 0.0, 0.0, 0.0, 0.0, 0.15),
+    "usual": (0.02, -0.01, 0.12, -0.06, 0.93, 0.15),
+    "kink": (math.nan, -0.01, 0.12, -0.06, 0.93, 0.15),
+    "long memory": (0.02, 0.0, 0.05, -0.02, 1.0 - 1e-6, 0.4),
+    "chaos": (0.02, 0.1, 3.0, -2.0, 0.9, 0.15),
+    "out of bounds": (0.02, 40.0, 0.1, 0.05, 0.9, 0.15),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("normal", [True, False])
+@pytest.mark.parametrize("size", [50, 63, 64, 1001])
+def test_parts_side_by_side_give_what_one_after_another_gives(
+    size: int, normal: bool, place: str
+) -> None:
+    values, before = simulated(size, 2), np.array([1.1, 1.0, 0.05, -30.0])
+    theta, steps = np.array(PLACES[place]), np.ones(size, dtype=np.int64)
+    theta[0] = values[size // 2] if math.isnan(theta[0]) else theta[0]
+    first, second = np.zeros((2, 9)), np.zeros((2, 6, 6))
+    bends = np.empty((2, 6, 6))
+    even, gappy = (egarch_sample.sample_of(values, s, before) for s in (None, steps))
+    # From starts that another point left behind, too.
+    egarch_sample.score(POINT, even, normal, first[0], second[0])
+    found = egarch_sample.score(theta, even, normal, first[0], second[0])
+    wanted = egarch_sample.score(theta, gappy, normal, first[1], second[1])
+    egarch_sample.hessian(theta, even, normal, bends[0])
+    egarch_sample.hessian(theta, gappy, normal, bends[1])
+    assert found == pytest.approx(wanted, rel=1e-12)
+    if place == "chaos":  # whose derivatives are as large as their rounding
+        assert first[0][egarch_score.MEMORY] == pytest.approx(first[1][egarch_score.MEMORY])
+        return
+    assert first[0] == pytest.approx(first[1], rel=1e-8, abs=1e-8 * np.abs(first[1]).max())
+    for mine, theirs in (np.tril(second), bends):
+        assert mine == pytest.approx(theirs, rel=1e-8, abs=1e-8 * np.abs(theirs).max())
+
+
+@kernel
+def _powers(exponents: Any, found: Any) -> None:
+    store(found, 0, egarch_sweep.exp2(load(exponents, 0, lanes(0.0))))
+
+
+@pytest.mark.parametrize("largest", [0.5, 10.0, 216.0, 1000.0])
+def test_the_lanes_powers_of_two_are_within_their_error(largest: float) -> None:
+    exponents, found = np.random.default_rng(4).uniform(-largest, largest, 8), np.empty(8)
+    _powers(exponents, found)
+    exact = np.exp2(exponents.astype(np.longdouble))
+    assert np.abs(found / exact - 1.0).max() < 8e-16
 
 
 def test_on_a_kink_the_derivatives_of_both_sides_are_the_gradient_and_its_jump() -> None:
@@ -138,6 +199,11 @@ def test_gaps_are_taken_into_account() -> None:
     assert with_gaps.log_likelihood == pytest.approx(own, rel=1e-10)
     assert with_gaps.params.beta > without.params.beta
     assert abs(with_gaps.params.beta - TRUTH["beta"]) < 4 * (with_gaps.standard_errors["beta"] or 0)
+
+
+def test_intervals_that_miss_nothing_are_no_gaps() -> None:
+    values = simulated(300, 7)
+    assert fit_egarch(values, np.ones(300, dtype=int)) == fit_egarch(values)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-4, 1e6, 1e12])

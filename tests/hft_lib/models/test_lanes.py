@@ -15,6 +15,7 @@ from hft_lib.models.lanes import (
     load,
     multiplied,
     pick_negative,
+    shifted,
     split,
     store,
     total,
@@ -100,3 +101,24 @@ def test_one_lane_that_is_not_negative_is_found_wherever_it_is(place: int, odd: 
     assert _all_negative(data) == (True, True)
     data[place] = odd
     assert _all_negative(data) == (False, place != WIDTH - 1)
+
+
+@kernel
+def _shifted_parts(data: Any, count: int, like: Any, out: Any) -> None:
+    for t in range(count):
+        x = load(data, t, like)
+        store(out, t, shifted(x * x + 0.1, x + 6755399441055744.0))
+
+
+@kernel
+def _shifted_lanes(data: Any, count: int, out: Any) -> None:
+    _shifted_parts(data, count, lanes(0.0), out)
+
+
+def test_a_shift_is_a_power_of_two() -> None:
+    data = 10.0 * np.random.default_rng(3).normal(size=WIDTH * 10)
+    one, other = np.empty_like(data), np.empty_like(data)
+    _shifted_parts(data, data.size, 0.0, one)
+    _shifted_lanes(data, 10, other)
+    assert one.tolist() == np.ldexp(data * data + 0.1, np.rint(data).astype(int)).tolist()
+    assert one.tobytes() == other.tobytes()
