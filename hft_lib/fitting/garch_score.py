@@ -46,8 +46,11 @@ _DAMPING_FIRST = 1e-2  # after a step that did not gain
 _BOUNDS_MAX = 4  # times that a step which leaves the bounds is solved for again
 _SHIFT_MIN, _SHIFT_MAX = 1e-3, 1.0  # of the Hessian's diagonal, to make it a maximum's
 _ROUNDING = 1e-9  # nats
-_OMEGA_FALL = 0.05  # omega falls to no less than this share of itself in a step
+_OMEGA_FALL = 0.2  # omega falls to no less than this share of itself in a step
 _NEAR = 0.3  # deviations from an end within which a search would find that end again
+# The same of an end where a parabola of the curvature here would have it, if its height is not off
+# by more than a share and the equations all but undamped.
+_NEAR_SQUARES, _NEAR_SHARE, _NEAR_DAMPING = 3.0, 0.5, 1e-2
 _HOPELESS = 1e-3  # nats promised, at most, when a search falls short of an end
 
 
@@ -260,6 +263,34 @@ def _is_near(theta: Vector, other: Vector, curvature: Matrix, free: Vector) -> b
 
 
 @kernel
+def _is_foreseen(
+    theta: Vector,
+    gain: float,
+    other: Vector,
+    other_free: Vector,
+    gradient: Vector,
+    curvature: Matrix,
+    free: Vector,
+    lower: Matrix,
+) -> bool:
+    """Whether the curvature here, a maximum's, has an end `gain` nats higher where `other` is."""
+    squares, slope = 0.0, 0.0
+    for j in range(SIZE):
+        if free[j] != other_free[j]:
+            return False
+        apart = (other[j] - theta[j]) * free[j]
+        slope += gradient[j] * apart
+        squares += curvature[j, j] * apart * apart
+        for k in range(j):
+            squares += 2.0 * curvature[j, k] * apart * (other[k] - theta[k]) * free[k]
+    if not 0.0 < squares < _NEAR_SQUARES:
+        return False
+    if not abs(slope - 0.5 * squares - gain) < _NEAR_SHARE * gain:
+        return False
+    return factor(curvature, free, 0.0, lower)
+
+
+@kernel
 def _shift(curvature: Matrix, free: Vector, damping: float, lower: Matrix) -> float:
     """The damping from `damping` on that makes the curvature positive, or all but the largest."""
     if factor(curvature, free, damping, lower):
@@ -375,13 +406,14 @@ def climb(
     free: Vector,
     curvature: Matrix,
     rival: Vector,
+    rival_free: Vector,
     rival_value: float,
 ) -> Any:
     """Move `theta` (6,) in place to a maximum: (log likelihood, nats still promised, whether
     `curvature` is minus the Hessian there).
 
     `free` and `curvature` hold what is left free at the end and the curvature there. A search that
-    comes near the end `rival`, or cannot reach its value, stops: with -infinity.
+    comes near the end `rival`, with `rival_free` left free there, or cannot reach its value, stops: with -infinity.
     """
     gradient, step, trial = np.empty(SIZE), np.empty(SIZE), np.empty(SIZE)
     other, other_curvature = np.empty(SIZE), np.empty((SIZE, SIZE))
@@ -417,6 +449,11 @@ def climb(
                 if sharp and rival_value > value:
                     hopeless = promised < _HOPELESS and value + 100.0 * promised < rival_value
                     if hopeless or _is_near(theta, rival, curvature, free):
+                        return -np.inf, promised, sharp
+                    if damping <= _NEAR_DAMPING and _is_foreseen(
+                        theta, rival_value - value, rival, rival_free, gradient, curvature, free,
+                        lower,
+                    ):  # fmt: skip
                         return -np.inf, promised, sharp
                 _step_within(
                     theta, curvature, gradient, free, damping, student, lower, within, pull, step

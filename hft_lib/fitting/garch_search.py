@@ -226,7 +226,7 @@ def search(
         _begin(start, end)
         reached, left, curved = climb(
             end, data, steps, before, asymmetric, student, work, end_free, end_curvature, theta,
-            value,
+            free, value,
         )  # fmt: skip
         if reached > value:
             value, promised, sharp = reached, left, curved
