@@ -43,7 +43,6 @@ _GAIN_NEAR = (
 )
 GAIN_ENDED = 2e-5  # a search that promises more has not come to its end
 _DAMPING_FIRST = 1e-2  # after a step that did not gain
-_BOUNDS_MAX = 4  # times that a step which leaves the bounds is solved for again
 _SHIFT_MIN, _SHIFT_MAX = 1e-3, 1.0  # of the Hessian's diagonal, to make it a maximum's
 _ROUNDING = 1e-9  # nats
 _OMEGA_FALL = 0.2  # omega falls to no less than this share of itself in a step
@@ -302,13 +301,40 @@ def _shift(curvature: Matrix, free: Vector, damping: float, lower: Matrix) -> fl
 
 
 @kernel
-def _step_within(
+def _limited(j: int, step: float, theta: Vector) -> float:
+    """What of a step of parameter `j` stays within its own bounds."""
+    if j == OMEGA:
+        return max(step, (_OMEGA_FALL - 1.0) * theta[OMEGA])
+    if j < INVERSE_DOF:
+        return max(step, -theta[j])
+    return min(max(step, INVERSE_DOF_MIN - theta[j]), INVERSE_DOF_MAX - theta[j])
+
+
+@kernel
+def _stop(theta: Vector, curvature: Matrix, within: Vector, pull: Vector, step: Vector) -> bool:
+    """Stop at its bound what of `step` goes too far, and take what it does from the others' `pull`;
+    whether anything did. The `pull` of what is not `within` is its step from then on.
+    """
+    stopped = False
+    for j in range(SIZE):
+        if within[j] == 0.0:
+            pull[j] = step[j]
+        elif j >= OMEGA and _limited(j, step[j], theta) != step[j]:
+            stopped, within[j] = True, 0.0
+            step[j] = pull[j] = _limited(j, step[j], theta)
+            for k in range(SIZE):
+                if within[k] > 0.0:
+                    pull[k] -= curvature[max(j, k), min(j, k)] * step[j]
+    return stopped
+
+
+@kernel
+def step_within(
     theta: Vector,
     curvature: Matrix,
     gradient: Vector,
     free: Vector,
     damping: float,
-    student: Any,
     lower: Matrix,
     within: Vector,
     pull: Vector,
@@ -321,30 +347,9 @@ def _step_within(
     """
     for j in range(SIZE):
         within[j], pull[j] = free[j], gradient[j]
-    for _ in range(_BOUNDS_MAX):
-        stopped = False
-        for j in range(OMEGA, SIZE):
-            if within[j] > 0.0:
-                limit = step[j]
-                if j == OMEGA:
-                    limit = max(limit, (_OMEGA_FALL - 1.0) * theta[OMEGA])
-                elif j < INVERSE_DOF:
-                    limit = max(limit, -theta[j])
-                else:
-                    limit = max(limit, INVERSE_DOF_MIN - theta[j])
-                    limit = min(limit, INVERSE_DOF_MAX - theta[j])
-                if limit != step[j]:
-                    stopped, within[j] = True, 0.0
-                    for k in range(SIZE):
-                        entry = curvature[max(j, k), min(j, k)]
-                        entry += damping * abs(entry) if j == k else 0.0
-                        pull[k] -= entry * limit if within[k] > 0.0 else 0.0
-                    step[j] = limit
-        if not stopped:
+    for _ in range(SIZE):
+        if not _stop(theta, curvature, within, pull, step):
             return
-        for j in range(SIZE):  # the rest of `pull` keeps the steps that `substitute` clears
-            if within[j] == 0.0:
-                pull[j] = step[j]
         if factor(curvature, within, damping, lower):
             substitute(lower, pull, within, step)
         for j in range(SIZE):
@@ -413,7 +418,8 @@ def climb(
     `curvature` is minus the Hessian there).
 
     `free` and `curvature` hold what is left free at the end and the curvature there. A search that
-    comes near the end `rival`, with `rival_free` left free there, or cannot reach its value, stops: with -infinity.
+    comes near the end `rival`, where `rival_free` is left free, or cannot reach its value, stops:
+    with -infinity.
     """
     gradient, step, trial = np.empty(SIZE), np.empty(SIZE), np.empty(SIZE)
     other, other_curvature = np.empty(SIZE), np.empty((SIZE, SIZE))
@@ -455,9 +461,7 @@ def climb(
                         lower,
                     ):  # fmt: skip
                         return -np.inf, promised, sharp
-                _step_within(
-                    theta, curvature, gradient, free, damping, student, lower, within, pull, step
-                )
+                step_within(theta, curvature, gradient, free, damping, lower, within, pull, step)
                 _go(theta, step, free, capped, asymmetric, student, trial)
                 found = score(
                     trial, data, steps, before, asymmetric, student, 1.0, work, other,

@@ -136,7 +136,8 @@ def _rank_of(product: Any, logs: Any, tail: Any, sums: Any, weight: float, found
 
 
 @kernel
-def _begin(start: int, theta: Vector) -> None:
+def begin(start: int, theta: Vector) -> None:
+    """Put a start's parameters into `theta` (6,)."""
     theta[MEAN], theta[OMEGA], theta[BETA] = 0.0, _START_OMEGA[start], _START_BETA[start]
     theta[UP], theta[DOWN] = _START_ALPHA[start], _START_ALPHA[start]
     theta[INVERSE_DOF] = _START_INVERSE_DOF
@@ -223,7 +224,7 @@ def search(
         if climbs < _STARTS_COUNT:
             start = _best(found, first, last)
             found[start] = -np.inf
-        _begin(start, end)
+        begin(start, end)
         reached, left, curved = climb(
             end, data, steps, before, asymmetric, student, work, end_free, end_curvature, theta,
             free, value,

@@ -9,13 +9,13 @@ With s+ and s- the square of e where e >= 0 and e < 0, and D = d + e^2/h, d = do
     l_dof = c' - log(D/d)/2 + w r / (2d),  l_h,dof = r (r - 3) / (2 h D^2)
 
 The curvature is minus the Hessian, -(l_hh h_i h_j + l_h h_ij + ..), or the expected information,
-which is never indefinite. Of t the sweep multiplies up h D, which needs no division, and knows r/D
-as its share; derivatives by the mean are kept as those by twice the mean, which need no doubling. The recursions of h_i and h_ij have the slope beta, as h has, so a series
-is cut into eight parts that run side by side: a first pass from nought gives what each part adds,
-from which the parts' true starts follow. An interval without an observation has another slope:
-such series run as one part, and have the information only. Fiorentini, Calzolari & Panattoni
-(1996), Analytic derivatives and the computation of GARCH estimates; for t Lange, Little & Taylor
-(1989).
+which is never indefinite. Of t the loop knows r/D as its share, and multiplies up h D, which needs
+no division; derivatives by the mean are kept as those by twice the mean, which need no doubling.
+The recursions of h_i and h_ij have the slope beta, as h has, so a series is cut into eight parts
+that run side by side: a first pass from nought gives what each part adds, from which the parts'
+true starts follow. An interval without an observation has another slope: such series run as one
+part, and have the information only. Fiorentini, Calzolari & Panattoni (1996), Analytic derivatives
+and the computation of GARCH estimates; for t Lange, Little & Taylor (1989).
 """
 
 from typing import Any

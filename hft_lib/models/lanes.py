@@ -1,9 +1,9 @@
 """Eight float64 side by side: a kernel written for one number runs on eight at the price of one.
 
 A `Lanes` value takes + - * / with another or with a float, lane by lane, each rounded as a float64
-is: the same bits with or without vector instructions. A function whose loop has more lanes at work
-than the machine has registers calls `align_spills` once. `like` tells `load`, `pick_negative`, `split`
-and `total` whether a loop runs on lanes or on plain floats, so that one loop serves both.
+is: the same bits with or without vector instructions. `like` tells `load`, `pick_negative`, `split`
+and `total` whether a loop runs on lanes or on plain floats, so that one loop serves both. A
+function whose loop has more lanes at work than the machine has registers calls `align_spills`.
 
     load(data, t, like)  data[t] of floats; data[8 t : 8 t + 8] of lanes
     fused(a, b, c)       a b + c rounded once, of any of either kind
