@@ -51,8 +51,11 @@ _STARTS = (
 )  # fmt: skip
 _STARTS_COUNT = len(_STARTS)
 # Where a doubtful search also starts, whatever the likelihood there: no memory but of the last
-# square, and a variance that drifts through the whole sample by itself.
-_LAST_STARTS = ((0.3, 0.3), (0.0005, 0.9999))
+# square, a variance that drifts through the whole sample by itself, and the levels where the sample
+# begins and ends: a mean that moved may be near either rather than in between.
+_LAST_STARTS = ((0.3, 0.3), (0.0005, 0.9999), (0.15, 0.98), (0.15, 0.98))
+_LEVEL_FIRST, _LEVEL_LAST = len(_STARTS) + 2, len(_STARTS) + 3
+_LEVEL_SHARE = 5  # of the sample, one part of so many, whose mean is its level at an end
 _ALL_STARTS = _STARTS + _LAST_STARTS
 _ALL_STARTS_COUNT = len(_ALL_STARTS)
 _START_ALPHA = np.array([alpha for alpha, _ in _ALL_STARTS])
@@ -144,6 +147,14 @@ def begin(start: int, theta: Vector) -> None:
 
 
 @kernel
+def _mean(values: Vector) -> float:
+    sum_of = 0.0
+    for t in range(values.shape[0]):
+        sum_of += values[t]
+    return sum_of / values.shape[0]
+
+
+@kernel
 def _best(found: Vector, first: int, last: int) -> int:
     best = first
     for k in range(first, last):
@@ -225,6 +236,11 @@ def search(
             start = _best(found, first, last)
             found[start] = -np.inf
         begin(start, end)
+        size = values.shape[0]
+        if start == _LEVEL_FIRST:
+            end[MEAN] = _mean(values[: size // _LEVEL_SHARE])
+        elif start == _LEVEL_LAST:
+            end[MEAN] = _mean(values[size - size // _LEVEL_SHARE :])
         reached, left, curved = climb(
             end, data, steps, before, asymmetric, student, work, end_free, end_curvature, theta,
             free, value,

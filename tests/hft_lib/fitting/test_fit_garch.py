@@ -263,6 +263,14 @@ def test_a_wrong_fit_is_a_violation() -> None:
     assert "error of alpha" in robust_garch.against_twin(wrong, values, "sample")[0]
 
 
+def test_a_mean_that_moved_is_sought_near_both_its_levels() -> None:
+    """Its likelihood has maxima near a level and between the two, 177 nats apart."""
+    name, values = list(robust_garch.simulated(31, 8, size_max=4000))[30]
+    assert name.startswith("mean shift")
+    fit = fit_garch(values / values.std(), distribution="t")
+    assert fit.log_likelihood > -1305.0
+
+
 @pytest.mark.slow
 def test_recorded_returns_are_fitted_no_worse_than_by_the_peer(market_data: Path) -> None:
     every = {name: values for name, values in robust_garch.recorded(market_data)}
