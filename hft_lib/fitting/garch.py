@@ -19,6 +19,7 @@ from hft_lib.fitting.result import Fit, FitRefused, require
 from hft_lib.kernel import kernel
 from hft_lib.models.garch import PRESAMPLES, mean_square
 from hft_lib.models.inputs import Vector, intervals, vector
+from hft_lib.models.lanes import WIDTH, lanes, load, pick_negative, store, total
 from hft_lib.models.special import log
 from hft_lib.parameters import GarchParameters
 
@@ -26,6 +27,7 @@ OBSERVATIONS_MIN = 50
 # With more exact zeros than this Student's likelihood grows without bound as dof falls to 2.
 ZERO_SHARE_MAX = 0.2
 SCALE_MIN, SCALE_MAX = 1e-40, 1e40  # so that variances are within those that can be run
+_HASH_BITS, _HASH_FACTOR = 6, np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 _SCALE_RELATIVE_MIN = 1e-12  # of the largest innovation
 
 
@@ -197,20 +199,36 @@ def _centre_and_scale(values: Vector) -> Any:
     """Mean and standard deviation; the squares are taken of shares of the largest deviation, so
     that none leaves the range of a float64.
     """
-    size = values.shape[0]
-    total, largest, squares = 0.0, 0.0, 0.0
-    for t in range(size):
+    size, like, parts = values.shape[0], lanes(0.0), np.empty(WIDTH)
+    whole = size // WIDTH
+    most, sums, squares = like, like, like
+    for t in range(whole):
+        x = load(values, t, like)
+        x = pick_negative(x, -x, x)
+        most = pick_negative(most - x, x, most)
+    store(parts, 0, most)
+    largest = 0.0
+    for k in range(WIDTH):
+        largest = max(largest, parts[k])
+    for t in range(whole * WIDTH, size):
         largest = max(largest, abs(values[t]))
     if largest == 0.0 or not 1.0 / largest < np.inf:
         return 0.0, 0.0
     inverse = 1.0 / largest
-    for t in range(size):
-        total += values[t] * inverse
-    centre = total / size
-    for t in range(size):
+    for t in range(whole):
+        sums += load(values, t, like) * inverse
+    centre = total(sums)
+    for t in range(whole * WIDTH, size):
+        centre += values[t] * inverse
+    centre /= size
+    for t in range(whole):
+        x = load(values, t, like) * inverse - centre
+        squares += x * x
+    square = total(squares)
+    for t in range(whole * WIDTH, size):
         apart = values[t] * inverse - centre
-        squares += apart * apart
-    deviation = math.sqrt(squares / size)
+        square += apart * apart
+    deviation = math.sqrt(square / size)
     if not deviation > _SCALE_RELATIVE_MIN:
         return centre * largest, 0.0
     return centre * largest, deviation * largest
@@ -226,10 +244,24 @@ def _refusal(values: Vector, scale: float, student: Any) -> Any:
     if scale > SCALE_MAX:
         return _TOO_LARGE, scale
     if student is not None:
-        share = _share_alike(values)
+        share = _share_alike(values) if _may_be_alike(values) else 0.0
         if share > ZERO_SHARE_MAX:
             return _ALIKE, share
     return 0.0, 0.0
+
+
+@kernel
+def _may_be_alike(values: Vector) -> bool:
+    """Whether more than a fifth may be alike: alike values share a bin of their bits' hash
+    (Fibonacci hashing, Knuth 6.4).
+    """
+    counts, most = np.zeros(1 << _HASH_BITS, dtype=np.int64), 0
+    for t in range(values.shape[0]):
+        bits = np.float64(values[t] + 0.0).view(np.uint64)  # -0 is 0
+        counts[np.int64((bits * _HASH_FACTOR) >> np.uint64(64 - _HASH_BITS))] += 1
+    for k in range(1 << _HASH_BITS):
+        most = max(most, counts[k])
+    return most > ZERO_SHARE_MAX * values.shape[0]
 
 
 @kernel

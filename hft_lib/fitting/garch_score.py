@@ -42,11 +42,65 @@ _GAIN_NEAR = (
     1e-2  # and where the Hessian of a series with gaps, which costs six scores, is worth it
 )
 GAIN_ENDED = 2e-5  # a search that promises more has not come to its end
+_DAMPING_FIRST = 1e-2  # after a step that did not gain
 _SHIFT_MIN, _SHIFT_MAX = 1e-3, 1.0  # of the Hessian's diagonal, to make it a maximum's
 _ROUNDING = 1e-9  # nats
-_OMEGA_FALL = 0.05  # omega falls to no less than this share of itself in a step
+_OMEGA_FALL = 0.2  # omega falls to no less than this share of itself in a step
 _NEAR = 0.3  # deviations from an end within which a search would find that end again
+# The same of an end where a parabola of the curvature here would have it, if its height is not off
+# by more than a share and the equations all but undamped.
+_NEAR_SQUARES, _NEAR_SHARE, _NEAR_DAMPING = 3.0, 0.5, 1e-2
 _HOPELESS = 1e-3  # nats promised, at most, when a search falls short of an end
+
+
+@kernel
+def factor(information: Matrix, free: Vector, damping: float, lower: Matrix) -> bool:
+    """Cholesky's factor of the damped equations of the free parameters; false where not positive.
+
+    `information` (n, n), lower half; `free` (n,): 1 for what may move; `lower` (n, n) in place,
+    unset in what is not free.
+    """
+    size = free.shape[0]
+    for j in range(size):
+        if free[j] > 0.0:
+            for k in range(j + 1):
+                if free[k] > 0.0:
+                    value = information[j, k]
+                    if j == k:
+                        value = value + damping * abs(value) + 1e-14
+                    for m in range(k):
+                        if free[m] > 0.0:
+                            value -= lower[j, m] * lower[k, m]
+                    if j > k:
+                        lower[j, k] = value / lower[k, k]
+                    elif value > 0.0:
+                        lower[j, j] = math.sqrt(value)
+                    else:
+                        return False
+    return True
+
+
+@kernel
+def substitute(lower: Matrix, gradient: Vector, free: Vector, step: Vector) -> None:
+    """Solve the factored equations for `gradient` (n,); `step` (n,) in place, 0 for what is not
+    free.
+    """
+    size = free.shape[0]
+    for j in range(size):
+        step[j] = 0.0
+        if free[j] > 0.0:
+            value = gradient[j]
+            for m in range(j):
+                if free[m] > 0.0:
+                    value -= lower[j, m] * step[m]
+            step[j] = value / lower[j, j]
+    for j in range(size - 1, -1, -1):
+        if free[j] > 0.0:
+            value = step[j]
+            for m in range(j + 1, size):
+                if free[m] > 0.0:
+                    value -= lower[m, j] * step[m]
+            step[j] = value / lower[j, j]
 
 
 @kernel
@@ -59,31 +113,10 @@ def solve(
     in place, 0 for the rest.
     """
     size = gradient.shape[0]
-    lower = np.zeros((size, size))
-    for j in range(size):
-        for k in range(j + 1):
-            both = free[j] * free[k]
-            value = information[j, k] * both
-            if j == k:
-                value = value + damping * abs(value) + 1e-14 if free[j] > 0.0 else 1.0
-            for m in range(k):
-                value -= lower[j, m] * lower[k, m]
-            if j == k:
-                if not value > 0.0:
-                    return False
-                lower[j, j] = math.sqrt(value)
-            else:
-                lower[j, k] = value / lower[k, k]
-    for j in range(size):
-        value = gradient[j] * free[j]
-        for m in range(j):
-            value -= lower[j, m] * step[m]
-        step[j] = value / lower[j, j]
-    for j in range(size - 1, -1, -1):
-        value = step[j]
-        for m in range(j + 1, size):
-            value -= lower[m, j] * step[m]
-        step[j] = value / lower[j, j]
+    lower = np.empty((size, size))
+    if not factor(information, free, damping, lower):
+        return False
+    substitute(lower, gradient, free, step)
     return True
 
 
@@ -229,16 +262,99 @@ def _is_near(theta: Vector, other: Vector, curvature: Matrix, free: Vector) -> b
 
 
 @kernel
-def _shift(
-    curvature: Matrix, gradient: Vector, free: Vector, damping: float, step: Vector
-) -> float:
+def _is_foreseen(
+    theta: Vector,
+    gain: float,
+    other: Vector,
+    other_free: Vector,
+    gradient: Vector,
+    curvature: Matrix,
+    free: Vector,
+    lower: Matrix,
+) -> bool:
+    """Whether the curvature here, a maximum's, has an end `gain` nats higher where `other` is."""
+    squares, slope = 0.0, 0.0
+    for j in range(SIZE):
+        if free[j] != other_free[j]:
+            return False
+        apart = (other[j] - theta[j]) * free[j]
+        slope += gradient[j] * apart
+        squares += curvature[j, j] * apart * apart
+        for k in range(j):
+            squares += 2.0 * curvature[j, k] * apart * (other[k] - theta[k]) * free[k]
+    if not 0.0 < squares < _NEAR_SQUARES:
+        return False
+    if not abs(slope - 0.5 * squares - gain) < _NEAR_SHARE * gain:
+        return False
+    return factor(curvature, free, 0.0, lower)
+
+
+@kernel
+def _shift(curvature: Matrix, free: Vector, damping: float, lower: Matrix) -> float:
     """The damping from `damping` on that makes the curvature positive, or all but the largest."""
-    if solve(curvature, gradient, free, damping, step):
+    if factor(curvature, free, damping, lower):
         return damping
     shift = max(2.0 * damping, _SHIFT_MIN)
-    while shift < _SHIFT_MAX and not solve(curvature, gradient, free, shift, step):
+    while shift < _SHIFT_MAX and not factor(curvature, free, shift, lower):
         shift *= 2.0
     return shift
+
+
+@kernel
+def _limited(j: int, step: float, theta: Vector) -> float:
+    """What of a step of parameter `j` stays within its own bounds."""
+    if j == OMEGA:
+        return max(step, (_OMEGA_FALL - 1.0) * theta[OMEGA])
+    if j < INVERSE_DOF:
+        return max(step, -theta[j])
+    return min(max(step, INVERSE_DOF_MIN - theta[j]), INVERSE_DOF_MAX - theta[j])
+
+
+@kernel
+def _stop(theta: Vector, curvature: Matrix, within: Vector, pull: Vector, step: Vector) -> bool:
+    """Stop at its bound what of `step` goes too far, and take what it does from the others' `pull`;
+    whether anything did. The `pull` of what is not `within` is its step from then on.
+    """
+    stopped = False
+    for j in range(SIZE):
+        if within[j] == 0.0:
+            pull[j] = step[j]
+        elif j >= OMEGA and _limited(j, step[j], theta) != step[j]:
+            stopped, within[j] = True, 0.0
+            step[j] = pull[j] = _limited(j, step[j], theta)
+            for k in range(SIZE):
+                if within[k] > 0.0:
+                    pull[k] -= curvature[max(j, k), min(j, k)] * step[j]
+    return stopped
+
+
+@kernel
+def step_within(
+    theta: Vector,
+    curvature: Matrix,
+    gradient: Vector,
+    free: Vector,
+    damping: float,
+    lower: Matrix,
+    within: Vector,
+    pull: Vector,
+    step: Vector,
+) -> None:
+    """Turn a step that leaves the bounds into the best along them, as the curvature has it.
+
+    What goes too far stops at its bound and the others are solved for again. `step` in place;
+    `lower` (6, 6), `within` and `pull` (6,) are scratch.
+    """
+    for j in range(SIZE):
+        within[j], pull[j] = free[j], gradient[j]
+    for _ in range(SIZE):
+        if not _stop(theta, curvature, within, pull, step):
+            return
+        if factor(curvature, within, damping, lower):
+            substitute(lower, pull, within, step)
+        for j in range(SIZE):
+            if within[j] == 0.0:
+                step[j] = pull[j]
 
 
 @kernel
@@ -255,9 +371,10 @@ def _prepare(
     gradient: Vector,
     curvature: Matrix,
     free: Vector,
+    lower: Matrix,
 ) -> Any:
     """Make the equations of the next step ready in place: (damping, whether they are Newton's,
-    whether the persistence is held at its cap).
+    whether the persistence is held at its cap, whether `lower` is their factor).
 
     Where the Hessian is no maximum's it is damped until it is one's; where that takes too much, the
     information takes its place.
@@ -272,14 +389,14 @@ def _prepare(
         reduce_to_cap(gradient, curvature, asymmetric)
     _set_free(theta, gradient, capped, asymmetric, student, free)
     if not sharp:
-        return damping, False, capped
-    shift = _shift(curvature, gradient, free, damping, np.empty(SIZE))
+        return damping, False, capped, False
+    shift = _shift(curvature, free, damping, lower)
     if shift == damping or shift < _SHIFT_MAX:
-        return shift, shift == damping, capped
+        return shift, shift == damping, capped, True
     score(theta, data, steps, before, asymmetric, student, 0.0, work, gradient, curvature)
     if capped:
         reduce_to_cap(gradient, curvature, asymmetric)
-    return 1e-3, False, capped
+    return 1e-3, False, capped, False
 
 
 @kernel
@@ -294,21 +411,24 @@ def climb(
     free: Vector,
     curvature: Matrix,
     rival: Vector,
+    rival_free: Vector,
     rival_value: float,
 ) -> Any:
     """Move `theta` (6,) in place to a maximum: (log likelihood, nats still promised, whether
     `curvature` is minus the Hessian there).
 
     `free` and `curvature` hold what is left free at the end and the curvature there. A search that
-    comes near the end `rival`, or cannot reach its value, stops: with -infinity.
+    comes near the end `rival`, where `rival_free` is left free, or cannot reach its value, stops:
+    with -infinity.
     """
     gradient, step, trial = np.empty(SIZE), np.empty(SIZE), np.empty(SIZE)
     other, other_curvature = np.empty(SIZE), np.empty((SIZE, SIZE))
+    within, pull, lower = np.empty(SIZE), np.empty(SIZE), np.empty((SIZE, SIZE))
     bounded(theta, asymmetric, student)
     value = score(theta, data, steps, before, asymmetric, student, 1.0, work, gradient, curvature)
     damping, promised, sharp = 0.0, np.inf, False
     for _ in range(_ITERATIONS_MAX):
-        damping, sharp, capped = _prepare(
+        damping, sharp, capped, factored = _prepare(
             theta,
             data,
             steps,
@@ -321,12 +441,14 @@ def climb(
             gradient,
             curvature,
             free,
+            lower,
         )
         flat = theta[UP] <= 0.0 and theta[DOWN] <= 0.0 and free[UP] == 0.0
         gain_min = _GAIN_MIN_FLAT if flat else _GAIN_MIN
         accepted, found = False, value
         for _ in range(_TRIALS_MAX):
-            if solve(curvature, gradient, free, damping, step):
+            if factored or factor(curvature, free, damping, lower):
+                substitute(lower, gradient, free, step)
                 promised = _promise(gradient, step, free)
                 if promised < gain_min:
                     break
@@ -334,6 +456,12 @@ def climb(
                     hopeless = promised < _HOPELESS and value + 100.0 * promised < rival_value
                     if hopeless or _is_near(theta, rival, curvature, free):
                         return -np.inf, promised, sharp
+                    if damping <= _NEAR_DAMPING and _is_foreseen(
+                        theta, rival_value - value, rival, rival_free, gradient, curvature, free,
+                        lower,
+                    ):  # fmt: skip
+                        return -np.inf, promised, sharp
+                step_within(theta, curvature, gradient, free, damping, lower, within, pull, step)
                 _go(theta, step, free, capped, asymmetric, student, trial)
                 found = score(
                     trial, data, steps, before, asymmetric, student, 1.0, work, other,
@@ -343,7 +471,8 @@ def climb(
                 accepted = found > value - (_ROUNDING if promised < 1e-8 else 0.0)
                 if accepted:
                     break
-            damping = max(10.0 * damping, 1e-4)
+            factored = False
+            damping = max(10.0 * damping, _DAMPING_FIRST)
         if not accepted:
             break
         theta[:] = trial

@@ -12,9 +12,10 @@ from hft_lib.fitting.garch_score import (
     Matrix,
     climb,
     differences,
+    factor,
     is_capped,
     reduce_to_cap,
-    solve,
+    substitute,
 )
 from hft_lib.fitting.garch_sweep import (
     BETA,
@@ -31,9 +32,10 @@ from hft_lib.fitting.garch_sweep import (
 )
 from hft_lib.kernel import kernel
 from hft_lib.models.inputs import Vector
-from hft_lib.models.lanes import WIDTH, lanes, load, pick_negative, split, store
+from hft_lib.models.lanes import WIDTH, fused, lanes, load, split, store
 from hft_lib.models.special import log
 
+_LOG_TWO_PI = 1.8378770664093453
 _GAP_MAX = 100  # intervals of a gap that the ranking of starts goes through
 _CLIMBS = 2
 _GAIN_CLEAR = 5.0  # nats over a constant variance, below which every start is climbed from
@@ -49,101 +51,107 @@ _STARTS = (
 )  # fmt: skip
 _STARTS_COUNT = len(_STARTS)
 # Where a doubtful search also starts, whatever the likelihood there: no memory but of the last
-# square, and a variance that drifts through the whole sample by itself.
-_LAST_STARTS = ((0.3, 0.3), (0.0005, 0.9999))
+# square, a variance that drifts through the whole sample by itself, and the levels where the sample
+# begins and ends: a mean that moved may be near either rather than in between.
+_LAST_STARTS = ((0.3, 0.3), (0.0005, 0.9999), (0.15, 0.98), (0.15, 0.98))
+_LEVEL_FIRST, _LEVEL_LAST = len(_STARTS) + 2, len(_STARTS) + 3
+_LEVEL_SHARE = 5  # of the sample, one part of so many, whose mean is its level at an end
 _ALL_STARTS = _STARTS + _LAST_STARTS
 _ALL_STARTS_COUNT = len(_ALL_STARTS)
 _START_ALPHA = np.array([alpha for alpha, _ in _ALL_STARTS])
 _START_PERSISTENCE = np.array([persistence for _, persistence in _ALL_STARTS])
+_START_OMEGA, _START_BETA = 1.0 - _START_PERSISTENCE, _START_PERSISTENCE - _START_ALPHA
 _START_INVERSE_DOF = 1.0 / 8.0
 
 
 @kernel
-def likelihoods(
-    thetas: Any,
-    values: Any,
-    steps: Any,
-    before: Any,
-    asymmetric: Any,
-    student: Any,
-    found: Any,
-) -> None:
-    """Log likelihoods, in nats and of t less a constant, of eight points in one pass: `thetas`
-    (6 * 8,) with a parameter's eight values side by side, all of one 1/dof; `found` (8,) in place.
+def rank(values: Vector, steps: Any, before: Vector, student: Any, found: Vector) -> None:
+    """Log likelihoods, in nats and less a constant, of all sixteen starts in one pass; `found`
+    (16,) in place.
+
+    The squares over the variances are added up eight at a time over one denominator, which is the
+    product that the logarithms are of; of t the product of h + square / d takes their place.
     """
     like = lanes(0.0)
-    mean, omega, beta = (
-        load(thetas, MEAN, like),
-        load(thetas, OMEGA, like),
-        load(thetas, BETA, like),
-    )
-    up, down = load(thetas, UP, like), load(thetas, DOWN, like)
-    persistence = up + beta if asymmetric is None else 0.5 * (up + down) + beta
-    dof = 1.0 / thetas[INVERSE_DOF * WIDTH]
-    share = 1.0 / (dof - 2.0)
-    h = omega + persistence * (before[0] + before[1] * mean * mean)
-    ratios, logs, tail_logs, product, tail = like, like, like, like + 1.0, like + 1.0
+    omega, other_omega = load(_START_OMEGA, 0, like), load(_START_OMEGA, 1, like)
+    slope, other_slope = load(_START_ALPHA, 0, like), load(_START_ALPHA, 1, like)
+    beta, other_beta = load(_START_BETA, 0, like), load(_START_BETA, 1, like)
+    share = _START_INVERSE_DOF / (1.0 - 2.0 * _START_INVERSE_DOF)
+    h = fused(slope + beta, before[0], omega)
+    other_h = fused(other_slope + other_beta, before[0], other_omega)
+    product, other_product, logs, other_logs = like + 1.0, like + 1.0, like, like
+    tail, other_tail, sums, other_sums = like + 1.0, like + 1.0, like, like
     size = values.shape[0]
     for block in range(0, size, BLOCK):
+        top, other_top = like, like
+        if student is not None:
+            top, other_top = tail, other_tail
+        bottom, other_bottom = like + 1.0, like + 1.0
         for t in range(block, min(block + BLOCK, size)):
             if steps is not None:
                 for _ in range(min(steps[t] - 1, _GAP_MAX)):
-                    h = omega + persistence * h
-            e = values[t] - mean
-            square = e * e
-            product *= h
+                    h = fused(slope + beta, h, omega)
+                    other_h = fused(other_slope + other_beta, other_h, other_omega)
+            square = values[t] * values[t]
             if student is None:
-                ratios += square / h
+                top = fused(top, h, square * bottom)
+                other_top = fused(other_top, other_h, square * other_bottom)
             else:
-                tail *= 1.0 + square * share / h
-            if asymmetric is None:
-                h = (omega + up * square) + beta * h
-            else:
-                h = (omega + pick_negative(e, down, up) * square) + beta * h
-        product, exponent = split(product)
+                top *= h + share * square
+                other_top *= other_h + share * square
+            bottom *= h
+            other_bottom *= other_h
+            h = fused(beta, h, fused(slope, square, omega))
+            other_h = fused(other_beta, other_h, fused(other_slope, square, other_omega))
+        product, exponent = split(product * bottom)
+        other_product, other_exponent = split(other_product * other_bottom)
         logs += exponent
-        if student is not None:
-            tail, exponent = split(tail)
-            tail_logs += exponent
+        other_logs += other_exponent
+        if student is None:
+            sums += top / bottom
+            other_sums += other_top / other_bottom
+        else:
+            tail, exponent = split(top)
+            other_tail, other_exponent = split(other_top)
+            sums += exponent
+            other_sums += other_exponent
+    weight = 0.0 if student is None else 1.0 / _START_INVERSE_DOF + 1.0
+    _rank_of(product, logs, tail, sums, weight, found[:WIDTH])
+    _rank_of(other_product, other_logs, other_tail, other_sums, weight, found[WIDTH:])
+
+
+@kernel
+def _rank_of(product: Any, logs: Any, tail: Any, sums: Any, weight: float, found: Any) -> None:
+    """Eight log likelihoods of the sums; `weight` is dof + 1, 0 for the normal."""
+    tails = np.empty(WIDTH)
     store(found, 0, product)
-    products = np.empty(WIDTH)
-    store(products, 0, tail)
-    exponents = np.empty(WIDTH)
-    weight = 1.0
-    if student is None:
-        store(exponents, 0, LN2 * logs + ratios)
+    store(tails, 0, tail)
+    known = np.empty(WIDTH)
+    if weight == 0.0:
+        store(known, 0, LN2 * logs + sums)
     else:
-        weight = dof + 1.0
-        store(exponents, 0, LN2 * logs + weight * LN2 * tail_logs)
+        store(known, 0, (1.0 - weight) * LN2 * logs + weight * LN2 * sums)
     for k in range(WIDTH):
-        found[k] = -0.5 * (log(found[k]) + weight * log(products[k]) + exponents[k])
+        own = log(found[k])
+        if weight > 0.0:
+            own = (1.0 - weight) * own + weight * log(tails[k])
+        found[k] = -0.5 * (own + known[k])
 
 
 @kernel
-def _starts(
-    values: Vector, steps: Any, before: Vector, asymmetric: Any, student: Any, found: Vector
-) -> None:
-    """Log likelihoods of all starts, less a constant; `found` (starts,) in place."""
-    thetas = np.zeros(SIZE * WIDTH)
-    for first in range(0, _STARTS_COUNT, WIDTH):
-        for k in range(WIDTH):
-            alpha, persistence = _START_ALPHA[first + k], _START_PERSISTENCE[first + k]
-            thetas[OMEGA * WIDTH + k] = 1.0 - persistence
-            thetas[UP * WIDTH + k] = alpha
-            thetas[DOWN * WIDTH + k] = alpha
-            thetas[BETA * WIDTH + k] = persistence - alpha
-            thetas[INVERSE_DOF * WIDTH + k] = _START_INVERSE_DOF
-        likelihoods(
-            thetas, values, steps, before, asymmetric, student, found[first : first + WIDTH]
-        )
-
-
-@kernel
-def _begin(start: int, theta: Vector) -> None:
-    theta[MEAN], theta[OMEGA] = 0.0, 1.0 - _START_PERSISTENCE[start]
+def begin(start: int, theta: Vector) -> None:
+    """Put a start's parameters into `theta` (6,)."""
+    theta[MEAN], theta[OMEGA], theta[BETA] = 0.0, _START_OMEGA[start], _START_BETA[start]
     theta[UP], theta[DOWN] = _START_ALPHA[start], _START_ALPHA[start]
-    theta[BETA] = _START_PERSISTENCE[start] - _START_ALPHA[start]
     theta[INVERSE_DOF] = _START_INVERSE_DOF
+
+
+@kernel
+def _mean(values: Vector) -> float:
+    sum_of = 0.0
+    for t in range(values.shape[0]):
+        sum_of += values[t]
+    return sum_of / values.shape[0]
 
 
 @kernel
@@ -175,6 +183,9 @@ def _is_doubtful(
     held = theta[UP] < _SLOPE_CLEAR or free[BETA] == 0.0 or theta[OMEGA] < 1e-6
     if held or (asymmetric is not None and free[DOWN] == 0.0):
         return True
+    if student is None:  # of the values, whose mean is 0 and whose variance is 1
+        size = data.shape[0]
+        return value + 0.5 * size * (1.0 + theta[MEAN] * theta[MEAN] + _LOG_TWO_PI) < _GAIN_CLEAR
     flat = theta.copy()
     flat[OMEGA], flat[UP], flat[DOWN], flat[BETA] = 1.0, 0.0, 0.0, 0.0
     gradient, curvature = np.empty(SIZE), np.empty((SIZE, SIZE))
@@ -204,7 +215,7 @@ def search(
         data = np.empty(values.shape[0])
         arrange(values, data)
     found, work = np.empty(_STARTS_COUNT), np.empty(256)
-    _starts(values, steps, before, asymmetric, student, found)
+    rank(values, steps, before, student, found)
     end, end_free, end_curvature = np.empty(SIZE), np.empty(SIZE), np.empty((SIZE, SIZE))
     value, promised, sharp = -np.inf, np.inf, False
     start = 0
@@ -224,10 +235,15 @@ def search(
         if climbs < _STARTS_COUNT:
             start = _best(found, first, last)
             found[start] = -np.inf
-        _begin(start, end)
+        begin(start, end)
+        size = values.shape[0]
+        if start == _LEVEL_FIRST:
+            end[MEAN] = _mean(values[: size // _LEVEL_SHARE])
+        elif start == _LEVEL_LAST:
+            end[MEAN] = _mean(values[size - size // _LEVEL_SHARE :])
         reached, left, curved = climb(
             end, data, steps, before, asymmetric, student, work, end_free, end_curvature, theta,
-            value,
+            free, value,
         )  # fmt: skip
         if reached > value:
             value, promised, sharp = reached, left, curved
@@ -268,7 +284,7 @@ def certify(
             reduce_to_cap(gradient, curvature, asymmetric)
     if flat:
         free[BETA] = 0.0
-    return solve(curvature, np.zeros(SIZE), free, 0.0, np.empty(SIZE))
+    return factor(curvature, free, 0.0, np.empty((SIZE, SIZE)))
 
 
 @kernel
@@ -277,18 +293,19 @@ def errors(free: Vector, curvature: Matrix, found: Vector) -> bool:
 
     `found` (7,) in place; false where the curvature is not positive.
     """
-    column, unit = np.empty(SIZE), np.zeros(SIZE)
+    column, unit, lower = np.empty(SIZE), np.zeros(SIZE), np.empty((SIZE, SIZE))
     found[:] = np.nan
+    if not factor(curvature, free, 0.0, lower):
+        return False
     for j in range(SIZE):
         if free[j] > 0.0:
             unit[j] = 1.0
-            if not solve(curvature, unit, free, 0.0, column):
-                return False
+            substitute(lower, unit, free, column)
             found[j] = math.sqrt(column[j])
             unit[j] = 0.0
     if free[DOWN] > 0.0:
         unit[DOWN], unit[UP] = 1.0, -1.0
-        solve(curvature, unit, free, 0.0, column)
+        substitute(lower, unit, free, column)
         up = column[UP] if free[UP] > 0.0 else 0.0
         found[SIZE] = math.sqrt(column[DOWN] - up)
     return True

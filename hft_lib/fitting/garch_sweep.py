@@ -9,12 +9,13 @@ With s+ and s- the square of e where e >= 0 and e < 0, and D = d + e^2/h, d = do
     l_dof = c' - log(D/d)/2 + w r / (2d),  l_h,dof = r (r - 3) / (2 h D^2)
 
 The curvature is minus the Hessian, -(l_hh h_i h_j + l_h h_ij + ..), or the expected information,
-which is never indefinite. The recursions of h_i and h_ij have the slope beta, as h has, so a series
-is cut into eight parts that run side by side: a first pass from nought gives what each part adds,
-from which the parts' true starts follow. An interval without an observation has another slope:
-such series run as one part, and have the information only. Fiorentini, Calzolari & Panattoni
-(1996), Analytic derivatives and the computation of GARCH estimates; for t Lange, Little & Taylor
-(1989).
+which is never indefinite. Of t the loop knows r/D as its share, and multiplies up h D, which needs
+no division; derivatives by the mean are kept as those by twice the mean, which need no doubling.
+The recursions of h_i and h_ij have the slope beta, as h has, so a series is cut into eight parts
+that run side by side: a first pass from nought gives what each part adds, from which the parts'
+true starts follow. An interval without an observation has another slope: such series run as one
+part, and have the information only. Fiorentini, Calzolari & Panattoni (1996), Analytic derivatives
+and the computation of GARCH estimates; for t Lange, Little & Taylor (1989).
 """
 
 from typing import Any
@@ -25,6 +26,8 @@ import numpy.typing as npt
 from hft_lib.kernel import kernel
 from hft_lib.models.lanes import (
     WIDTH,
+    align_spills,
+    fused,
     lanes,
     load,
     multiplied,
@@ -39,7 +42,8 @@ Matrix = npt.NDArray[np.float64]
 
 MEAN, OMEGA, UP, DOWN, BETA, INVERSE_DOF = range(6)
 SIZE = 6
-# Rows of a state: the variance, its derivatives, its second derivatives that are not nought.
+# Rows of a state: the variance, its derivatives, its second derivatives that are not nought; those
+# by the mean are by twice the mean.
 _H, _H_MEAN, _H_OMEGA, _H_UP, _H_DOWN, _H_BETA = range(6)
 _MEAN_MEAN, _MEAN_UP, _MEAN_DOWN, _MEAN_BETA = 6, 7, 8, 9
 _OMEGA_BETA, _UP_BETA, _DOWN_BETA, _BETA_BETA = 10, 11, 12, 13
@@ -48,7 +52,7 @@ BLOCK = 8  # factors multiplied before their logarithm's exponent is taken out
 LN2 = 0.6931471805599453
 _LOG_TWO_PI = 1.8378770664093453
 _LOG_PI = 1.1447298858494002
-_LOGS, _RATIOS, _TAIL_LOGS, _PULLS, _SHARES, _BENDS = range(6)
+_LOGS, _RATIOS, _TAIL_LOGS, _SHARES, _BENDS = range(5)
 # Constants of t in `terms`.
 _SLOPE, _CURVE, _INFO_H, _INFO_MEAN, _INFO_CROSS, _INFO_DOF, _LOG_SCALE = range(7)
 
@@ -108,12 +112,12 @@ def _first_state(theta: Any, before: Any, asymmetric: bool, state: Any) -> None:
     up, down = (0.5, 0.5) if asymmetric else (1.0, 0.0)
     persistence = up * theta[UP] + down * theta[DOWN] + theta[BETA]
     variance = before[0] + before[1] * theta[MEAN] * theta[MEAN]
-    slope = 2.0 * before[1] * theta[MEAN]
+    slope = before[1] * theta[MEAN]
     state[:] = 0.0
     state[_H] = theta[OMEGA] + persistence * variance
     state[_H_MEAN], state[_H_OMEGA] = persistence * slope, 1.0
     state[_H_UP], state[_H_DOWN], state[_H_BETA] = up * variance, down * variance, variance
-    state[_MEAN_MEAN] = persistence * 2.0 * before[1]
+    state[_MEAN_MEAN] = persistence * 0.5 * before[1]
     state[_MEAN_UP], state[_MEAN_DOWN], state[_MEAN_BETA] = up * slope, down * slope, slope
 
 
@@ -121,35 +125,37 @@ def _first_state(theta: Any, before: Any, asymmetric: bool, state: Any) -> None:
 def _add_up(data: Any, length: int, theta: Any, asymmetric: Any, ends: Any) -> None:
     """Each part's state at its end, had it begun from nought; `ends` (14 * 8,) in place."""
     like = lanes(0.0)
-    mean, omega, up, beta = theta[MEAN], theta[OMEGA], lanes(theta[UP]), theta[BETA]
+    mean, omega, beta = theta[MEAN], theta[OMEGA], lanes(theta[BETA])
+    up, down = lanes(theta[UP]), lanes(theta[DOWN])
     h, h0, h1, hu, hd, hb = like, like, like, like, like, like
     h00, h0u, h0d, h0b, h1b, hub, hdb, hbb = like, like, like, like, like, like, like, like
-    down = lanes(theta[DOWN])
     for t in range(length):
         e = load(data, t, like) - mean
-        square, twice = e * e, 2.0 * e
-        hbb = beta * hbb + 2.0 * hb
-        h0b = beta * h0b + h0
-        h1b = beta * h1b + h1
-        hub = beta * hub + hu
-        hb = beta * hb + h
-        h1 = beta * h1 + 1.0
+        hbb = fused(beta, hbb, hb + hb)
+        h0b = fused(beta, h0b, h0)
+        h1b = fused(beta, h1b, h1)
+        hub = fused(beta, hub, hu)
+        hb = fused(beta, hb, h)
+        h1 = fused(beta, h1, 1.0)
         if asymmetric is None:
-            h = beta * h + (up * square + omega)
-            hu = beta * hu + square
-            h0 = beta * h0 - up * twice
-            h00 = beta * h00 + 2.0 * up
-            h0u = beta * h0u - twice
+            square = e * e
+            h00 = fused(beta, h00, 0.5 * up)
+            h0u = fused(beta, h0u, -e)
+            h0 = fused(beta, h0, -(up * e))
+            hu = fused(beta, hu, square)
+            h = fused(beta, h, fused(up, square, omega))
         else:
-            slope = pick_negative(e, down, up)
-            hdb = beta * hdb + hd
-            h = beta * h + (slope * square + omega)
-            hu = beta * hu + pick_negative(e, like, square)
-            hd = beta * hd + pick_negative(e, square, like)
-            h0 = beta * h0 - slope * twice
-            h00 = beta * h00 + 2.0 * slope
-            h0u = beta * h0u - pick_negative(e, like, twice)
-            h0d = beta * h0d - pick_negative(e, twice, like)
+            fall = pick_negative(e, e, like)
+            rise = e - fall
+            above, below = rise * rise, fall * fall
+            hdb = fused(beta, hdb, hd)
+            h00 = fused(beta, h00, 0.5 * pick_negative(e, down, up))
+            h0u = fused(beta, h0u, -rise)
+            h0d = fused(beta, h0d, -fall)
+            h0 = fused(beta, h0, -fused(up, rise, down * fall))
+            hu = fused(beta, hu, above)
+            hd = fused(beta, hd, below)
+            h = fused(beta, h, fused(up, above, fused(down, below, omega)))
     store(ends, 0, h)
     store(ends, 1, h0)
     store(ends, 2, h1)
@@ -246,12 +252,15 @@ def _sweep(  # noqa: C901 - one loop: what is split off is passed through memory
     `steps`, `asymmetric` and `student` are None for no gaps, one slope for both signs, the normal:
     what they would need is then not compiled.
     """
-    mean, omega, beta = theta[MEAN], theta[OMEGA], theta[BETA]
+    align_spills()
+    mean, omega, beta = theta[MEAN], like + theta[OMEGA], like + theta[BETA]
     up, down = like + theta[UP], like + theta[DOWN]
+    half_up, half_down = 0.5 * up, 0.5 * down
     dof = 1.0 / theta[INVERSE_DOF]
-    d = dof - 2.0
-    d_inverse = 1.0 / d
-    info_h, info_mean, info_cross = terms[_INFO_H], terms[_INFO_MEAN], terms[_INFO_CROSS]
+    d, half_weight, rest = dof - 2.0, 0.5 * (dof + 1.0), 1.0 - exact
+    bend_slope, bend_level = exact * half_weight, rest * terms[_INFO_H] - 0.5 * exact
+    straight_slope, straight_level = 0.5 * exact * half_weight, 0.25 * rest * terms[_INFO_MEAN]
+    dof_slope, dof_level = 0.5 * exact, rest * terms[_INFO_CROSS]
     gap = np.empty(3)
     h, h0, h1 = load(state, 0, like), load(state, 1, like), load(state, 2, like)
     hu, hd, hb = load(state, 3, like), load(state, 4, like), load(state, 5, like)
@@ -263,7 +272,7 @@ def _sweep(  # noqa: C901 - one loop: what is split off is passed through memory
     md0, md1, mdu, mdd = like, like, like, like
     mb0, mb1, mbu, mbd, mbb = like, like, like, like, like
     mv0, mv1, mvu, mvd, mvb = like, like, like, like, like
-    ratios, logs, tail_logs, pulls, shares, bends = like, like, like, like, like, like
+    ratios, logs, tail_logs, shares, bends = like, like, like, like, like
     product, tail = like + 1.0, like + 1.0
     for block in range(first, last, BLOCK):
         for t in range(block, min(block + BLOCK, last)):
@@ -283,110 +292,110 @@ def _sweep(  # noqa: C901 - one loop: what is split off is passed through memory
             product *= h
             if student is None:
                 inverse = 1.0 / h
-                ratio = square * inverse
+                half_inverse, ratio = 0.5 * inverse, square * inverse
                 ratios += ratio
-                by_h = 0.5 * (ratio - 1.0) * inverse
-                by_mean = e * inverse
-                bend = inverse * inverse * (0.5 + exact * (ratio - 1.0))
-                cross = exact * by_mean * inverse
-                straight = inverse
+                by_h = fused(ratio, half_inverse, -half_inverse)
+                by_mean = e * half_inverse
+                bend = inverse * fused(2.0 * exact, by_h, half_inverse)
+                cross = by_mean * (exact * inverse)
+                straight = 0.5 * half_inverse
             else:
-                scaled = d * h + square
+                scaled = fused(d, h, square)
+                tail *= scaled
                 both = 1.0 / (h * scaled)
-                inverse, spread = both * scaled, both * (h * h)
-                ratio = square * inverse
-                tail *= 1.0 + ratio * d_inverse
-                weight, share = (dof + 1.0) * spread, ratio * spread
-                pull = weight * ratio
-                bent = (ratio - 3.0) * spread * share
-                pulls += pull
+                inverse, inverse_scaled = both * scaled, both * h
+                share, spread = square * inverse_scaled, h * inverse_scaled
                 shares += share
+                tilt, press = fused(-3.0, spread, share), e * inverse_scaled
+                bent = share * tilt
                 bends += bent
-                by_h = 0.5 * (pull - 1.0) * inverse
-                by_mean = weight * e * inverse
-                bend = 0.5 * (pull * (1.0 + d * spread) - 1.0) - info_h
-                bend = inverse * inverse * (info_h + exact * bend)
-                cross = exact * by_mean * (d * spread) * inverse
-                straight = weight * (1.0 - 2.0 * share) - info_mean
-                straight = inverse * (info_mean + exact * straight)
-                by_dof = inverse * (info_cross - exact * (0.5 * bent + info_cross))
-                mv0 += by_dof * h0 - exact * e * inverse * (ratio - 3.0) * (spread * spread)
-                mv1 += by_dof * h1
-                mvu += by_dof * hu
-                mvb += by_dof * hb
+                by_h = fused(half_weight, share, -0.5) * inverse
+                by_mean = half_weight * press
+                bend = fused(bend_slope, fused(-share, share, share + share), bend_level)
+                bend = (inverse * inverse) * bend
+                cross = (exact * (by_mean * inverse)) * (1.0 - share)
+                straight = fused(straight_slope * spread, fused(-2.0, share, 1.0), straight_level)
+                straight = inverse * straight
+                by_dof = inverse * fused(-dof_slope, bent, dof_level)
+                mv0 = fused(-dof_slope * press, tilt, fused(by_dof, h0, mv0))
+                mv1 = fused(by_dof, h1, mv1)
+                mvu = fused(by_dof, hu, mvu)
+                mvb = fused(by_dof, hb, mvb)
                 if asymmetric is not None:
-                    mvd += by_dof * hd
-            g0 += by_h * h0 + by_mean
-            g1 += by_h * h1
-            gu += by_h * hu
-            gb += by_h * hb
-            push = exact * by_h
-            at0, at1, atb = bend * h0 + cross, bend * h1, bend * hb
-            m00 += (at0 + cross) * h0 + straight - push * h00
-            m10 += at0 * h1
-            m11 += at1 * h1
-            mu0 += at0 * hu - push * h0u
-            mu1 += at1 * hu
-            muu += bend * hu * hu
-            mb0 += at0 * hb - push * h0b
-            mb1 += at1 * hb - push * h1b
-            mbu += atb * hu - push * hub
-            mbb += atb * hb - push * hbb
-            twice = 2.0 * e
+                    mvd = fused(by_dof, hd, mvd)
+            g0 = fused(by_h, h0, g0) + by_mean
+            g1 = fused(by_h, h1, g1)
+            gu = fused(by_h, hu, gu)
+            gb = fused(by_h, hb, gb)
+            push = -exact * by_h
+            at0, at1, atb = fused(bend, h0, cross), bend * h1, bend * hb
+            m00 = fused(push, h00, fused(at0 + cross, h0, m00 + straight))
+            m10 = fused(at0, h1, m10)
+            m11 = fused(at1, h1, m11)
+            mu0 = fused(push, h0u, fused(at0, hu, mu0))
+            mu1 = fused(at1, hu, mu1)
+            muu = fused(bend * hu, hu, muu)
+            mb0 = fused(push, h0b, fused(at0, hb, mb0))
+            mb1 = fused(push, h1b, fused(at1, hb, mb1))
+            mbu = fused(push, hub, fused(atb, hu, mbu))
+            mbb = fused(push, hbb, fused(atb, hb, mbb))
             if steps is None:
-                hbb = beta * hbb + 2.0 * hb
-                h0b = beta * h0b + h0
-                h1b = beta * h1b + h1
-                hub = beta * hub + hu
-            hb = beta * hb + h
-            h1 = beta * h1 + 1.0
+                hbb = fused(beta, hbb, hb + hb)
+                h0b = fused(beta, h0b, h0)
+                h1b = fused(beta, h1b, h1)
+                hub = fused(beta, hub, hu)
+            hb = fused(beta, hb, h)
+            h1 = fused(beta, h1, 1.0)
             if asymmetric is None:
                 if steps is None:
-                    h00 = beta * h00 + 2.0 * up
-                    h0u = beta * h0u - twice
-                h0 = beta * h0 - up * twice
-                hu = beta * hu + square
-                h = (omega + up * square) + beta * h
+                    h00 = fused(beta, h00, half_up)
+                    h0u = fused(beta, h0u, -e)
+                h0 = fused(beta, h0, -(up * e))
+                hu = fused(beta, hu, square)
+                h = fused(beta, h, fused(up, square, omega))
             else:
-                gd += by_h * hd
-                md0 += at0 * hd - push * h0d
-                md1 += at1 * hd
-                mdu += bend * hu * hd
-                mdd += bend * hd * hd
-                mbd += atb * hd - push * hdb
-                slope = pick_negative(e, down, up)
+                fall = pick_negative(e, e, like)
+                rise = e - fall
+                above, below = rise * rise, fall * fall
+                gd = fused(by_h, hd, gd)
+                atd = bend * hd
+                md0 = fused(push, h0d, fused(at0, hd, md0))
+                md1 = fused(at1, hd, md1)
+                mdu = fused(atd, hu, mdu)
+                mdd = fused(atd, hd, mdd)
+                mbd = fused(push, hdb, fused(atb, hd, mbd))
                 if steps is None:
-                    hdb = beta * hdb + hd
-                    h00 = beta * h00 + 2.0 * slope
-                    h0u = beta * h0u - pick_negative(e, like, twice)
-                    h0d = beta * h0d - pick_negative(e, twice, like)
-                h0 = beta * h0 - slope * twice
-                hu = beta * hu + pick_negative(e, like, square)
-                hd = beta * hd + pick_negative(e, square, like)
-                h = (omega + slope * square) + beta * h
+                    hdb = fused(beta, hdb, hd)
+                    h00 = fused(beta, h00, pick_negative(e, half_down, half_up))
+                    h0u = fused(beta, h0u, -rise)
+                    h0d = fused(beta, h0d, -fall)
+                h0 = fused(beta, h0, -fused(up, rise, down * fall))
+                hu = fused(beta, hu, above)
+                hd = fused(beta, hd, below)
+                h = fused(beta, h, fused(up, above, fused(down, below, omega)))
         product, exponent = split(product)
         logs += exponent
         if student is not None:
             tail, exponent = split(tail)
             tail_logs += exponent
-    gradient[MEAN] += total(g0)
+    gradient[MEAN] += 2.0 * total(g0)
     gradient[OMEGA] += total(g1)
     gradient[UP] += total(gu)
     gradient[BETA] += total(gb)
-    curvature[MEAN, MEAN] += total(m00)
-    curvature[OMEGA, MEAN] += total(m10)
+    curvature[MEAN, MEAN] += 4.0 * total(m00)
+    curvature[OMEGA, MEAN] += 2.0 * total(m10)
     curvature[OMEGA, OMEGA] += total(m11)
-    curvature[UP, MEAN] += total(mu0)
+    curvature[UP, MEAN] += 2.0 * total(mu0)
     curvature[UP, OMEGA] += total(mu1)
     curvature[UP, UP] += total(muu)
-    curvature[BETA, MEAN] += total(mb0)
+    curvature[BETA, MEAN] += 2.0 * total(mb0)
     curvature[BETA, OMEGA] += total(mb1)
     curvature[BETA, UP] += total(mbu)
     curvature[BETA, BETA] += total(mbb)
     sums[_LOGS] += LN2 * total(logs) + log(multiplied(product))
     if asymmetric is not None:
         gradient[DOWN] += total(gd)
-        curvature[DOWN, MEAN] += total(md0)
+        curvature[DOWN, MEAN] += 2.0 * total(md0)
         curvature[DOWN, OMEGA] += total(md1)
         curvature[DOWN, UP] += total(mdu)
         curvature[DOWN, DOWN] += total(mdd)
@@ -395,10 +404,9 @@ def _sweep(  # noqa: C901 - one loop: what is split off is passed through memory
         sums[_RATIOS] += total(ratios)
     else:
         sums[_TAIL_LOGS] += LN2 * total(tail_logs) + log(multiplied(tail))
-        sums[_PULLS] += total(pulls)
         sums[_SHARES] += total(shares)
         sums[_BENDS] += total(bends)
-        curvature[INVERSE_DOF, MEAN] += total(mv0)
+        curvature[INVERSE_DOF, MEAN] += 2.0 * total(mv0)
         curvature[INVERSE_DOF, OMEGA] += total(mv1)
         curvature[INVERSE_DOF, UP] += total(mvu)
         curvature[INVERSE_DOF, BETA] += total(mvb)
@@ -428,7 +436,7 @@ def score(
     """
     size = data.shape[0]
     ends, starts = work[:112], work[112:224]
-    state, terms, sums = work[224:238], work[238:245], work[245:251]
+    state, terms, sums = work[224:238], work[238:245], work[245:250]
     gradient[:] = 0.0
     curvature[:] = 0.0
     sums[:] = 0.0
@@ -465,13 +473,14 @@ def _with_dof(
 ) -> float:
     """The log likelihood of t; gradient and curvature by 1/dof in place."""
     d, square = dof - 2.0, dof * dof
-    by_dof = size * terms[_SLOPE] - 0.5 * sums[_TAIL_LOGS] + 0.5 * sums[_PULLS] / d
-    bent = size * terms[_CURVE] + 0.5 * (sums[_SHARES] + sums[_BENDS] - sums[_PULLS] / d) / d
+    tail_logs = sums[_TAIL_LOGS] - sums[_LOGS] - size * log(d)
+    pulls = (dof + 1.0) * sums[_SHARES]
+    by_dof = size * terms[_SLOPE] - 0.5 * tail_logs + 0.5 * pulls / d
+    bent = size * terms[_CURVE] + 0.5 * (sums[_SHARES] + sums[_BENDS] - pulls / d) / d
     gradient[INVERSE_DOF] = -square * by_dof
     curved = -square * (square * bent + 2.0 * dof * by_dof)
     expected = square * square * size * terms[_INFO_DOF]
     curvature[INVERSE_DOF, INVERSE_DOF] = expected + exact * (curved - expected)
     for j in range(INVERSE_DOF):
         curvature[INVERSE_DOF, j] *= -square
-    tails = (dof + 1.0) * sums[_TAIL_LOGS]
-    return size * terms[_LOG_SCALE] - 0.5 * (sums[_LOGS] + tails)
+    return size * terms[_LOG_SCALE] - 0.5 * (sums[_LOGS] + (dof + 1.0) * tail_logs)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from bench import robust_garch
-from hft_lib.fitting import garch_score, garch_sweep
+from hft_lib.fitting import garch_score, garch_search, garch_sweep
 from hft_lib.fitting.garch import fit_garch, fit_garch_best, fit_garch_many
 from hft_lib.fitting.result import FitRefused
 from hft_lib.models import garch
@@ -101,6 +101,44 @@ def test_gradient_and_curvature_are_the_likelihoods(
         if not gaps:
             expected = (below[free] - above[free]) / 2e-6
             assert curvature[j, free] == pytest.approx(expected, rel=1e-5, abs=1e-3)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("student", [None, 1.0])
+def test_starts_are_ranked_by_their_likelihood(student: Any, gaps: bool) -> None:
+    steps = np.random.default_rng(0).integers(1, 6, 1003) if gaps else None
+    values = simulated(1003, 16, 6.0, steps)
+    found = np.empty(16)
+    garch_search.rank(values, steps, np.array([1.1, 1.0]), student, found)
+    expected = []
+    for start in range(16):
+        theta = np.empty(6)
+        garch_search.begin(start, theta)
+        expected.append(scored(theta, values, steps, None, student)[0])
+    assert found - found[0] == pytest.approx(np.array(expected) - expected[0], abs=1e-8)
+
+
+def test_a_step_out_of_the_bounds_becomes_the_best_along_them() -> None:
+    """What is not at a bound has no slope left in the parabola."""
+    rng = np.random.default_rng(17)
+    for _ in range(50):
+        root = rng.normal(size=(6, 6))
+        curvature, gradient = root @ root.T + np.eye(6), 3.0 * rng.normal(size=6)
+        theta = np.array([0.0, 0.5, 0.1, 0.1, 0.5, 0.2])
+        low = np.array([-9.0, 0.1, 0.0, 0.0, 0.0, garch_score.INVERSE_DOF_MIN])
+        high = np.array([9.0, 99.0, 99.0, 99.0, 99.0, garch_score.INVERSE_DOF_MAX])
+        free, step, scratch = np.ones(6), np.empty(6), np.empty((6, 6))
+        assert garch_score.solve(curvature, gradient, free, 0.0, step)
+        newton = step.copy()
+        garch_score.step_within(
+            theta, curvature, gradient, free, 0.0, scratch, np.empty(6), np.empty(6), step
+        )
+        assert (theta + step >= low - 1e-12).all() and (theta + step <= high + 1e-12).all()
+        inside = (theta + newton >= low).all() and (theta + newton <= high).all()
+        assert inside == (step == newton).all()
+        held = (theta + step <= low + 1e-12) | (theta + step >= high - 1e-12)
+        left = gradient - curvature @ step
+        assert np.abs(left[~held]).max(initial=0.0) < 1e-9
 
 
 @pytest.mark.parametrize("student", [None, 1.0])
@@ -225,6 +263,14 @@ def test_a_wrong_fit_is_a_violation() -> None:
     assert "error of alpha" in robust_garch.against_twin(wrong, values, "sample")[0]
 
 
+def test_a_mean_that_moved_is_sought_near_both_its_levels() -> None:
+    """Its likelihood has maxima near a level and between the two, 177 nats apart."""
+    name, values = list(robust_garch.simulated(31, 8, size_max=4000))[30]
+    assert name.startswith("mean shift")
+    fit = fit_garch(values / values.std(), distribution="t")
+    assert fit.log_likelihood > -1305.0
+
+
 @pytest.mark.slow
 def test_recorded_returns_are_fitted_no_worse_than_by_the_peer(market_data: Path) -> None:
     every = {name: values for name, values in robust_garch.recorded(market_data)}
@@ -297,6 +343,17 @@ def test_a_permanent_rise_of_variance_stays_below_the_persistence_cap() -> None:
 def test_what_cannot_be_fitted_is_refused_with_rule_and_value(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit_garch(values)
+
+
+def test_a_fifth_alike_is_enough_and_more_is_refused() -> None:
+    for where in (0, 700):
+        values = simulated(1000, 18)
+        values[where : where + 201] = -0.0
+        values[where + 50 : where + 100] = 0.0
+        with pytest.raises(FitRefused, match="exactly alike must be at most 0.2, was 0.201"):
+            fit_garch(values, distribution="t")
+        values[where] = 0.3
+        assert fit_garch(values, distribution="t").params.dof is not None
 
 
 def test_unknown_names_are_refused() -> None:

@@ -10,6 +10,7 @@ from hft_lib.kernel import kernel
 from hft_lib.models.lanes import (
     WIDTH,
     all_negative,
+    align_spills,
     fused,
     lanes,
     load,
@@ -50,6 +51,34 @@ def test_eight_lanes_compute_what_floats_do_bit_for_bit() -> None:
     y = np.where(data < 0.0, 1.0 - data, data + 2.0)
     assert one.tolist() == ((data * y - 0.5) / (1.0 + y * y)).tolist()
     assert one.tobytes() == other.tobytes()
+
+
+@kernel
+def _fused_all(data: Any, count: int, like: Any, out: Any) -> None:
+    align_spills()
+    for t in range(count):
+        x = load(data, t, like)
+        store(out, 2 * t, fused(x, x, -x))
+        store(out, 2 * t + 1, fused(1.0 / 3.0, x, -1.0))
+
+
+@kernel
+def _fused_all_lanes(data: Any, count: int, out: Any) -> None:
+    _fused_all(data, count, lanes(0.0), out)
+
+
+def test_a_fused_multiply_and_add_is_rounded_once_in_lanes_as_in_floats() -> None:
+    data = np.random.default_rng(2).normal(size=WIDTH * 6)
+    one, other = np.empty(2 * data.size), np.empty(2 * data.size)
+    _fused_all(data, data.size, 0.0, one)
+    _fused_all_lanes(data, 6, other)
+    assert one.reshape(-1, 2).tolist() == [
+        [float(Fraction(x) * Fraction(x) - Fraction(x)), float(Fraction(1 / 3) * Fraction(x) - 1)]
+        for x in data.tolist()
+    ]
+    wide = other.reshape(-1, 2, WIDTH).transpose(0, 2, 1).reshape(-1, 2)
+    assert wide.tobytes() == one.tobytes()
+    assert (one[::2] != data * data - data).any()
 
 
 def test_lanes_are_added_two_by_two() -> None:
