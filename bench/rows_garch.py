@@ -188,5 +188,5 @@ ROWS = (
     Row("GJR fit, 50k observations", None, fits("gjr", 50_000, 2)),
     Row("EGARCH-t fit, 1k observations", 25.0, fits("egarch-t", 1_000, 8)),
     Row("EGARCH-t fit, 50k observations", None, fits("egarch-t", 50_000, 2)),
-    Row("GARCH-normal fits of 200 series, 1k observations each", 190.0, many),
+    Row("GARCH-normal fits of 200 series, 1k observations each", None, many, target_ns=10e6),
 )

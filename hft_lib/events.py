@@ -464,8 +464,8 @@ class Halted(Fact):
 
 
 class Resumed(Fact):
-    """The operator lets `pair` take new risk again, also after a drawdown; an empty `pair` says that
-    the latch is let go, and lifts no pair's own halt.
+    """The operator lets `pair` take new risk again, also after a drawdown; an empty `pair` says
+    that the latch is let go, and lifts no pair's own halt.
     """
 
     time_ns: int

@@ -9,8 +9,8 @@ import pytest
 from hft_lib.kernel import kernel
 from hft_lib.models.lanes import (
     WIDTH,
-    all_negative,
     align_spills,
+    all_negative,
     fused,
     lanes,
     load,
