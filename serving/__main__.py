@@ -11,7 +11,6 @@ from typing import Annotated
 import structlog
 import typer
 
-from hft_lib.market.tape import TapeError
 from hft_lib.parameters import read_parameter_file
 from serving.adapters.kafka_topics import TopicsError
 from serving.process import Process, Start
@@ -19,7 +18,7 @@ from serving.runtime.chain import Superseded
 from serving.runtime.lease import Held
 from serving.runtime.opening import NotThisLine
 from serving.runtime.pages import Pages
-from serving.runtime.settings import SettingsError, load_settings
+from serving.runtime.settings import load_settings
 from serving.services import SERVICES
 
 REFUSED, BAD_USAGE = 3, 2
@@ -62,7 +61,7 @@ def main() -> None:
     """Leave with 2 where the settings or the usage are wrong, 3 where a rule refuses the start."""
     try:
         typer.run(serve)
-    except (SettingsError, TapeError, ValueError) as error:
+    except ValueError as error:
         sys.exit(_say(str(error), BAD_USAGE))
     except (NotThisLine, Held, Superseded, TopicsError) as error:
         sys.exit(_say(str(error), REFUSED))

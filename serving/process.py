@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from hft_lib.events import Event
 from hft_lib.line import LineConfig, PairConfig, registrations, registry_words
-from hft_lib.market.tape import Tape
 from hft_lib.parameters import Assumptions, ParameterFile
 from serving.adapters.kafka_snapshots import Kafka, Snapshots
 from serving.adapters.kafka_topics import ensure_topics
@@ -22,8 +20,6 @@ from serving.adapters.redis_client import connect
 from serving.adapters.redis_directory import Directory, Entry, Heartbeat, now_ns
 from serving.adapters.redis_latch import RedisLatch
 from serving.adapters.redis_lease import RedisLease
-from serving.adapters.tape_feed import tape_feed
-from serving.runtime.feeding import Feeding, limit_ns
 from serving.runtime.latch import HOST, LatchEdge, Unreadable, Watch, opening
 from serving.runtime.lease import Holder, Keeper, this_process
 from serving.runtime.line_latch import ToldByKafka
@@ -168,15 +164,17 @@ class Process:
         return True
 
     def _open_feed(self, snapshots: Snapshots) -> None:
-        tape = Tape.open(_tape_path(self._start))
-        mine = FeedOpened(tape=str(tape.path), tape_sha256=tape.sha256, start_ns=tape.start_ns)
+        # Here, because a tape's layer is memory that nobody else needs.
+        from serving.tape_edge import feed_of
+
+        mine = feed_of(_tape_path(self._start))
         there = snapshots.read(FEED, FeedOpened)
         if there is None:
             snapshots.put(FEED, mine)
         elif there.tape_sha256 != mine.tape_sha256:
             raise NotThisLine(
-                f"the line is fed by tape {there.tape_sha256[:12]}, {tape.path} is "
-                f"{tape.sha256[:12]}: a line has one feed from its opening on"
+                f"the line is fed by tape {there.tape_sha256[:12]}, {mine.tape} is "
+                f"{mine.tape_sha256[:12]}: a line has one feed from its opening on"
             )
 
     def _line(self, feed: FeedOpened) -> LineOpened:
@@ -206,7 +204,10 @@ class Process:
     ) -> Callable[[], int]:
         match self._service.name:
             case "ingestion":
-                return _TapeEdge(worker, opened.config, self._start).turn
+                from serving.tape_edge import TapeEdge
+
+                path = _tape_path(self._start)
+                return TapeEdge(worker, opened.config, path, self._start.speed).turn
             case "orchestrator":
                 return _RegistryEdge(worker, opened).turn
             case "execution":
@@ -237,37 +238,6 @@ class _Waiting:
                 return found
             time.sleep(OPENING_POLL_S)
         return None
-
-
-class _TapeEdge:
-    """The tape into the line, as far as the line has answered."""
-
-    def __init__(self, worker: Worker, config: LineConfig, start: Start) -> None:
-        self._worker = worker
-        self._pairs = [item.pair for item in config.pairs]
-        self._legs = [leg for item in config.pairs for leg in (item.y, item.x)]
-        self._lead_ns = round(config.lead_s * 1e9)
-        self._start = start
-        self._feeding: Feeding | None = None
-
-    def turn(self) -> int:
-        """Write what may go now; how many facts."""
-        feeding = self._feeding or self._begin()
-        if feeding.ended:
-            return 0
-        decided = self._worker.host.state.decided_ns
-        until_ns = limit_ns(decided, self._pairs, self._lead_ns)
-        return feeding.push(until_ns, self._worker.bus.heard("ingestion", FEED))
-
-    def _begin(self) -> Feeding:
-        inlet = self._worker.bus.edge(FEED, "ingestion")
-        tape = Tape.open(_tape_path(self._start))
-        events: Iterator[Event] = tape_feed(
-            tape, self._legs, speed=self._start.speed, skip=inlet.number
-        )
-        _log.info("the feed goes on", after=inlet.number, tape=str(tape.path))
-        self._feeding = Feeding(events, inlet)
-        return self._feeding
 
 
 class _RegistryEdge:
