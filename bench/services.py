@@ -1,11 +1,12 @@
-"""What the services cost: a tick to its order, five hops of Kafka, a tick of many pairs.
+"""What the services cost: a tick to its order, a tick of many pairs, hops of Kafka, all six.
 
-    .venv/bin/python bench/services.py [--part tick|pairs|hops] [--json]
+    .venv/bin/python bench/services.py [--part tick|pairs|hops|six] [--json]
 
 `tick`  one process: from the arrival of a market event to the approved order that it leads to.
 `pairs` one process: a tick's cost with 1 to 500 pairs, each of the same ticks.
 `hops`  five processes on a broker of their own (scripts/kafka.sh), 200 messages a second through
         our bus, and the same through bare confluent-kafka, in turn.
+`six`   the six processes with a broker and Redis, over a tape as fast as they go.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import kafka_hops  # noqa: E402
+from bench import kafka_hops, kafka_six  # noqa: E402
 from bench.replay import CHALLENGERS, GRID_MS, PAIR, parameters  # noqa: E402
 from hft_lib.events import MarketEvent, Order, Registered, TimePassed  # noqa: E402
 from hft_lib.line import LineConfig, PairConfig  # noqa: E402
@@ -138,6 +139,7 @@ PARTS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
     "tick": tick_to_order,
     "pairs": cost_by_pairs,
     "hops": kafka_hops.rows,
+    "six": kafka_six.rows,
 }
 
 

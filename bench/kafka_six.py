@@ -1,0 +1,167 @@
+"""Six processes, a broker and Redis over a tape, as fast as they go: ticks a second, memory, starts.
+
+The line is through when every service has read all that its inbox holds; what was sustained is the
+tape's events over that time, so a lag that grew would be in it.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench.kafka_hops import broker  # noqa: E402
+from bench.replay import CHALLENGERS, PAIR, parameters  # noqa: E402
+from hft_lib.market import synthetic  # noqa: E402
+from hft_lib.parameters import Challenger, Evop, ParameterFile, Provenance  # noqa: E402
+from serving.services import SERVICES  # noqa: E402
+
+TICKS = 300_000
+REDIS_PORT, PORT = 9796, 9800
+WAIT_S_MAX = 300.0
+TICKS_A_SECOND, RESIDENT_MIB_MAX, READY_S_MAX = 5_000, 256, 5.0  # what is aimed at
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """A row for the line, and a row for each service."""
+    tape = folder / "tape"
+    synthetic.write(7, tape, synthetic.ticks(TICKS, spread_half_life_s=10.0))
+    params = folder / "parameters.json"
+    params.write_bytes(msgspec.json.encode(_file()))
+    with (
+        broker(folder / "kafka") as servers,
+        _redis(folder) as url,
+        _six(folder, servers, url, tape, params) as running,
+    ):
+        ready_s = _wait("ready", lambda: all(_page(name, "/readyz") for name in running))
+        began = time.monotonic()
+        _wait("through", lambda: _is_through(running))
+        seconds = time.monotonic() - began
+        services = [
+            {
+                "name": f"{name} over Kafka",
+                "resident_peak_mib": round(_resident_peak_mib(process.pid)),
+                "target_mib": RESIDENT_MIB_MAX,
+            }
+            for name, process in running.items()
+        ]
+    line = {
+        "name": "six processes and the broker",
+        "ticks": TICKS,
+        "ticks_per_s": round(TICKS / seconds),
+        "target_ticks_per_s": TICKS_A_SECOND,
+        "ready_s": round(ready_s, 1),
+        "target_ready_s": READY_S_MAX,
+    }
+    return [line, *services]
+
+
+def _file() -> ParameterFile:
+    challengers = tuple(
+        Challenger(str(number), parameters(1.5 + 0.1 * number))
+        for number in range(1, CHALLENGERS + 1)
+    )
+    return ParameterFile(
+        pair=PAIR,
+        params=parameters(1.5),
+        evop=Evop(),
+        provenance=Provenance(tape_sha256="", start="", end="", trials=1),
+        challengers=challengers,
+    )
+
+
+def _is_through(running: dict[str, Any]) -> bool:
+    states = [json.loads(_page(name, "/state") or "{}") for name in running]
+    fed = states[0].get("read", 0) >= TICKS
+    return fed and all(set(state.get("lag", {0: 1}).values()) == {0} for state in states)
+
+
+@contextmanager
+def _redis(folder: Path) -> Iterator[str]:
+    words = ["redis-server", "--port", str(REDIS_PORT), "--bind", "127.0.0.1", "--save", ""]
+    with subprocess.Popen([*words, "--dir", str(folder)], stdout=subprocess.DEVNULL) as process:
+        url = f"redis://127.0.0.1:{REDIS_PORT}/0"
+        client = redis.Redis.from_url(url)
+        _wait("Redis", lambda: _answers(client))
+        yield url
+        process.terminate()
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.exceptions.RedisError:
+        return False
+
+
+@contextmanager
+def _six(
+    folder: Path, servers: str, url: str, tape: Path, params: Path
+) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "KAFKA_BOOTSTRAP_SERVERS": servers,
+        "REDIS_URL": url,
+        "HFT_HOME": str(folder / "home"),
+    }
+    options = {"ingestion": ("--tape", str(tape)), "orchestrator": ("--params", str(params))}
+    running = {}
+    for place, service in enumerate(SERVICES):
+        words = [sys.executable, "-m", "serving", service.name, "--port", str(PORT + place)]
+        with (folder / f"{service.name}.log").open("wb") as log:
+            running[service.name] = subprocess.Popen(
+                [*words, *options.get(service.name, ())],
+                cwd=folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+    try:
+        yield running
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait(30)
+
+
+def _page(name: str, path: str) -> str:
+    """A page's text; empty where it does not answer, or says that it is not ready."""
+    place = next(place for place, service in enumerate(SERVICES) if service.name == name)
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        if probe.connect_ex(("127.0.0.1", PORT + place)):
+            return ""
+    try:
+        url = f"http://127.0.0.1:{PORT + place}{path}"
+        with urllib.request.urlopen(url, timeout=5.0) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
+
+
+def _wait(what: str, holds: Callable[[], bool]) -> float:
+    began = time.monotonic()
+    while not holds():
+        if time.monotonic() - began > WAIT_S_MAX:
+            raise TimeoutError(f"not {what} in {WAIT_S_MAX} s")
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+def _resident_peak_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
