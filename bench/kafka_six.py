@@ -1,4 +1,4 @@
-"""Six processes, a broker and Redis over a tape, as fast as they go: ticks a second, memory, starts.
+"""Six processes, a broker and Redis over a tape, as fast as they go: pace, memory, starts.
 
 The line is through when every service has read all that its inbox holds; what was sustained is the
 tape's events over that time, so a lag that grew would be in it.
