@@ -124,7 +124,7 @@ def _os_sentence(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return _disk_full(where)
     said = f"{error.strerror or error}{where}"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in _DENIED:
         return f"{said}: name a folder that this user may write, with HFT_HOME or --out"
     return said
 
@@ -136,6 +136,8 @@ def _disk_full(where: str = "") -> str:
 def _expected(error: Exception) -> tuple[str, int] | None:
     """The sentence and exit code of a failure that users can cause, by the name of its type."""
     for kind in type(error).__mro__:
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK = (errno.ENOSPC, *_DENIED)
         code = _EXPECTED.get(f"{kind.__module__}.{kind.__name__}")
         if code is not None:
             return _first_line(error), code
@@ -144,6 +146,8 @@ def _expected(error: Exception) -> tuple[str, int] | None:
 
 def _first_line(error: Exception) -> str:
     """What happened, without the statement and the links that a database adds to it."""
+    if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DISK:
+        return _os_sentence(error.__cause__)
     if "disk is full" in str(error):
         return _disk_full()
     said = str(error).partition("[SQL:")[0].partition("(Background on")[0]
