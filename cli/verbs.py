@@ -136,8 +136,6 @@ def _disk_full(where: str = "") -> str:
 def _expected(error: Exception) -> tuple[str, int] | None:
     """The sentence and exit code of a failure that users can cause, by the name of its type."""
     for kind in type(error).__mro__:
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_DISK = (errno.ENOSPC, *_DENIED)
         code = _EXPECTED.get(f"{kind.__module__}.{kind.__name__}")
         if code is not None:
             return _first_line(error), code
@@ -154,6 +152,8 @@ def _first_line(error: Exception) -> str:
     return " ".join(said.split()) or type(error).__name__
 
 
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK = (errno.ENOSPC, *_DENIED)
 # By name: importing MLflow and its database layer for this would cost every verb three seconds.
 _EXPECTED = {
     "serving.runtime.settings.SettingsError": 2,
