@@ -108,6 +108,10 @@ def epochs_as_they_were(patch: pytest.MonkeyPatch) -> None:
 AWAY = Odds(
     kill=0.004, replace=0.02, second=0.01, stop=0.0, outage=0.0, poison=0.0, cut=0.0, faults_max=40
 )
+# Processes that are killed and replaced so often that some die between two words.
+KILLED = Odds(
+    kill=0.03, replace=0.03, second=0.02, stop=0.0, outage=0.0, poison=0.0, cut=0.0, faults_max=60
+)
 # With the first seed that is tried; where it is not 0 it is one that a long run of seeds found.
 PLANTED = (
     (snapshot_without_flush, Odds(), 0),
@@ -116,7 +120,7 @@ PLANTED = (
     (epochs_heard_by_key, AWAY, 0),
     (epochs_not_announced, AWAY, 0),
     (epochs_as_they_were, AWAY, 0),
-    (announcement_not_awaited, Odds(), 543),
+    (announcement_not_awaited, KILLED, 1449),
 )
 
 
