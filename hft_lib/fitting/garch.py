@@ -28,6 +28,7 @@ OBSERVATIONS_MIN = 50
 ZERO_SHARE_MAX = 0.2
 SCALE_MIN, SCALE_MAX = 1e-40, 1e40  # so that variances are within those that can be run
 _HASH_BITS, _HASH_FACTOR = 6, np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
+_LEAD_NATS = 10.0  # by which a t that did not converge must be likelier than the normal
 _SCALE_RELATIVE_MIN = 1e-12  # of the largest innovation
 
 
@@ -122,15 +123,18 @@ def fit_garch_best(
 ) -> Fit[GarchParameters]:
     """The normal or Student's t, whichever has the lower AIC; the normal where t is refused.
 
-    Symmetric both: a spread has no leverage effect, and its sign is that of the pair's order.
+    A t that did not converge, at the cap of its persistence say, must lead by `_LEAD_NATS`: its own
+    maximum would only be higher, but a lead that small is not worth the doubt. Symmetric both: a
+    spread has no leverage effect, and its sign is that of the pair's order.
     """
     normal = fit_garch(innovations, steps, "normal", presample)
     try:
         student = fit_garch(innovations, steps, "t", presample)
     except FitRefused:
         return normal
-    better = student.log_likelihood - 1.0 > normal.log_likelihood
-    return student if better and (student.converged or not normal.converged) else normal
+    sure = student.converged or not normal.converged
+    lead_nats = student.log_likelihood - normal.log_likelihood
+    return student if lead_nats > (1.0 if sure else _LEAD_NATS) else normal
 
 
 def _check_names(distribution: str, presample: str) -> None:

@@ -312,6 +312,14 @@ def test_the_distribution_of_the_data_is_chosen() -> None:
     assert heavy.params.dof == pytest.approx(4.0, rel=0.4)
 
 
+def test_heavy_tails_of_one_variance_are_t_though_the_persistence_is_at_its_cap() -> None:
+    values = np.random.default_rng(7).standard_t(4, 5_000) / math.sqrt(2.0)
+    fit = fit_garch_best(values)
+    assert not fit.converged and "cap" in fit.reason
+    assert fit.params.dof == pytest.approx(4.0, rel=0.1)
+    assert fit.log_likelihood > fit_garch(values).log_likelihood + 400.0
+
+
 def test_many_exact_zeros_are_fitted_as_normal_and_refused_for_t() -> None:
     rng = np.random.default_rng(9)
     values = rng.normal(size=1000) * (rng.random(1000) > 0.6)
