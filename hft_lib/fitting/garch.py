@@ -26,9 +26,9 @@ from hft_lib.parameters import GarchParameters
 OBSERVATIONS_MIN = 50
 # With more exact zeros than this Student's likelihood grows without bound as dof falls to 2.
 ZERO_SHARE_MAX = 0.2
+DOF_MIN = 1.0 / INVERSE_DOF_MAX  # of the search
 SCALE_MIN, SCALE_MAX = 1e-40, 1e40  # so that variances are within those that can be run
 _HASH_BITS, _HASH_FACTOR = 6, np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
-_LEAD_NATS = 10.0  # by which a t that did not converge must be likelier than the normal
 _SCALE_RELATIVE_MIN = 1e-12  # of the largest innovation
 
 
@@ -41,7 +41,7 @@ _RESULT = 2 * SIZE + 8
 _PERSISTENCE_HELD, _DOF_HELD = 1, 2
 _CAPS = {
     _PERSISTENCE_HELD: f"the persistence is at the search's cap {PERSISTENCE_MAX}",
-    _DOF_HELD: f"dof is at the search's floor {1.0 / INVERSE_DOF_MAX:g}",
+    _DOF_HELD: f"dof is at the search's floor {DOF_MIN:g}",
 }
 _NO_VARIANCE, _TOO_SMALL, _TOO_LARGE, _ALIKE = 1.0, 2.0, 3.0, 4.0
 _RULES = {
@@ -121,20 +121,23 @@ def fit_garch_many(
 def fit_garch_best(
     innovations: npt.ArrayLike, steps: npt.ArrayLike | None = None, presample: str = "sample"
 ) -> Fit[GarchParameters]:
-    """The normal or Student's t, whichever has the lower AIC; the normal where t is refused.
+    """The normal or Student's t, whichever has the lower AIC; the normal where t is refused, or
+    held at the search's lowest dof.
 
-    A t that did not converge, at the cap of its persistence say, must lead by `_LEAD_NATS`: its own
-    maximum would only be higher, but a lead that small is not worth the doubt. Symmetric both: a
-    spread has no leverage effect, and its sign is that of the pair's order.
+    A t that has not converged is taken all the same, with its reason: what it lacks is a maximum's
+    curvature or a persistence below the cap, and the normal is likely to lack the same. At the
+    lowest dof the search's bound decides what the variance is in terms of the scale: over values
+    nearly all alike the forecast variance was 300,000 times too small. Symmetric both: a spread has
+    no leverage effect, and its sign is that of the pair's order.
     """
     normal = fit_garch(innovations, steps, "normal", presample)
     try:
         student = fit_garch(innovations, steps, "t", presample)
     except FitRefused:
         return normal
-    sure = student.converged or not normal.converged
-    lead_nats = student.log_likelihood - normal.log_likelihood
-    return student if lead_nats > (1.0 if sure else _LEAD_NATS) else normal
+    at_floor = student.params.dof is not None and student.params.dof <= DOF_MIN
+    better = student.log_likelihood - 1.0 > normal.log_likelihood
+    return student if better and not at_floor else normal
 
 
 def _check_names(distribution: str, presample: str) -> None:

@@ -312,12 +312,30 @@ def test_the_distribution_of_the_data_is_chosen() -> None:
     assert heavy.params.dof == pytest.approx(4.0, rel=0.4)
 
 
-def test_heavy_tails_of_one_variance_are_t_though_the_persistence_is_at_its_cap() -> None:
-    values = np.random.default_rng(7).standard_t(4, 5_000) / math.sqrt(2.0)
-    fit = fit_garch_best(values)
-    assert not fit.converged and "cap" in fit.reason
-    assert fit.params.dof == pytest.approx(4.0, rel=0.1)
-    assert fit.log_likelihood > fit_garch(values).log_likelihood + 400.0
+def test_a_far_likelier_t_is_taken_with_its_reason_though_its_persistence_is_capped() -> None:
+    values = np.random.default_rng(7).standard_t(4, 5000)
+    normal, found = fit_garch(values), fit_garch_best(values)
+    assert normal.converged and not found.converged
+    assert "the persistence is at the search's cap" in found.reason
+    assert found.log_likelihood > normal.log_likelihood + 400.0
+    row = garch.params_row(found.params)
+    unseen = np.random.default_rng(8).standard_t(4, 5000)
+    assert garch.log_likelihood(row, unseen) > (
+        garch.log_likelihood(garch.params_row(normal.params), unseen) + 300.0
+    )
+    assert np.mean(garch.run(row, unseen)["standardised"] ** 2) == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_values_nearly_all_alike_are_fitted_as_normal_though_t_is_likelier(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.where(rng.random(3000) < 0.15, 1.0, 1e-4) * rng.normal(size=3000)
+    student, found = fit_garch(values, distribution="t"), fit_garch_best(values)
+    assert "dof is at the search's floor 2.05" in student.reason
+    assert student.log_likelihood > found.log_likelihood + 1000.0
+    assert found.params.dof is None
+    track = garch.run(garch.params_row(found.params), values)
+    assert np.mean(track["standardised"] ** 2) == pytest.approx(1.0, abs=0.3)
 
 
 def test_many_exact_zeros_are_fitted_as_normal_and_refused_for_t() -> None:
