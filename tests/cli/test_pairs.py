@@ -41,6 +41,8 @@ def test_the_answer_has_every_key_and_every_pair(hft: Verb, coins: Path) -> None
     assert known["interval_s"] == 3600.0 and len(known["tape_sha256"]) == 64
     assert all(set(pair) >= KEYS for pair in known["pairs"])
     best, *others = known["pairs"]
+    assert all((pair["p_asymptotic"] is None) == (pair["p_value"] is None) for pair in others)
+    assert all(p["p_asymptotic"] <= p["p_value"] for p in known["pairs"] if p["p_value"])
     assert best["pair"] == "WAAA/USDT~AAA/USDT" and best["claimed"] is True
     assert best["hedge_ratio"] == pytest.approx(1.0, abs=0.02) and best["q_value"] < 0.001
     assert best["half_life_s"] <= 3600.0 and best["start"].endswith("Z")
@@ -55,6 +57,7 @@ def test_the_text_is_narrow_and_says_what_to_try_next(hft: Verb, coins: Path) ->
     assert answer.code == 0 and max(map(len, lines)) <= 100
     assert lines[0].startswith("6 of 10 pairs tested every 1 h, ")
     assert lines[1].startswith("1 claimed at a false discovery rate of 0.05")
+    assert "p: the square root for pairs not hedged closely" in answer.out
     assert "not tested: " in answer.out and "at least 100, was 40" in answer.out
     expected = f"next    hft calibrate --tape {coins} --pair 'WAAA/USDT~AAA/USDT'"
     assert following == expected

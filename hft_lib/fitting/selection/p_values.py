@@ -89,7 +89,8 @@ def p_ordinary(p_value: float, unhedged_share: float) -> float:
     among them small p-values are far too many: their own jumps come back, which is noise beside a
     walk and no relation, and neither the surface nor walks of the same volatility know of it. Of
     15,577 recorded half-years of pairs, 1 in 10,000 was met 39 times too often and 1 in a million
-    700 times: the square root is about what they are worth.
+    700 times: the square root is about what they are worth. Share and power were chosen on those
+    same recordings, so that what is measured there is in-sample.
     """
     return p_value if unhedged_share <= UNHEDGED_SHARE_MAX else p_value**ORDINARY_POWER
 

@@ -74,8 +74,9 @@ class Finding:
 
     `statistics` and `p_directions` are of y on x and of x on y, `lags` of the former;
     `p_asymptotic` is before, `p_value` after the pair's own volatility was looked at, and how close
-    its legs are: `unhedged_share` of y's variance is left by the hedge. `start_ns`
-    and `end_ns` are the first and the last of the `observations` used, points `interval_s` apart.
+    its legs are (`p_ordinary`, a rule chosen in-sample): `unhedged_share` of y's variance is left
+    by the hedge. `start_ns` and `end_ns` are the first and the last of the `observations` used,
+    points `interval_s` apart.
     `reason` says why it is not claimed, `note` what else to know before trading it; None stands
     where nothing could be computed.
     """
