@@ -99,21 +99,20 @@ def resident_peak_mb() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def new_line(start_ns: int) -> Line:
-    """Six slots: the champion and four challengers run sets, the predecessor's row waits."""
+def new_line(start_ns: int, pairs: tuple[str, ...] = (PAIR,)) -> Line:
+    """Six slots a pair: the champion and four challengers run sets, the predecessor's row waits."""
     from serving.services import STAGES
 
-    config = LineConfig(
-        pairs=(PairConfig(pair=PAIR, capital_quote=10_000.0),),
-        grid_ms=GRID_MS,
-        challengers_max=CHALLENGERS,
-    )
-    line = Line(STAGES, config)
-    for number in range(CHALLENGERS + 1):
-        params = parameters(1.5 + 0.1 * number)
-        alias = "champion" if number == 0 else f"challenger-{number}"
-        sha = parameter_sha256(params)
-        line.post("orchestrator", Registered(start_ns, PAIR, alias, params, sha, "", "", "", ""))
+    items = tuple(PairConfig(pair=pair, capital_quote=10_000.0) for pair in pairs)
+    line = Line(STAGES, LineConfig(pairs=items, grid_ms=GRID_MS, challengers_max=CHALLENGERS))
+    for pair in pairs:
+        for number in range(CHALLENGERS + 1):
+            params = parameters(1.5 + 0.1 * number)
+            alias = "champion" if number == 0 else f"challenger-{number}"
+            sha = parameter_sha256(params)
+            line.post(
+                "orchestrator", Registered(start_ns, pair, alias, params, sha, "", "", "", "")
+            )
     return line
 
 

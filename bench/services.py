@@ -13,6 +13,7 @@ import argparse
 import gc
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,15 +25,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import kafka_hops, kafka_six  # noqa: E402
-from bench.replay import CHALLENGERS, GRID_MS, PAIR, parameters  # noqa: E402
-from hft_lib.events import MarketEvent, Order, Registered, TimePassed  # noqa: E402
-from hft_lib.line import LineConfig, PairConfig  # noqa: E402
+from bench.replay import new_line  # noqa: E402
+from hft_lib.events import MarketEvent, Order, TimePassed  # noqa: E402
 from hft_lib.market import synthetic  # noqa: E402
 from hft_lib.market.merge import feed_events  # noqa: E402
 from hft_lib.market.tape import Tape  # noqa: E402
-from hft_lib.parameters import parameter_sha256  # noqa: E402
-from hft_lib.stage import Line  # noqa: E402
-from serving.services import STAGES  # noqa: E402
 
 Fed = MarketEvent | TimePassed  # what a feed brings
 TICKS = 200_000
@@ -45,7 +42,7 @@ TICK_US_P50, TICK_US_P99 = 60.0, 250.0  # what is aimed at
 def tick_to_order(folder: Path) -> list[dict[str, Any]]:
     """One row: microseconds from a market event to the order that it leads to."""
     tape = synthetic_tape(folder, TICKS)
-    line = new_line(tape.start_ns, (PAIR,))
+    line = new_line(tape.start_ns)
     took_us, all_us = [], []
     for event in feed_events(tape):
         began_ns = time.perf_counter_ns()
@@ -54,12 +51,12 @@ def tick_to_order(folder: Path) -> list[dict[str, Any]]:
         all_us.append(us)
         if any(isinstance(fact, Order) for _, fact in left):
             took_us.append(us)
-    half = len(took_us) // 10  # what compiles and warms
-    p50, p99 = np.percentile(took_us[half:], (50, 99))
+    warm = len(took_us) // 10  # orders that compile and warm
+    p50, p99 = np.percentile(took_us[warm:], (50, 99))
     return [
         {
             "name": "tick to order, one process, six slots",
-            "orders": len(took_us) - half,
+            "orders": len(took_us) - warm,
             "p50_us": round(float(p50), 1),
             "p99_us": round(float(p99), 1),
             "all_ticks_p50_us": round(float(np.percentile(all_us, 50)), 1),
@@ -120,21 +117,6 @@ def synthetic_tape(folder: Path, ticks: int) -> Tape:
     return Tape.open(path)
 
 
-def new_line(start_ns: int, pairs: tuple[str, ...]) -> Line:
-    """The six stages with six slots a pair, the champion's and four challengers' sets in them."""
-    items = tuple(PairConfig(pair=pair, capital_quote=10_000.0) for pair in pairs)
-    line = Line(STAGES, LineConfig(pairs=items, grid_ms=GRID_MS, challengers_max=CHALLENGERS))
-    for pair in pairs:
-        for number in range(CHALLENGERS + 1):
-            params = parameters(1.5 + 0.1 * number)
-            alias = "champion" if number == 0 else f"challenger-{number}"
-            sha = parameter_sha256(params)
-            line.post(
-                "orchestrator", Registered(start_ns, pair, alias, params, sha, "", "", "", "")
-            )
-    return line
-
-
 PARTS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
     "tick": tick_to_order,
     "pairs": cost_by_pairs,
@@ -145,8 +127,6 @@ PARTS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
 
 def main() -> None:
     """Measure the parts that were asked for and print their rows."""
-    import tempfile
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
