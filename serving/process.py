@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class Process:
                 SINGLETONS.get(name, ()),
             )
             self._pages.watch(worker)
-            world.enter_context(self._beside())
+            self._follow(world)
             worker.run(stop, self._edge(worker, opened, stop, world))
 
     def _look(self) -> tuple[Entry, dict[str, Any]]:
@@ -122,14 +122,14 @@ class Process:
         sys.stderr.flush()
         os._exit(FENCED)
 
-    def _beside(self) -> AbstractContextManager[Any]:
-        """What reads the line beside the stage: a named database is kept up to date."""
+    def _follow(self, world: ExitStack) -> None:
+        """Keep a named database up to date beside the orchestrator, until the end."""
         if self._service.name != "orchestrator" or self._settings.database_url is None:
-            return nullcontext()
+            return
         # Here, because a database's layer is memory that nobody else needs.
-        from serving.ledger.kafka_source import followed
+        from serving.ledger.kafka_source import Shown, followed
 
-        return followed(self._settings, self._servers)
+        self._pages.add(Shown(world.enter_context(followed(self._settings, self._servers))))
 
     # --- opening ---
 

@@ -8,6 +8,7 @@ broker that restarts. A log that diverged stands there until somebody looks.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 import structlog
@@ -62,6 +63,29 @@ def followed(settings: Settings, servers: str) -> Iterator["Following"]:
     finally:
         stop.set()
         thread.join(STOP_S_MAX)
+
+
+class Shown:
+    """What the pages show of a follower: the line is ready whatever becomes of its ledger."""
+
+    def __init__(self, following: "Following") -> None:
+        self._following = following
+
+    def why(self) -> str:
+        """Nothing: the line does not wait for its ledger."""
+        return ""
+
+    def document(self) -> dict[str, Any]:
+        """How far behind it is, and why it stands if it does."""
+        return {"ledger": {"lag": self._following.lag, "why": self._following.why}}
+
+    def figures(self) -> dict[str, tuple[str, float]]:
+        """Gauges by name, each with what it means."""
+        stands = float(bool(self._following.why))
+        return {
+            "hft_ledger_lag": ("records that are no rows yet", float(self._following.lag)),
+            "hft_ledger_stands": ("1 while the ledger does not follow", stands),
+        }
 
 
 class _Sink:

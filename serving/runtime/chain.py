@@ -39,8 +39,24 @@ class Undecodable(Exception):
     """A message of a log is none of ours; the message says why."""
 
 
+class Origin(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What of the world a fact came of: when an edge read that, on its host's wall clock (0: it
+    came of nothing), and its name, `writer-number`, the same through every restart.
+
+    It is there to be looked at: the digests leave it out and nothing is decided by it.
+    """
+
+    born_ns: int = 0
+    trace: str = ""
+
+
+NO_ORIGIN = Origin()
+
+
 class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What travels beside a fact: versions, who wrote it, which of its facts this is, the chain."""
+    """What travels beside a fact: versions, who wrote it, which of its facts this is, the chain,
+    and what it came of.
+    """
 
     schema: int
     logic: int
@@ -48,6 +64,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
     epoch: int
     number: int
     digest: bytes
+    origin: Origin = NO_ORIGIN
 
 
 class Mark(msgspec.Struct, array_like=True, gc=False):
@@ -104,13 +121,23 @@ class Outgoing:
         """The last number written to a log and key, 0 before the first."""
         return _mark(self.marks, log, key).number
 
-    def header(self, log: str, key: str, content: bytes) -> bytes:
-        """Number `content` and chain it; returns the header as it travels."""
+    def header(self, log: str, key: str, content: bytes, origin: Origin = NO_ORIGIN) -> bytes:
+        """Number `content`, which came of `origin`, and chain it; returns the header as it
+        travels.
+        """
         mark = _mark(self.marks, log, key)
         mark.number += 1
         mark.digest = _digest(mark.digest, content)
         return _ENCODER.encode(
-            Header(SCHEMA_VERSION, LOGIC_VERSION, self.writer, self.epoch, mark.number, mark.digest)
+            Header(
+                SCHEMA_VERSION,
+                LOGIC_VERSION,
+                self.writer,
+                self.epoch,
+                mark.number,
+                mark.digest,
+                origin,
+            )
         )
 
 

@@ -6,7 +6,8 @@ log was read and every chain has come) goes into one snapshot with the state of 
 that a restart takes up all of it at one point.
 """
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -14,11 +15,13 @@ import structlog
 
 from hft_lib.events import Event
 from serving.runtime.chain import (
+    NO_ORIGIN,
     Epochs,
     Header,
     Incoming,
     Mark,
     Marks,
+    Origin,
     Outgoing,
     Superseded,
     Undecodable,
@@ -129,13 +132,28 @@ class Edge:
 
     def write(self, fact: Event) -> None:
         """Append the next fact."""
-        self._bus.produce(self._outgoing, self._log, "", self._encoder.encode(fact))
+        origin = Origin(self._bus.now_ns(), f"{self._outgoing.writer}-{self.number + 1}")
+        self._bus.produce(self._outgoing, self._log, "", self._encoder.encode(fact), origin)
 
 
 class ChainedBus:
-    """Logs of `client`, for one process named `name`; `open` begins the reading."""
+    """Logs of `client`, for one process named `name`; `open` begins the reading.
 
-    def __init__(self, client: Client, name: str, epoch: int = 0) -> None:
+    What is written while a message is handed over came of the same as that message. `now_ns`, the
+    wall clock, says when an edge read something and how old a message is, and decides nothing.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        epoch: int = 0,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.now_ns = now_ns
+        # What the message that is handed over came of; told of every message that is taken.
+        self.origin = NO_ORIGIN
+        self.on_taken: Callable[[str, Origin], None] | None = None
         self.outgoing = Outgoing(name, epoch)
         # Messages of each log that the broker was known to have, a second ago, and we had not read.
         self.lag: dict[str, int] = {}
@@ -151,7 +169,7 @@ class ChainedBus:
 
     def write(self, log: str, fact: Event) -> None:
         """Append a fact to `log`; it is there for good when `flush` has returned."""
-        self.produce(self.outgoing, log, key_of(fact), self._encoder.encode(fact))
+        self.produce(self.outgoing, log, key_of(fact), self._encoder.encode(fact), self.origin)
 
     def edge(self, name: str, log: str) -> Edge:
         """A writer of the world's facts into `log`, which this bus reads: it goes on after the last
@@ -167,9 +185,11 @@ class ChainedBus:
             raise ValueError(f"a log has one reader, {log} had one")
         self._logs[log] = _Log(log, reader)
 
-    def produce(self, outgoing: Outgoing, log: str, key: str, content: bytes) -> None:
+    def produce(
+        self, outgoing: Outgoing, log: str, key: str, content: bytes, origin: Origin
+    ) -> None:
         """Number, chain and send one message."""
-        self._client.append(log, key, outgoing.header(log, key, content), content)
+        self._client.append(log, key, outgoing.header(log, key, content, origin), content)
 
     def announce(self, log: str, *edges: str) -> None:
         """Begin this bus's epoch in its own inbox `log`, for itself and its edges.
@@ -215,6 +235,7 @@ class ChainedBus:
         count = 0
         for message in self._client.receive(timeout_s):
             self._take(message)
+            self.origin = NO_ORIGIN
             count += 1
         return count
 
@@ -255,9 +276,12 @@ class ChainedBus:
         log.offset = message.offset + 1
         try:
             stamp = read_header(message.header)
+            self.origin = stamp.origin
             self._end_if_superseded(stamp)
             verdict = log.incoming.judge(stamp, message.key.decode(), message.content)
             if verdict is Verdict.TAKE:
+                if self.on_taken is not None:
+                    self.on_taken(message.log, stamp.origin)
                 log.reader(read_fact(stamp, message.content))
             elif verdict is Verdict.SEEN:
                 self.seen += 1
@@ -275,7 +299,8 @@ class ChainedBus:
 
     def _bury(self, message: Received, reason: str) -> None:
         self.dead += 1
-        _log.error("a dead letter", log=message.log, offset=message.offset, why=reason)
+        trace = self.origin.trace
+        _log.error("a dead letter", log=message.log, offset=message.offset, why=reason, trace=trace)
         header, content = message.header or b"", message.content
         letter = DeadLetter(message.log, message.offset, reason, header, content)
-        self.produce(self.outgoing, DEAD_LETTERS, "", self._encoder.encode(letter))
+        self.produce(self.outgoing, DEAD_LETTERS, "", self._encoder.encode(letter), self.origin)

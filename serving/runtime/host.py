@@ -65,6 +65,8 @@ class Host:
         self.state = stage.start(config)
         self.read = 0
         self.written = 0
+        # Told of every fact made, once it is written, on the thread that steps.
+        self.on_made: Callable[[Event], None] | None = None
         self._pair_of = {kind: _pair_getter(kind) for kind in kinds(stage)}
         self._pairs = frozenset(("", *(item.pair for item in config.pairs)))
         self._step = stage.step
@@ -87,6 +89,8 @@ class Host:
             self.written += 1
             for log in self._routes[type(made)]:
                 self._write(log, made)
+            if self.on_made is not None:
+                self.on_made(made)
 
     def snapshot(self) -> Snapshot:
         """The stage as it is now."""

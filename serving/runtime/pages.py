@@ -29,6 +29,7 @@ class Watched(Protocol):
     snapshot_bytes: int
     bus: Any
     host: Any
+    meter: Any
 
 
 class Part(Protocol):
@@ -166,3 +167,4 @@ class Pages:
         for log, count in dict(bus.lag).items():
             lag.add_metric([log], count)
         yield lag
+        yield from worker.meter.collect()

@@ -14,10 +14,13 @@ from typing import Any, Protocol
 
 import structlog
 
+from hft_lib.events import Event
 from serving.runtime.chain import Diverged
 from serving.runtime.chained import ChainedBus
 from serving.runtime.host import Host, serve
+from serving.runtime.meter import Meter
 from serving.runtime.snapshots import SnapshotKeeper
+from serving.runtime.trace import Teller
 from serving.services import Service
 
 # A restart reads again what came since: a second or two of work, and a bounded age on a quiet line.
@@ -66,6 +69,9 @@ class Worker:
         if saved is not None:
             self.host.restore(saved.stage)
         self._saved_read = self.host.read
+        self.meter = Meter(self.bus.now_ns, lambda: self.host.state)
+        self._teller = Teller(service.name)
+        self.bus.on_taken, self.host.on_made = self.meter.taken, self._made
         self.bus.open(saved.bus if saved is not None else None)
         if singleton:
             self.save()  # the epoch is taken
@@ -97,10 +103,14 @@ class Worker:
         wrote = edge() if self.ready else 0
         self.bus.pump(0.0 if wrote else PUMP_S)
         if not self.ready and self.bus.behind == 0 and self.bus.is_heard:
-            self.ready = True
+            self.ready = self.meter.is_timing = True
             _log.info("caught up", service=self.name, read=self.host.read, epoch=self.epoch)
         if self._due():
             self.save()
+
+    def _made(self, fact: Event) -> None:
+        self.meter.made(fact)
+        self._teller.made(fact, self.bus.origin.trace, again=not self.ready)
 
     def _due(self) -> bool:
         since = self.host.read - self._saved_read

@@ -64,7 +64,7 @@ class Process:
 
     def bus(self, name: str, epoch: int) -> ChainedBus:
         """Its logs."""
-        return ChainedBus(self.client, name, epoch)
+        return ChainedBus(self.client, name, epoch, now_ns=lambda: self.world.step)
 
     def turn(self) -> None:
         """Start, or do what a worker does in a turn."""
