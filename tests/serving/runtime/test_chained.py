@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hft_lib.events import Event, TimePassed
-from serving.runtime.chain import Superseded
+from serving.runtime.chain import NO_ORIGIN, Origin, Superseded, read_header
 from serving.runtime.chained import DEAD_LETTERS, BusError, ChainedBus, DeadLetter, Received
 from tests.builders import START_NS
 
@@ -134,3 +134,42 @@ def test_a_log_has_one_reader():
     bus, _ = opened({}, 0)
     with pytest.raises(ValueError, match="a log has one reader"):
         bus.read("execution", lambda fact: None)
+
+
+def test_what_is_made_of_an_edges_fact_carries_where_that_came_from_through_every_bus():
+    logs: Logs = {}
+    first = ChainedBus(MemoryClient(logs), "ingestion", now_ns=lambda: 77)
+    first.read("ingestion", lambda fact: first.write("execution", fact))
+    first.open()
+    last = ChainedBus(MemoryClient(logs), "execution", now_ns=lambda: 99)
+    taken: list[tuple[str, Origin]] = []
+    last.on_taken = lambda log, origin: taken.append((log, origin))
+    last.read("execution", lambda fact: last.write("records", fact))
+    last.open()
+    feed = first.edge("feed", "ingestion")
+    for number in range(2):
+        feed.write(passed(number))
+    first.pump(0.0)
+    last.pump(0.0)
+    origins = [Origin(77, "feed-1"), Origin(77, "feed-2")]
+    assert taken == [("execution", origin) for origin in origins]
+    assert [read_header(header).origin for _, header, _ in logs["records"]] == origins
+    assert last.origin == NO_ORIGIN, "what is written between messages came of none"
+
+
+def test_a_restart_at_another_time_says_the_same_by_the_same_name():
+    digests = []
+    for now_ns in (1, 2):
+        logs: Logs = {}
+        bus = ChainedBus(MemoryClient(logs), "ingestion", now_ns=lambda now_ns=now_ns: now_ns)
+        bus.read("ingestion", lambda fact: None)
+        bus.edge("feed", "ingestion").write(passed(1))
+        header = read_header(logs["ingestion"][0][1])
+        assert header.origin == Origin(now_ns, "feed-1")
+        digests.append(header.digest)
+    assert digests[0] == digests[1], "nothing of the clock is in the chain"
+
+
+def test_a_header_from_before_origins_is_read():
+    header = msgspec.msgpack.encode([1, 2, "feed", 0, 1, b"digest"])
+    assert read_header(header).origin == NO_ORIGIN
