@@ -1,6 +1,7 @@
 """A bus over a client in memory: what is handed over, buried, and what ends an older process."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import msgspec
 import pytest
@@ -161,7 +162,8 @@ def test_a_restart_at_another_time_says_the_same_by_the_same_name():
     digests = []
     for now_ns in (1, 2):
         logs: Logs = {}
-        bus = ChainedBus(MemoryClient(logs), "ingestion", now_ns=lambda now_ns=now_ns: now_ns)
+        clock = partial(int, now_ns)
+        bus = ChainedBus(MemoryClient(logs), "ingestion", now_ns=clock)
         bus.read("ingestion", lambda fact: None)
         bus.edge("feed", "ingestion").write(passed(1))
         header = read_header(logs["ingestion"][0][1])
