@@ -13,8 +13,8 @@ from hft_lib.exchange.account import NONE
 from hft_lib.stages.execution import BY_LATCH, BY_MISMATCH, BY_PAIR, ExecutionState
 from hft_lib.stages.pair_desk import LEGS, PairDesk, account_name
 
-# A service's document is one value of the directory: some 150 bytes a row, 64 KiB in all.
-ROWS_SHOWN_MAX = 200
+# A service's document is one value of the directory, 64 KiB: 150 to 250 bytes a row.
+ROWS_SHOWN_MAX = {"pairs": 100, "holdings": 200, "under_way": 40}
 SHOWN_EVERY_S = 0.5
 HELD_BY = {BY_LATCH: "latch", BY_PAIR: "operator", BY_MISMATCH: "slots"}
 LOCKED = ("", "day", "drawdown")
@@ -107,7 +107,7 @@ def document(state: ExecutionState) -> dict[str, Any]:
         "holdings": holdings(state),
         "under_way": under_way(state),
     }
-    shown: dict[str, Any] = {name: rows[:ROWS_SHOWN_MAX] for name, rows in lists.items()}
+    shown: dict[str, Any] = {name: rows[: ROWS_SHOWN_MAX[name]] for name, rows in lists.items()}
     shown["left_out"] = {name: len(lists[name]) - len(shown[name]) for name in lists}
     return shown
 
@@ -123,11 +123,12 @@ class ExecutionShown:
         self._looked_s = 0.0
         self._document: dict[str, Any] = {}
 
-    def turn(self) -> None:
-        """Look at the state, unless that was done a moment ago."""
+    def turn(self) -> int:
+        """Look at the state, unless that was done a moment ago; writes 0 facts, as an edge."""
         now_s = self._now_s()
         if not self._document or now_s - self._looked_s >= SHOWN_EVERY_S:
             self._document, self._looked_s = document(self._state()), now_s
+        return 0
 
     # --- what the pages show ---
 
