@@ -451,10 +451,8 @@ class DecisionRecorded(Fact):
 
 
 class Halted(Fact):
-    """Stop new risk and cancel; with `flatten` also close.
-
-    An empty `pair` is the latch, which holds all; a pair's own halt is another one, and `word_ns`
-    numbers the operator's words of a pair (0: none of his).
+    """Stop new risk and cancel; with `flatten` also close. An empty `pair` is the latch, which
+    holds all; a pair's own halt is another one. `word_ns` numbers an operator's words (0: none).
     """
 
     time_ns: int
