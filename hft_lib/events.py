@@ -436,9 +436,7 @@ class HandedOver(Fact):
 
 
 class DecisionRecorded(Fact):
-    """A decision of EVOP with its whole record, a JSON object from which a pure function recomputes
-    it.
-    """
+    """A decision of EVOP with its whole record: JSON from which a pure function recomputes it."""
 
     time_ns: int
     pair: str
