@@ -313,6 +313,8 @@ def test_a_live_gap_freezes_promotions_and_voids_the_test_until_resumed():
     (thaw,) = made.post(Resumed(START_NS + 60 * DAY_NS, PAIR, "ada", "fills refitted"))
     assert isinstance(thaw, DecisionRecorded)
     assert (decoded(thaw)["operator"], decoded(thaw)["reason_given"]) == ("ada", "fills refitted")
+    again = Resumed(START_NS + 60 * DAY_NS, PAIR, "ada", "once more")
+    assert not made.post(again), "what is not frozen does not thaw"
     made.run(60)
     assert [fact.model_version for fact in made.of(Promoted)] == ["champion", "bold"]
 
