@@ -47,8 +47,9 @@ from serving.adapters.redis_latch import latch_of
 from serving.adapters.tape_feed import tape_feed
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header
-from serving.runtime.latch import POLL_S, Latch, LatchEdge, Watch, opening
-from serving.runtime.line_latch import ToldInProcess
+from serving.runtime.latch import POLL_S, Latch, Watch, opening
+from serving.runtime.line_latch import OperatorEdge, ToldInProcess
+from serving.runtime.pair_words import newest_ns
 from serving.runtime.settings import Settings
 
 
@@ -101,9 +102,10 @@ def run(
         file, sets = _sets(settings, file, name)
         config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
         latch.open(opening("hft run", time.time_ns()))
+        words_ns = newest_ns(latch.look().pairs)
         with run_folder(settings, "run", out) as folder:
             stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
-            header = new_header(opened, file, config, folder, "hft run", window)
+            header = new_header(opened, file, config, folder, "hft run", window, words_ns)
             try:
                 document = _run(opened, header, file, folder, sets, pace, latch)
             except (KeyboardInterrupt, OSError):
@@ -148,6 +150,7 @@ def new_header(
     folder: Path,
     command: str,
     window: Window,
+    words_ns: int = 0,
 ) -> Header:
     """What the journal says of its run."""
     return Header(
@@ -161,6 +164,7 @@ def new_header(
         end_ns=window[1] or 0,
         params_sha256=content_sha256(file),
         command=command,
+        words_ns=words_ns,
     )
 
 
@@ -219,7 +223,7 @@ def _feed(line: EmbeddedLine, tape: Tape, header: Header, pace: float | None, la
     window = (header.start_ns or None, header.end_ns or None)
     with Watch(latch) as watch:
         told = ToldInProcess(line, max(header.start_ns, tape.start_ns))
-        edge = LatchEdge(watch, told, _rest)
+        edge = OperatorEdge(watch, told, _rest, header.words_ns)
 
         def sleep(seconds: float) -> None:
             interrupt.sleep(min(seconds, POLL_S))
@@ -230,7 +234,7 @@ def _feed(line: EmbeddedLine, tape: Tape, header: Header, pace: float | None, la
             run_feed(line, _under_latch(events, watch, edge), task.advance)
 
 
-def _under_latch(events: Iterable[Event], watch: Watch, edge: LatchEdge) -> Iterator[Event]:
+def _under_latch(events: Iterable[Event], watch: Watch, edge: OperatorEdge) -> Iterator[Event]:
     """Each event after what the latch said before it."""
     heard = None
     for event in events:

@@ -453,7 +453,8 @@ class DecisionRecorded(Fact):
 class Halted(Fact):
     """Stop new risk and cancel; with `flatten` also close.
 
-    An empty `pair` is the latch, which holds all; a pair's own halt is another one.
+    An empty `pair` is the latch, which holds all; a pair's own halt is another one, and `word_ns`
+    numbers the operator's words of a pair (0: none of his).
     """
 
     time_ns: int
@@ -461,17 +462,19 @@ class Halted(Fact):
     flatten: bool
     operator: str
     reason: str
+    word_ns: int = 0
 
 
 class Resumed(Fact):
     """The operator lets `pair` take new risk again, also after a drawdown; an empty `pair` says
-    that the latch is let go, and lifts no pair's own halt.
+    that the latch is let go, and lifts no pair's own halt. `word_ns` as in `Halted`.
     """
 
     time_ns: int
     pair: str
     operator: str
     reason: str
+    word_ns: int = 0
 
 
 Event: TypeAlias = (

@@ -20,13 +20,15 @@ from serving.adapters.redis_client import connect
 from serving.adapters.redis_directory import Directory, Entry, Heartbeat, now_ns
 from serving.adapters.redis_latch import RedisLatch
 from serving.adapters.redis_lease import RedisLease
-from serving.runtime.latch import HOST, LatchEdge, Unreadable, Watch, opening
+from serving.runtime.latch import HOST, Unreadable, Watch, opening
 from serving.runtime.lease import Holder, Keeper, this_process
-from serving.runtime.line_latch import ToldByKafka
+from serving.runtime.line_latch import OperatorEdge, ToldByKafka
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened, NotThisLine
 from serving.runtime.pages import Pages
+from serving.runtime.pair_words import newest_ns
 from serving.runtime.service import Worker
 from serving.runtime.settings import Settings, SettingsError
+from serving.runtime.shown import ExecutionShown
 from serving.services import Service
 
 OPENING_POLL_S = 0.2
@@ -145,23 +147,26 @@ class Process:
             )
             if feed is None:
                 return None
-            if not waiting.until("the latch can be written", self._open_latch):
+            words_ns = waiting.until("the latch can be written", self._open_latch)
+            if words_ns is None:
                 return None
-            snapshots.put(LINE, self._line(feed))
+            snapshots.put(LINE, self._line(feed, words_ns))
         opened = waiting.until("the line is opened", lambda: snapshots.read(LINE, LineOpened))
         if opened is not None:
             self._check(opened)
         return opened
 
-    def _open_latch(self) -> bool | None:
-        """The latch says run when a line is opened, unless somebody wrote it before."""
+    def _open_latch(self) -> int | None:
+        """The latch says run when a line is opened, unless somebody wrote it before; the number of
+        the last word about a pair that there is then.
+        """
         assert self._latch is not None, "REDIS_URL was checked"
         try:
             self._latch.open(opening(self._service.name, now_ns()))
+            return newest_ns(self._latch.look().pairs)
         except Unreadable as error:
             _log.warning("the latch cannot be written", why=str(error))
             return None
-        return True
 
     def _open_feed(self, snapshots: Snapshots) -> None:
         # Here, because a tape's layer is memory that nobody else needs.
@@ -177,7 +182,7 @@ class Process:
                 f"{mine.tape_sha256[:12]}: a line has one feed from its opening on"
             )
 
-    def _line(self, feed: FeedOpened) -> LineOpened:
+    def _line(self, feed: FeedOpened, words_ns: int) -> LineOpened:
         file = self._start.params
         if file is None:
             raise NotThisLine("no parameter file was named, and the line is not open yet")
@@ -190,7 +195,8 @@ class Process:
             challengers_max=self._settings.evop_max_challengers,
             assumptions=Assumptions(borrow_rate_annual=self._start.borrow_rate_annual),
         )
-        return LineOpened(config=config, sets=tuple(registrations(file, feed.start_ns)))
+        sets = tuple(registrations(file, feed.start_ns))
+        return LineOpened(config=config, sets=sets, words_ns=words_ns)
 
     def _check(self, opened: LineOpened) -> None:
         ours, theirs = self._settings.pairs, tuple(item.pair for item in opened.config.pairs)
@@ -214,9 +220,12 @@ class Process:
                 assert self._latch is not None, "REDIS_URL was checked"
                 watch = world.enter_context(Watch(self._latch))
                 begins_ns = min((item.time_ns for item in opened.sets), default=0)
-                edge = LatchEdge(watch, ToldByKafka(worker, begins_ns), stop.wait)
-                self._pages.add(edge)
-                return edge.turn
+                told = ToldByKafka(worker, begins_ns)
+                edge = OperatorEdge(watch, told, stop.wait, opened.words_ns)
+                shown = ExecutionShown(lambda: worker.host.state)
+                self._pages.add(edge.latch)
+                self._pages.add(shown)
+                return lambda: shown.turn() + edge.turn()
             case _:
                 return lambda: 0
 

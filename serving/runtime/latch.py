@@ -10,13 +10,15 @@ goes on as if nothing had been when the latch is back within `HOLD_S_MAX`. Then 
 that what is open may be cancelled and reduced; and let go when the latch is there and says run.
 """
 
+import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 import msgspec
 import structlog
@@ -24,7 +26,7 @@ import structlog
 from hft_lib.events import Halted, Resumed
 from serving.runtime.journal import replace_file
 
-LATCH_FILE = "latch"
+LATCH_FILE, PAIRS_FILE = "latch", "latch-pairs"
 # Five looks within the second in which a kill must have arrived.
 POLL_S = 0.2
 # A look that is older says nothing: its thread hangs.
@@ -32,6 +34,8 @@ STALE_S = 1.0
 # A restart of Redis takes a second or two; an unhedged leg can wait this long and no longer.
 HOLD_S_MAX = 5.0
 HOST, UNREADABLE, ABSENT = "host", "the latch cannot be read", "the latch is absent"
+# A change of the pairs' words takes a millisecond: who waits longer for another's is told.
+TURN_S_MAX = 2.0
 _log = structlog.get_logger(__name__)
 
 
@@ -49,12 +53,27 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
     time_ns: int
 
 
+# The words of single pairs beside the latch's own: `runtime.pair_words`.
+PairWords: TypeAlias = Mapping[str, Word]
+
+
+class Look(NamedTuple):
+    """All that is said at one moment: the latch's word (None: absent) and those of pairs."""
+
+    word: Word | None
+    pairs: PairWords
+
+
 class Latch(Protocol):
-    """Where the word is kept; each raises Unreadable where it cannot."""
+    """Where the words are kept; each raises Unreadable where it cannot."""
 
     @property
     def where(self) -> str:
         """The place, for people, without secrets."""
+
+    @property
+    def pairs_where(self) -> str:
+        """The place of the words of pairs."""
 
     def read(self) -> Word | None:
         """The word; None where none was ever written."""
@@ -65,11 +84,28 @@ class Latch(Protocol):
     def open(self, word: Word) -> None:
         """Write `word` where there is none."""
 
+    def look(self) -> Look:
+        """The word, and those of pairs."""
+
+    def change_pairs(self, change: Callable[[PairWords], PairWords]) -> None:
+        """Replace the words of pairs by what `change` makes of them, nobody else's in between; for
+        good when this returns.
+        """
+
 
 def read_word(content: bytes, where: str) -> Word:
     """The word as it is kept; raises Unreadable where it is none."""
+    return _decoded(content, where, Word)
+
+
+def read_pairs(content: bytes | None, where: str) -> dict[str, Word]:
+    """The words of pairs as they are kept; raises Unreadable where they are none."""
+    return _decoded(content, where, dict[str, Word]) if content is not None else {}
+
+
+def _decoded(content: bytes, where: str, kind: Any) -> Any:
     try:
-        return msgspec.json.decode(content, type=Word)
+        return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unreadable(f"{where} holds no word of ours: {error}") from error
 
@@ -79,29 +115,38 @@ class FileLatch:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.pairs_path = path.with_name(PAIRS_FILE)
 
     @property
     def where(self) -> str:
         """The file."""
         return str(self.path)
 
+    @property
+    def pairs_where(self) -> str:
+        """The file of the words of pairs."""
+        return str(self.pairs_path)
+
     def read(self) -> Word | None:
         """The word; None where none was ever written."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise Unreadable(f"{self.path}: {error.strerror}") from error
-        return read_word(content, self.where)
+        content = _content(self.path)
+        return None if content is None else read_word(content, self.where)
 
     def write(self, word: Word) -> None:
         """Replace the word, for good when this returns."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self.path, msgspec.json.encode(word))
-        except OSError as error:
-            raise Unreadable(f"{self.path}: {error.strerror}") from error
+        _replace(self.path, word)
+
+    def look(self) -> Look:
+        """The word, and those of pairs."""
+        return Look(self.read(), self._pairs())
+
+    def _pairs(self) -> dict[str, Word]:
+        return read_pairs(_content(self.pairs_path), self.pairs_where)
+
+    def change_pairs(self, change: Callable[[PairWords], PairWords]) -> None:
+        """Replace the words of pairs by what `change` makes of them."""
+        with _turn(self.pairs_path.with_name(f".{PAIRS_FILE}.lock")):
+            _replace(self.pairs_path, change(self._pairs()))
 
     def open(self, word: Word) -> None:
         """Write `word` where there is none; a kill at the same moment wins."""
@@ -117,6 +162,48 @@ class FileLatch:
             raise Unreadable(f"{self.path}: {error.strerror}") from error
         finally:
             fresh.path.unlink(missing_ok=True)
+
+
+def _content(path: Path) -> bytes | None:
+    """What a file holds; None where there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from error
+
+
+def _replace(path: Path, said: Any) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, msgspec.json.encode(said))
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from error
+
+
+@contextmanager
+def _turn(lock: Path) -> Iterator[None]:
+    """While the block runs nobody else is in one of the same lock."""
+    until_s = time.monotonic() + TURN_S_MAX
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("ab") as file:
+            while not _locked(file):
+                if time.monotonic() > until_s:
+                    raise Unreadable(f"{lock}: another process has held it for {TURN_S_MAX} s")
+                time.sleep(0.01)
+            yield
+    except OSError as error:
+        raise Unreadable(f"{lock}: {error.strerror}") from error
+
+
+def _locked(file: Any) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def kill(latch: Latch, flatten: bool, operator: str, reason: str, time_ns: int) -> Word:
@@ -145,12 +232,13 @@ def opening(who: str, time_ns: int) -> Word:
 
 class Reading(NamedTuple):
     """One look: the word (None: absent), or why it could not be read; when, on a monotonic
-    clock.
+    clock; the words of pairs.
     """
 
     word: Word | None
     error: str
     at_s: float
+    pairs: PairWords = {}
 
 
 class Watch:
@@ -190,7 +278,8 @@ class Watch:
     def _look(self) -> None:
         began_s = time.monotonic()
         try:
-            self._reading = Reading(self.latch.read(), "", began_s)
+            look = self.latch.look()
+            self._reading = Reading(look.word, "", began_s, look.pairs)
         except Unreadable as error:
             self._reading = Reading(None, str(error), began_s)
 

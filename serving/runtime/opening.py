@@ -17,10 +17,14 @@ class FeedOpened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LineOpened(msgspec.Struct, frozen=True, kw_only=True):
-    """What every stage is started from, and the parameter sets that the registry held then."""
+    """What every stage is started from, and the parameter sets that the registry held then.
+
+    `words_ns` numbers the last word about a pair that an operator had said by then.
+    """
 
     config: LineConfig
     sets: tuple[Registered, ...]
+    words_ns: int = 0
 
 
 class NotThisLine(Exception):
