@@ -21,6 +21,7 @@ from serving.adapters.redis_directory import Directory, Entry, Heartbeat, now_ns
 from serving.adapters.redis_latch import RedisLatch
 from serving.adapters.redis_lease import RedisLease
 from serving.runtime.latch import HOST, LatchEdge, Unreadable, Watch, opening
+from serving.runtime.latch_memory import KeptWord
 from serving.runtime.lease import Holder, Keeper, this_process
 from serving.runtime.line_latch import ToldByKafka
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened, NotThisLine
@@ -214,7 +215,8 @@ class Process:
                 assert self._latch is not None, "REDIS_URL was checked"
                 watch = world.enter_context(Watch(self._latch))
                 begins_ns = min((item.time_ns for item in opened.sets), default=0)
-                edge = LatchEdge(watch, ToldByKafka(worker, begins_ns), stop.wait)
+                memory = KeptWord(Snapshots(self._servers, self._service.name))
+                edge = LatchEdge(watch, ToldByKafka(worker, begins_ns), stop.wait, memory)
                 self._pages.add(edge)
                 return edge.turn
             case _:
