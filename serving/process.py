@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -20,6 +20,7 @@ from serving.adapters.redis_client import connect
 from serving.adapters.redis_directory import Directory, Entry, Heartbeat, now_ns
 from serving.adapters.redis_latch import RedisLatch
 from serving.adapters.redis_lease import RedisLease
+from serving.runtime.chained import Away
 from serving.runtime.latch import HOST, LatchEdge, Unreadable, Watch, opening
 from serving.runtime.latch_memory import KeptWord
 from serving.runtime.lease import Holder, Keeper, this_process
@@ -32,8 +33,16 @@ from serving.services import Service
 
 OPENING_POLL_S = 0.2
 # Services of which one process alone is heard, and their edges, of which the same holds.
-SINGLETONS: dict[str, tuple[str, ...]] = {"execution": (HOST,), "orchestrator": ("registry",)}
+SINGLETONS: dict[str, tuple[str, ...]] = {
+    "ingestion": (FEED,),
+    "execution": (HOST,),
+    "orchestrator": ("registry",),
+}
+# Those that run under a latch. Of a feed the epoch is enough where there is no Redis for a lease: a
+# second one supersedes the first in place of being refused.
+UNDER_LATCH = ("execution", "orchestrator")
 FENCED = 3  # refused by a rule
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
@@ -53,7 +62,7 @@ class Process:
         if settings.kafka_bootstrap_servers is None:
             raise NotThisLine("--bus kafka needs KAFKA_BOOTSTRAP_SERVERS, it was unset")
         url = settings.redis_url
-        if url is None and service.name in SINGLETONS:
+        if url is None and service.name in UNDER_LATCH:
             raise SettingsError(
                 f"{service.name} on Kafka needs REDIS_URL, for latch and lease, it was unset"
             )
@@ -72,27 +81,42 @@ class Process:
         another process is this service already.
         """
         with ExitStack() as world:
-            if self._service.name in SINGLETONS and not self._acquire(stop, world):
+            if not self._acquire(stop, world):
                 return
             if self._directory is not None:
                 heartbeat = Heartbeat(self._directory, self._look)
                 heartbeat.open()
                 world.callback(heartbeat.close)
-            ensure_topics(self._servers)
-            opened = self._open(stop)
-            if opened is None:
+            begun = self._patiently(stop, lambda: self._begin(stop))
+            if begun is None:
                 return
-            name = self._service.name
-            worker = Worker(
-                Kafka(self._servers),
-                self._service,
-                opened.config,
-                name in SINGLETONS,
-                SINGLETONS.get(name, ()),
-            )
+            opened, worker = begun
             self._pages.watch(worker)
             self._follow(world)
-            worker.run(stop, self._edge(worker, opened, stop, world))
+            edge = self._patiently(stop, lambda: self._edge(worker, opened, stop, world))
+            worker.run(stop, edge or (lambda: 0))
+
+    def _patiently(self, stop: threading.Event, act: Callable[[], T]) -> T | None:
+        """What `act` comes to once the broker answers it; None where `stop` came first."""
+        while not stop.is_set():
+            try:
+                return act()
+            except Away as error:
+                _log.warning("waits for the broker", why=str(error))
+                self._pages.wait_for(f"the broker answers: {error}")
+                stop.wait(OPENING_POLL_S)
+        return None
+
+    def _begin(self, stop: threading.Event) -> tuple[LineOpened, Worker] | None:
+        """The open line and this service at its snapshot; None where `stop` came first."""
+        ensure_topics(self._servers)
+        opened = self._open(stop)
+        if opened is None:
+            return None
+        name = self._service.name
+        edges = SINGLETONS.get(name, ())
+        broker = Kafka(self._servers)
+        return opened, Worker(broker, self._service, opened.config, name in SINGLETONS, edges)
 
     def _look(self) -> tuple[Entry, dict[str, Any]]:
         entry = Entry(
@@ -108,8 +132,9 @@ class Process:
         return entry, self._pages.document()
 
     def _acquire(self, stop: threading.Event, world: ExitStack) -> bool:
-        """Take the lease of this service and keep it until the end."""
-        assert self._lease is not None, "REDIS_URL was checked"
+        """Take the lease of this service, where it has one, and keep it until the end."""
+        if self._lease is None or self._service.name not in SINGLETONS:
+            return True
         keeper = Keeper(self._lease, self._me, self._end_at_once)
         if not keeper.acquire(stop, self._pages.wait_for):
             return False

@@ -33,12 +33,17 @@ from serving.runtime.chain import (
 from serving.runtime.host import Misdirected, Reader
 
 DEAD_LETTERS = "hft.dead-letter"
-FLUSH_S_MAX = 30.0
+# A broker that is there has everything in milliseconds; who waits longer looks at nothing else.
+FLUSH_S_MAX = 2.0
 _log = structlog.get_logger(__name__)
 
 
 class BusError(Exception):
     """The broker took or gave something in a way that nothing may go on from."""
+
+
+class Away(BusError):
+    """The broker does not answer now: nothing was lost, what was asked may be asked again."""
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +57,10 @@ class Received(msgspec.Struct, frozen=True, gc=False):
 
 
 class Client(Protocol):
-    """What carries messages; every method raises BusError where it cannot."""
+    """What carries messages; every method raises BusError where it cannot, Away where it may later.
+
+    A message that could not be sent is never followed by a later one.
+    """
 
     def append(self, log: str, key: str, header: bytes, content: bytes) -> None:
         """Send a message to a log; it is there for good once `flush` has returned."""
@@ -160,6 +168,7 @@ class ChainedBus:
         self.dead = 0
         self.seen = 0
         self.fenced = 0
+        self.away = ""  # why the broker is not there, as far as that is known
         self._client = client
         self._announced: list[tuple[str, str]] = []
         self._logs: dict[str, _Log] = {}
@@ -259,7 +268,7 @@ class ChainedBus:
         )
 
     def flush(self, timeout_s: float = FLUSH_S_MAX) -> None:
-        """Wait until the broker has everything written; raises BusError where it has not."""
+        """Wait until the broker has everything written; raises Away where it does not yet."""
         self._client.flush(timeout_s)
 
     def close(self) -> None:

@@ -149,7 +149,7 @@ def _before(latch: Latch) -> Word | None:
 
 
 def _after(before: Word | None, time_ns: int) -> int:
-    """The time of a word that follows `before`: two operators' clocks differ, words have an order."""
+    """The time of a word that follows `before`: clocks differ, words have an order."""
     return max(time_ns, before.time_ns + 1) if before is not None else time_ns
 
 

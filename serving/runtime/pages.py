@@ -25,6 +25,7 @@ class Watched(Protocol):
     name: str
     ready: bool
     diverged: str
+    away: str
     epoch: int
     snapshot_bytes: int
     bus: Any
@@ -107,6 +108,8 @@ class Pages:
             return f"waits until {self.waits_for}" if self.waits_for else "starts"
         if worker.diverged:
             return f"the log diverged: {worker.diverged}"
+        if worker.away:
+            return f"waits for the broker: {worker.away}"
         if not worker.ready:
             return f"catches up, {worker.bus.behind} facts behind"
         return "; ".join(why for part in self._parts if (why := part.why()))
