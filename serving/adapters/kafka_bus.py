@@ -100,7 +100,6 @@ class KafkaClient:
                 "statistics.interval.ms": 1000,
                 "stats_cb": self._on_sent_statistics,
                 "on_delivery": self._on_delivery,
-                "error_cb": self._on_error,
                 "log_level": 0,  # what matters comes back as an error
             }
         )
@@ -128,9 +127,9 @@ class KafkaClient:
         """Send a message; where the queue is full, wait for room in it."""
         until_s = 0.0
         while True:
-            self._producer.poll(0)
-            self._check()
             try:
+                self._producer.poll(0)
+                self._check()
                 self._producer.produce(
                     topic_of(log), content, key.encode(), 0, headers=[(HEADER, header)]
                 )
@@ -139,9 +138,9 @@ class KafkaClient:
                 until_s = until_s or time.monotonic() + _QUEUE_FULL_S_MAX
                 if time.monotonic() > until_s:
                     raise BusError(f"the queue was full for {_QUEUE_FULL_S_MAX} s") from None
-                self._producer.poll(_QUEUE_FULL_WAIT_S)
+                self._serve(_QUEUE_FULL_WAIT_S)
             except KafkaException as error:
-                raise BusError(f"{log} takes no message: {error.args[0].str()}") from error
+                raise self._end(error.args[0]) from error
 
     def bounds(self, log: str) -> tuple[int, int]:
         """The first offset that the broker keeps of a log and the one after its last."""
@@ -160,8 +159,7 @@ class KafkaClient:
         None come while the broker has not taken much of what was sent.
         """
         if len(self._producer) > UNTAKEN_MAX:
-            self._producer.poll(timeout_s)
-            self._check()
+            self._serve(timeout_s)
             self.is_there = self._sends
             return
         first = self._consumer.poll(timeout_s)
@@ -172,8 +170,7 @@ class KafkaClient:
                 yield self._received(message)
             elif error.code() not in PASSING:
                 raise BusError(f"{message.topic()}: {error.str()}")
-        self._producer.poll(0)
-        self._check()
+        self._serve(0.0)
 
     def known_end(self, log: str) -> int:
         """The offset after the last that the consumer knew of when it last fetched; 0 before."""
@@ -182,7 +179,10 @@ class KafkaClient:
 
     def flush(self, timeout_s: float) -> None:
         """Wait until the broker has everything sent."""
-        left = self._producer.flush(timeout_s)
+        try:
+            left = self._producer.flush(timeout_s)
+        except KafkaException as error:
+            raise self._end(error.args[0]) from error
         self._check()
         if left:
             raise Away(f"the broker must take everything in {timeout_s} s, {left} were left")
@@ -203,10 +203,6 @@ class KafkaClient:
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         self._failed = self._failed or error
 
-    def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            self._failed = self._failed or error
-
     def _on_statistics(self, content: str) -> None:
         self.is_there = self._has_broker(content)
 
@@ -217,10 +213,22 @@ class KafkaClient:
         brokers = self._statistics.decode(content).brokers.values()
         return any(broker.state in ("UP", "UPDATE") for broker in brokers)
 
+    def _serve(self, timeout_s: float) -> None:
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:  # what no time mends is raised by whatever is called next
+            raise self._end(error.args[0]) from error
+        self._check()
+
     def _check(self) -> None:
         if self._failed is not None:
-            self._producer.purge(in_queue=True, in_flight=False, blocking=False)
-            raise BusError(f"the broker did not take a message: {self._failed.str()}")
+            raise self._end(self._failed)
+
+    def _end(self, error: KafkaError) -> BusError:
+        """Nothing more is sent, now or later."""
+        self._failed = error
+        self._producer.purge(in_queue=True, in_flight=False, blocking=False)
+        return BusError(f"the broker did not take a message: {error.str()}")
 
 
 class KafkaBus(ChainedBus):
