@@ -42,6 +42,7 @@ SINGLETONS: dict[str, tuple[str, ...]] = {
 # second one supersedes the first in place of being refused.
 UNDER_LATCH = ("execution", "orchestrator")
 FENCED = 3  # refused by a rule
+REFUSED_S = 5.0  # a refusal is on the pages for some heartbeats before the process ends
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
@@ -87,14 +88,23 @@ class Process:
                 heartbeat = Heartbeat(self._directory, self._look)
                 heartbeat.open()
                 world.callback(heartbeat.close)
-            begun = self._patiently(stop, lambda: self._begin(stop))
-            if begun is None:
-                return
-            opened, worker = begun
-            self._pages.watch(worker)
-            self._follow(world)
-            edge = self._patiently(stop, lambda: self._edge(worker, opened, stop, world))
-            worker.run(stop, edge or (lambda: 0))
+            try:
+                self._serve(stop, world)
+            except NotThisLine as refusal:
+                _log.critical("refused", service=self._service.name, why=str(refusal))
+                self._pages.refuse(str(refusal))
+                stop.wait(REFUSED_S)
+                raise
+
+    def _serve(self, stop: threading.Event, world: ExitStack) -> None:
+        begun = self._patiently(stop, lambda: self._begin(stop))
+        if begun is None:
+            return
+        opened, worker = begun
+        self._pages.watch(worker)
+        self._follow(world)
+        edge = self._patiently(stop, lambda: self._edge(worker, opened, stop, world))
+        worker.run(stop, edge or (lambda: 0))
 
     def _patiently(self, stop: threading.Event, act: Callable[[], T]) -> T | None:
         """What `act` comes to once the broker answers it; None where `stop` came first."""

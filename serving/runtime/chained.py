@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from hft_lib.events import Event
+from hft_lib.events import SCHEMA_VERSION, Event
 from serving.runtime.chain import (
     NO_ORIGIN,
     Epochs,
@@ -31,6 +31,8 @@ from serving.runtime.chain import (
     read_header,
 )
 from serving.runtime.host import Misdirected, Reader
+from serving.runtime.opening import OtherVersion
+from serving.services import WRITERS
 
 DEAD_LETTERS = "hft.dead-letter"
 # A broker that is there has everything in milliseconds; who waits longer looks at nothing else.
@@ -170,6 +172,7 @@ class ChainedBus:
         self.fenced = 0
         self.away = ""  # why the broker is not there, as far as that is known
         self._client = client
+        self._logic: dict[str, int] = {}
         self._announced: list[tuple[str, str]] = []
         self._logs: dict[str, _Log] = {}
         self._encoder = msgspec.msgpack.Encoder()
@@ -289,6 +292,8 @@ class ChainedBus:
             self._end_if_superseded(stamp)
             verdict = log.incoming.judge(stamp, message.key.decode(), message.content)
             if verdict is Verdict.TAKE:
+                self._end_if_of_another_schema(message, stamp)
+                self._note_logic(message, stamp)
                 if self.on_taken is not None:
                     self.on_taken(message.log, stamp.origin)
                 log.reader(read_fact(stamp, message.content))
@@ -305,6 +310,29 @@ class ChainedBus:
             raise Superseded(
                 f"{ours.writer} runs elsewhere under epoch {stamp.epoch}, this one is {ours.epoch}"
             )
+
+    def _note_logic(self, message: Received, stamp: Header) -> None:
+        """Say where in a log a writer's logic changed: the headers declare it."""
+        before = self._logic.get(stamp.writer, stamp.logic)
+        if before != stamp.logic:
+            at, writer = message.offset, stamp.writer
+            _log.warning(
+                "another logic from here on",
+                log=message.log,
+                offset=at,
+                writer=writer,
+                before=before,
+                now=stamp.logic,
+            )
+        self._logic[stamp.writer] = stamp.logic
+
+    def _end_if_of_another_schema(self, message: Received, stamp: Header) -> None:
+        """A stranger's message is passed over; one that is the next of a chain of this line is
+        not: what it says would be lost.
+        """
+        if stamp.schema != SCHEMA_VERSION and (stamp.writer in WRITERS or stamp.number > 1):
+            what = f"{message.log} from {stamp.writer}'s fact {stamp.number} on"
+            raise OtherVersion.of(what, stamp.schema, SCHEMA_VERSION)
 
     def _bury(self, message: Received, reason: str) -> None:
         self.dead += 1

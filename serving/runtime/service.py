@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from hft_lib.events import Event
-from serving.runtime.chain import Diverged
+from serving.runtime.chain import LOGIC_VERSION, Diverged
 from serving.runtime.chained import FLUSH_S_MAX, Away, ChainedBus
 from serving.runtime.host import Host, serve
 from serving.runtime.meter import Meter
+from serving.runtime.opening import OtherVersion
 from serving.runtime.snapshots import ServiceSnapshot, SnapshotKeeper
 from serving.runtime.trace import Teller
 from serving.services import Service
@@ -71,7 +73,7 @@ class Worker:
         self.bus = broker.bus(service.name, self.epoch)
         self.host: Host = serve(service.stage, config, self.bus)
         if saved is not None:
-            self.host.restore(saved.stage)
+            self._restore(saved)
         self._saved_read = self.host.read
         self.meter = Meter(self.bus.now_ns, lambda: self.host.state)
         self._teller = Teller(service.name)
@@ -81,6 +83,24 @@ class Worker:
         except BaseException:
             self.bus.close()
             raise
+
+    def _restore(self, saved: ServiceSnapshot) -> None:
+        """Go on from `saved`; from one of another logic too, whose change the headers declare."""
+        if saved.logic != LOGIC_VERSION:
+            _log.warning(
+                "another logic goes on from here",
+                service=self.name,
+                read=saved.stage.read,
+                before=saved.logic,
+                now=LOGIC_VERSION,
+            )
+        try:
+            self.host.restore(saved.stage)
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise OtherVersion(
+                f"the snapshot of {self.name}, written under logic version {saved.logic}, must be "
+                f"one of version {LOGIC_VERSION}: {error}"
+            ) from error
 
     def _open(self, saved: ServiceSnapshot | None, edges: tuple[str, ...] | None) -> None:
         """Begin to read, a singleton under an epoch that is taken and announced."""
@@ -93,7 +113,8 @@ class Worker:
         """Step until `stop`; then leave everything written and saved.
 
         `edge` is called between batches, once the service is ready, and says how much it wrote.
-        Raises Superseded where a newer process of a singleton has begun.
+        Raises Superseded where a newer process of a singleton has begun, OtherVersion where the
+        line goes on in another schema.
         """
         try:
             while not stop.is_set():

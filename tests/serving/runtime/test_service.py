@@ -2,18 +2,22 @@
 
 import threading
 
+import numpy as np
 import pytest
 
 from hft_lib.events import TimePassed
+from serving.runtime import service
+from serving.runtime.chain import LOGIC_VERSION
 from serving.runtime.chained import Away, BusError, ChainedBus
+from serving.runtime.opening import OtherVersion
 from serving.runtime.service import SNAPSHOT_AGE_S_MAX, Worker
 from serving.runtime.snapshots import SnapshotKeeper
 from serving.services import SERVICES
-from tests.builders import START_NS, story_config
+from tests.builders import PAIR, START_NS, story_config
 from tests.serving.runtime.test_chained import Logs, MemoryClient
 from tests.serving.runtime.test_snapshots import MemoryStore
 
-EXECUTION = next(service for service in SERVICES if service.name == "execution")
+EXECUTION = next(item for item in SERVICES if item.name == "execution")
 
 
 class Client(MemoryClient):
@@ -115,3 +119,23 @@ def test_what_no_time_mends_ends_the_process(broker: Broker):
     broker.now_s = 2 * SNAPSHOT_AGE_S_MAX
     with pytest.raises(BusError, match="for good"):
         worker.turn(nothing)
+
+
+def test_a_snapshot_of_another_logic_is_gone_on_from_and_that_is_said(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    worker = broker.worker()
+    broker.tell(3)
+    worker.turn(nothing)
+    worker.save()
+    monkeypatch.setattr(service, "LOGIC_VERSION", LOGIC_VERSION + 1)
+    assert broker.worker().host.read == 3
+    assert "another logic goes on from here" in capsys.readouterr().out
+
+
+def test_a_state_of_another_layout_is_refused(broker: Broker, monkeypatch: pytest.MonkeyPatch):
+    worker = broker.worker()
+    worker.host.state.pairs[PAIR].accounts = np.zeros(3)
+    worker.save()
+    with pytest.raises(OtherVersion, match="PairDesk.accounts must hold .* held float64"):
+        broker.worker()
