@@ -13,7 +13,15 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from serving.adapters.kafka_errors import PASSING, is_passing
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, topic_of
-from serving.runtime.chained import Away, BusError, ChainedBus, Received
+from serving.runtime.chain import Mark, read_header
+from serving.runtime.chained import (
+    DEAD_LETTERS,
+    Away,
+    BusError,
+    ChainedBus,
+    DeadLetter,
+    Received,
+)
 
 HEADER = "hft"
 # What is consumed in one go: more would hold up the answers of the first, less costs calls.
@@ -249,6 +257,38 @@ class KafkaBus(ChainedBus):
             for name, log in self._logs.items():
                 self.lag[name] = max(self._kafka.known_end(name) - log.offset, 0)
         return count
+
+
+def continue_letters(servers: str, bus: ChainedBus, log: str) -> None:
+    """Let `bus`, once opened, go on after the dead letters of `log` that it wrote before.
+
+    For a reader that begins again at the log's start, with no snapshot of what it said.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": f"hft.{bus.outgoing.writer}.letters",
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    last = Mark()
+    try:
+        low, high = watermarks(consumer, DEAD_LETTERS)
+        consumer.assign([TopicPartition(DEAD_LETTERS, 0, low)])
+        while consumer.position([TopicPartition(DEAD_LETTERS, 0)])[0].offset < high > low:
+            message = consumer.poll(ANSWER_S_MAX)
+            if message is None or message.error() is not None:
+                raise Away(f"{DEAD_LETTERS} cannot be read: {message and message.error()}")
+            header = read_header(_header_of(message))
+            letter = msgspec.msgpack.decode(message.value() or b"", type=DeadLetter)
+            if header.writer == bus.outgoing.writer and header.number > last.number:
+                last = Mark(header.number, header.digest)
+                if letter.log == log:
+                    bus.buried[log] = letter.offset + 1
+    finally:
+        consumer.close()
+    bus.outgoing.continue_at(DEAD_LETTERS, "", last)
 
 
 def _header_of(message: Message) -> bytes | None:

@@ -168,6 +168,8 @@ class ChainedBus:
         # Messages of each log that the broker was known to have, a second ago, and we had not read.
         self.lag: dict[str, int] = {}
         self.dead = 0
+        # Of each log, the offset up to which what is none of ours was buried by an earlier reading.
+        self.buried: dict[str, int] = {}
         self.seen = 0
         self.fenced = 0
         self.away = ""  # why the broker is not there, as far as that is known
@@ -336,6 +338,8 @@ class ChainedBus:
 
     def _bury(self, message: Received, reason: str) -> None:
         self.dead += 1
+        if message.offset < self.buried.get(message.log, 0):
+            return
         trace = self.origin.trace
         _log.error("a dead letter", log=message.log, offset=message.offset, why=reason, trace=trace)
         header, content = message.header or b"", message.content

@@ -106,7 +106,7 @@ class Host:
         ours = _layout(self.stage.start(self._config))
         for name, kinds_there in _layout(state).items():
             if name in ours and not kinds_there <= ours[name]:
-                raise ValueError(f"{name} must hold {ours[name]}, held {kinds_there}")
+                raise ValueError(f"{name} must be laid out as in this program, was not")
         self.state = state
         self.read, self.written = saved.read, saved.written
 

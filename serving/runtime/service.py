@@ -98,8 +98,8 @@ class Worker:
             self.host.restore(saved.stage)
         except (ValueError, msgspec.MsgspecError) as error:
             raise OtherVersion(
-                f"the snapshot of {self.name}, written under logic version {saved.logic}, must be "
-                f"one of version {LOGIC_VERSION}: {error}"
+                f"the state of {self.name}, written under logic version {saved.logic}, cannot be "
+                f"gone on from under version {LOGIC_VERSION}: {error}"
             ) from error
 
     def _open(self, saved: ServiceSnapshot | None, edges: tuple[str, ...] | None) -> None:

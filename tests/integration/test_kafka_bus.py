@@ -172,7 +172,7 @@ def test_what_decodes_and_is_none_of_an_inboxs_goes_to_the_dead_letters(six: Six
     stranger.write("execution", Decided(START_NS, PAIR, START_NS))
     stranger.write("execution", Halted(START_NS, "A~B", True, "ada", "a pair of another line"))
     stranger.flush()  # what is poisoned goes another way to the broker
-    poison(servers, Outgoing("other"), SCHEMA_VERSION + 1, msgspec.msgpack.encode(("New", 1)))
+    poison(servers, stranger.outgoing, SCHEMA_VERSION + 1, msgspec.msgpack.encode(("New", 1)))
     poison(servers, Outgoing("stranger"), SCHEMA_VERSION + 1, b"another history")
     poison(servers, stranger.outgoing, SCHEMA_VERSION, b"\xc1 no fact")
     stranger.write("execution", TimePassed(START_NS))  # what follows is heard: nothing was lost
