@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -20,7 +20,9 @@ from serving.adapters.redis_client import connect
 from serving.adapters.redis_directory import Directory, Entry, Heartbeat, now_ns
 from serving.adapters.redis_latch import RedisLatch
 from serving.adapters.redis_lease import RedisLease
+from serving.runtime.chained import Away
 from serving.runtime.latch import HOST, Unreadable, Watch, opening
+from serving.runtime.latch_memory import KeptWord
 from serving.runtime.lease import Holder, Keeper, this_process
 from serving.runtime.line_latch import OperatorEdge, ToldByKafka
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened, NotThisLine
@@ -33,8 +35,17 @@ from serving.services import Service
 
 OPENING_POLL_S = 0.2
 # Services of which one process alone is heard, and their edges, of which the same holds.
-SINGLETONS: dict[str, tuple[str, ...]] = {"execution": (HOST,), "orchestrator": ("registry",)}
+SINGLETONS: dict[str, tuple[str, ...]] = {
+    "ingestion": (FEED,),
+    "execution": (HOST,),
+    "orchestrator": ("registry",),
+}
+# Those that run under a latch. Of a feed the epoch is enough where there is no Redis for a lease: a
+# second one supersedes the first in place of being refused.
+UNDER_LATCH = ("execution", "orchestrator")
 FENCED = 3  # refused by a rule
+REFUSED_S = 5.0  # a refusal is on the pages for some heartbeats before the process ends
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
@@ -54,7 +65,7 @@ class Process:
         if settings.kafka_bootstrap_servers is None:
             raise NotThisLine("--bus kafka needs KAFKA_BOOTSTRAP_SERVERS, it was unset")
         url = settings.redis_url
-        if url is None and service.name in SINGLETONS:
+        if url is None and service.name in UNDER_LATCH:
             raise SettingsError(
                 f"{service.name} on Kafka needs REDIS_URL, for latch and lease, it was unset"
             )
@@ -73,27 +84,51 @@ class Process:
         another process is this service already.
         """
         with ExitStack() as world:
-            if self._service.name in SINGLETONS and not self._acquire(stop, world):
+            if not self._acquire(stop, world):
                 return
             if self._directory is not None:
                 heartbeat = Heartbeat(self._directory, self._look)
                 heartbeat.open()
                 world.callback(heartbeat.close)
-            ensure_topics(self._servers)
-            opened = self._open(stop)
-            if opened is None:
-                return
-            name = self._service.name
-            worker = Worker(
-                Kafka(self._servers),
-                self._service,
-                opened.config,
-                name in SINGLETONS,
-                SINGLETONS.get(name, ()),
-            )
-            self._pages.watch(worker)
-            self._follow(world)
-            worker.run(stop, self._edge(worker, opened, stop, world))
+            try:
+                self._serve(stop, world)
+            except NotThisLine as refusal:
+                _log.critical("refused", service=self._service.name, why=str(refusal))
+                self._pages.refuse(str(refusal))
+                stop.wait(REFUSED_S)
+                raise
+
+    def _serve(self, stop: threading.Event, world: ExitStack) -> None:
+        begun = self._patiently(stop, lambda: self._begin(stop))
+        if begun is None:
+            return
+        opened, worker = begun
+        self._pages.watch(worker)
+        self._follow(world)
+        edge = self._patiently(stop, lambda: self._edge(worker, opened, stop, world))
+        worker.run(stop, edge or (lambda: 0))
+
+    def _patiently(self, stop: threading.Event, act: Callable[[], T]) -> T | None:
+        """What `act` comes to once the broker answers it; None where `stop` came first."""
+        while not stop.is_set():
+            try:
+                return act()
+            except Away as error:
+                _log.warning("waits for the broker", why=str(error))
+                self._pages.wait_for(f"the broker answers: {error}")
+                stop.wait(OPENING_POLL_S)
+        return None
+
+    def _begin(self, stop: threading.Event) -> tuple[LineOpened, Worker] | None:
+        """The open line and this service at its snapshot; None where `stop` came first."""
+        ensure_topics(self._servers)
+        opened = self._open(stop)
+        if opened is None:
+            return None
+        name = self._service.name
+        edges = SINGLETONS.get(name, ())
+        broker = Kafka(self._servers)
+        return opened, Worker(broker, self._service, opened.config, name in SINGLETONS, edges)
 
     def _look(self) -> tuple[Entry, dict[str, Any]]:
         entry = Entry(
@@ -109,8 +144,9 @@ class Process:
         return entry, self._pages.document()
 
     def _acquire(self, stop: threading.Event, world: ExitStack) -> bool:
-        """Take the lease of this service and keep it until the end."""
-        assert self._lease is not None, "REDIS_URL was checked"
+        """Take the lease of this service, where it has one, and keep it until the end."""
+        if self._lease is None or self._service.name not in SINGLETONS:
+            return True
         keeper = Keeper(self._lease, self._me, self._end_at_once)
         if not keeper.acquire(stop, self._pages.wait_for):
             return False
@@ -221,7 +257,8 @@ class Process:
                 watch = world.enter_context(Watch(self._latch))
                 begins_ns = min((item.time_ns for item in opened.sets), default=0)
                 told = ToldByKafka(worker, begins_ns)
-                edge = OperatorEdge(watch, told, stop.wait, opened.words_ns)
+                memory = KeptWord(Snapshots(self._servers, self._service.name))
+                edge = OperatorEdge(watch, told, stop.wait, opened.words_ns, memory)
                 shown = ExecutionShown(lambda: worker.host.state)
                 self._pages.add(edge.latch)
                 self._pages.add(shown)
