@@ -1,11 +1,6 @@
 """What several verbs need: the pair in question, the line's configuration, the run's identity."""
 
-import hashlib
-import subprocess  # nosec B404: it asks git, with fixed words
 from datetime import UTC, datetime
-from pathlib import Path
-
-import msgspec
 
 from cli.errors import BadInput
 from hft_lib.line import LineConfig, PairConfig
@@ -15,8 +10,6 @@ from hft_lib.parameters import Assumptions, Evop, ParameterFile
 from serving.runtime.settings import Settings
 
 Window = tuple[int | None, int | None]
-
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 def resolve_pair(
@@ -72,11 +65,6 @@ def line_config(
     )
 
 
-def content_sha256(value: object) -> str:
-    """Hash of a struct's canonical JSON."""
-    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()
-
-
 def common_span(tape: Tape, pair: str) -> tuple[int, int]:
     """First and last time at which both legs of `pair` have been quoted, and still are.
 
@@ -94,25 +82,6 @@ def common_span(tape: Tape, pair: str) -> tuple[int, int]:
 
 def _span(span: tuple[int, int] | None) -> str:
     return f"from {iso(span[0])} to {iso(span[1])}" if span else "never"
-
-
-def git_commit() -> str:
-    """The commit of the code that runs, with `+` where files differ from it.
-
-    Empty outside a checkout.
-    """
-    try:
-        head = _git("rev-parse", "HEAD")
-        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(  # nosec B603 B607: a fixed command
-        ("git", *arguments), cwd=_ROOT, capture_output=True, text=True, timeout=10, check=True
-    )
-    return done.stdout.strip()
 
 
 def iso(time_ns: int) -> str:

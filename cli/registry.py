@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from cli.console import progress
-from cli.context import git_commit
 from cli.errors import BadInput, Failed
 from hft_lib import lineage
 from hft_lib.events import Registered
@@ -20,6 +19,7 @@ from hft_lib.parameters import (
 )
 from serving.adapters import mlflow_store
 from serving.adapters.mlflow_registry import MlflowRegistry
+from serving.runtime.identity import git_commit
 from serving.runtime.settings import Settings
 
 _LOCK = Path(__file__).resolve().parent.parent / "requirements" / "research.lock"
