@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 
 from cli.errors import BadInput
-from hft_lib.line import LineConfig, PairConfig
+from hft_lib.line import LineConfig
 from hft_lib.market.pairs import legs_of, possible_pairs
 from hft_lib.market.tape import Tape
-from hft_lib.parameters import Assumptions, Evop, ParameterFile
+from hft_lib.parameters import Evop, ParameterFile
+from serving.lines import line_of
 from serving.runtime.settings import Settings
 
 Window = tuple[int | None, int | None]
@@ -57,12 +58,7 @@ def line_config(
     borrow_rate_annual: float | None,
 ) -> LineConfig:
     """The line of one pair under these settings."""
-    return LineConfig(
-        pairs=(PairConfig(pair=pair, capital_quote=settings.champion_initial_capital, evop=evop),),
-        grid_ms=grid_ms,
-        challengers_max=settings.evop_max_challengers,
-        assumptions=Assumptions(borrow_rate_annual=borrow_rate_annual),
-    )
+    return line_of(settings, ((pair, evop),), grid_ms, borrow_rate_annual)
 
 
 def common_span(tape: Tape, pair: str) -> tuple[int, int]:

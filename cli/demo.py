@@ -40,13 +40,12 @@ from hft_lib.parameters import Challenger, Evop, ParameterFile, Parameters
 from serving.adapters.mlflow_registry import MlflowRegistry
 from serving.adapters.mlflow_store import artifact_location
 from serving.adapters.tape_feed import tape_feed
+from serving.first_fit import split_of
 from serving.runtime.identity import content_sha256
 from serving.runtime.journal import read_records
 from serving.runtime.run_folder import JOURNAL, PARAMETERS, new_header, write_parameters
 from serving.runtime.settings import Settings
 
-FIT_SHARE = 0.3  # of the tape, and no more than
-FIT_NS_MAX = 60 * 86_400 * 10**9
 REGISTRY_S_MAX = (
     60.0  # the projection of a move onto the aliases ends by itself within half of this
 )
@@ -98,8 +97,7 @@ class Demo:
         self.settings, self.tape, self.pair, self.borrow = settings, tape, pair, borrow
         self.seed, self.folder, self.planted_market = seed, folder, planted_market
         self.start_ns, end_ns = common_span(tape, pair)
-        split_ns = self.start_ns + min(round((end_ns - self.start_ns) * FIT_SHARE), FIT_NS_MAX)
-        self.split_ns = split_ns - split_ns % 1_000_000  # as exact as it is printed
+        self.split_ns = split_ns = split_of(self.start_ns, end_ns)
         self.fit_rows = tape.rows * (self.split_ns - tape.start_ns) / (tape.end_ns - tape.start_ns)
 
     def run(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from serving.runtime.chained import DEAD_LETTERS
+from serving.runtime.opening import NotThisLine
 from serving.services import SERVICES
 
 REGISTRY, RECORDS, VENUE = "hft.registry", "hft.records", "hft.venue"
@@ -34,7 +35,7 @@ class Topic(msgspec.Struct, frozen=True):
     partitions: int = 1
 
 
-class TopicsError(Exception):
+class TopicsError(NotThisLine):
     """The broker's topics are not those of a line."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from hft_lib.events import Event
-from serving.adapters.memory_bus import MemoryBus
+from serving.adapters.memory_bus import Listener, MemoryBus
 from serving.runtime.host import Host, Sink, Snapshot, connect, serve
 from serving.runtime.journal import Journal, encode_fact, read, replace_file
 from serving.services import INBOXES, SERVICES
@@ -43,6 +43,7 @@ class EmbeddedLine:
     ) -> None:
         self.journal = journal
         self.fed = 0
+        self.snapshot_bytes = 0
         self._snapshots = snapshots
         self._bus = MemoryBus(INBOXES, journal.append)
         self.hosts: dict[str, Host] = {
@@ -50,6 +51,10 @@ class EmbeddedLine:
         }
         for sink in sinks:
             connect(sink, self._bus)
+
+    def listen(self, listener: Listener) -> None:
+        """Let `listener` be told of every fact on its way."""
+        self._bus.listener = listener
 
     def post(self, log: str, fact: Event) -> None:
         """Take one fact of an edge to quiescence."""
@@ -66,8 +71,9 @@ class EmbeddedLine:
         """Make the journal durable and write a snapshot of every stage beside it."""
         self.journal.sync()
         stages = tuple(host.snapshot() for host in self.hosts.values())
-        saved = LineSnapshot(self.journal.frames, self.fed, stages)
-        replace_file(self._snapshots, msgspec.msgpack.encode(saved))
+        saved = msgspec.msgpack.encode(LineSnapshot(self.journal.frames, self.fed, stages))
+        replace_file(self._snapshots, saved)
+        self.snapshot_bytes = len(saved)
 
     def recover(self) -> None:
         """Come to where the journal ends: the last snapshot, and every fact beyond it again.

@@ -16,6 +16,10 @@ from serving.runtime.run_folder import legs_of_line, start_of
 Rest = Callable[[float], bool]
 
 
+class _Ended(Exception):
+    """An end was asked for while the next event was waited for."""
+
+
 class Latched:
     """What is fed, and the latch's edge, to be turned while nothing is."""
 
@@ -25,9 +29,15 @@ class Latched:
         self._watch = watch
 
     def __iter__(self) -> Iterator[Event]:
-        """Each event, after what the latch said before it was told."""
-        heard = None
-        for event in self._events:
+        """Each event, after what the latch said before it was told; none once an end is asked for
+        in a wait.
+        """
+        heard, events = None, iter(self._events)
+        while True:
+            try:
+                event = next(events)
+            except (StopIteration, _Ended):
+                return
             reading = self._watch.reading()
             if reading is not heard:
                 self.edge.turn()
@@ -48,7 +58,8 @@ def latched(
         edge = LatchEdge(watch, ToldInProcess(line, start_of(header, tape)), rest)
 
         def sleep(seconds: float) -> None:
-            rest(min(seconds, POLL_S))
+            if rest(min(seconds, POLL_S)):
+                raise _Ended
             edge.turn()
 
         legs = legs_of_line(header.config)

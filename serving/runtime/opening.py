@@ -25,3 +25,7 @@ class LineOpened(msgspec.Struct, frozen=True, kw_only=True):
 
 class NotThisLine(Exception):
     """A service was started for another line than the one that is open."""
+
+
+class RunError(Exception):
+    """The run in a folder cannot go on, or cannot begin there; the text is one sentence."""

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,14 +16,11 @@ from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import Sink
 from serving.runtime.identity import content_sha256, git_commit
 from serving.runtime.journal import Header, Journal, replace_file
+from serving.runtime.opening import RunError
 
 JOURNAL = "journal"
 SNAPSHOT = "snapshot"
 PARAMETERS = "parameters.json"
-
-
-class RunError(Exception):
-    """The run in a folder cannot go on, or cannot begin there; the text is one sentence."""
 
 
 @contextmanager
@@ -89,11 +86,19 @@ def new_header(
     )
 
 
+def _nothing(line: EmbeddedLine) -> None:
+    """Nobody watches the line."""
+
+
 @contextmanager
 def open_line(
-    folder: Path, header: Header, sets: Iterable[Registered], sinks: tuple[Sink, ...] = ()
+    folder: Path,
+    header: Header,
+    sets: Iterable[Registered],
+    sinks: tuple[Sink, ...] = (),
+    watch: Callable[[EmbeddedLine], None] = _nothing,
 ) -> Iterator[EmbeddedLine]:
-    """A new run in `folder`: its six stages hosted, its sets registered.
+    """A new run in `folder`: its six stages hosted, shown to `watch`, its sets registered.
 
     The journal takes its name when the sets are in it: what has it can be resumed.
     """
@@ -102,6 +107,7 @@ def open_line(
         unnamed.unlink(missing_ok=True)  # of a start that was killed: nothing had begun
         with Journal(unnamed, header) as journal:
             line = EmbeddedLine(header.config, journal, folder / SNAPSHOT, sinks)
+            watch(line)
             for said in registry_words(sets):
                 line.post("orchestrator", said)
             journal.sync()
@@ -110,13 +116,16 @@ def open_line(
 
 
 @contextmanager
-def resume_line(folder: Path, config: LineConfig) -> Iterator[EmbeddedLine]:
-    """Go on with the run in `folder` from where its journal ends.
+def resume_line(
+    folder: Path, config: LineConfig, watch: Callable[[EmbeddedLine], None] = _nothing
+) -> Iterator[EmbeddedLine]:
+    """Go on with the run in `folder` from where its journal ends; `watch` sees the line before.
 
     Raises RunError where the snapshot cannot be read, Diverged where the journal is another's.
     """
     with held(folder), Journal.reopen(folder / JOURNAL) as journal:
         line = EmbeddedLine(config, journal, folder / SNAPSHOT)
+        watch(line)
         try:
             line.recover()
         except msgspec.MsgspecError as error:

@@ -7,7 +7,8 @@ import pytest
 
 from cli.errors import BadInput
 from cli.runs import journals, latest_journal, new_folder, note_journal, run_folder
-from serving.runtime.run_folder import RunError, held
+from serving.runtime.opening import RunError
+from serving.runtime.run_folder import held
 from serving.runtime.settings import Settings
 
 
