@@ -97,7 +97,7 @@ class Demo:
         self.settings, self.tape, self.pair, self.borrow = settings, tape, pair, borrow
         self.seed, self.folder, self.planted_market = seed, folder, planted_market
         self.start_ns, end_ns = common_span(tape, pair)
-        self.split_ns = split_ns = split_of(self.start_ns, end_ns)
+        self.split_ns = split_of(self.start_ns, end_ns)
         self.fit_rows = tape.rows * (self.split_ns - tape.start_ns) / (tape.end_ns - tape.start_ns)
 
     def run(self) -> dict[str, Any]:

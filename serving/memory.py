@@ -39,7 +39,6 @@ from serving.runtime.run_folder import (
     begun_at,
     new_header,
     open_line,
-    parameters_name,
     params_sha256,
     resume_line,
     start_of,
@@ -83,6 +82,7 @@ class MemoryLine:
         """
         latch = latch_of(self._settings)
         waiting = Waiting(self._pages.values(), stop)
+        waiting.say("the journal is looked for")
         try:
             with ExitStack() as world:
                 if (self._folder / JOURNAL).is_file():

@@ -69,7 +69,8 @@ class Six:
                 code = max(ended[first] or FAILED, FAILED)
                 _log.critical("a service ended, the others are ended", service=first, code=code)
                 break
-        return self._end() or code
+        failed = self._end()
+        return code or failed
 
     def _end(self) -> int:
         """End what runs; 0 where all of it ended in order."""

@@ -1,4 +1,4 @@
-"""What a line is opened with where no parameter file is named: what the registry holds of a pair."""
+"""What a line is opened with where no file is named: what the registry holds of a pair."""
 
 from typing import Any
 

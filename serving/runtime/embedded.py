@@ -45,6 +45,7 @@ class EmbeddedLine:
         self.fed = 0
         self.snapshot_bytes = 0
         self._snapshots = snapshots
+        self._again = 0  # the frame that is stepped on once more
         self._bus = MemoryBus(INBOXES, journal.append)
         self.hosts: dict[str, Host] = {
             service.name: serve(service.stage, config, self._bus) for service in SERVICES
@@ -55,6 +56,11 @@ class EmbeddedLine:
     def listen(self, listener: Listener) -> None:
         """Let `listener` be told of every fact on its way."""
         self._bus.listener = listener
+
+    @property
+    def frame(self) -> int:
+        """The frame of the fact that is under way, or was last."""
+        return self._again or self.journal.frames
 
     def post(self, log: str, fact: Event) -> None:
         """Take one fact of an edge to quiescence."""
@@ -88,11 +94,11 @@ class EmbeddedLine:
             )
         made: deque[tuple[str, Event]] = deque()
         self._bus.keep = lambda log, fact: made.append((log, fact))
-        for index, (log, fact) in enumerate(read(self.journal.path), start=1):
-            if index < frames:
-                continue
+        # Frame 1 is the header: there is a fact in every other one.
+        for index, (log, fact) in enumerate(read(self.journal.path, skip=frames), start=frames):
             if log in INBOXES:
                 self._must_be_empty(made, log, fact)
+                self._again = index + 1
                 self._bus.write(log, fact)
                 made.popleft()  # the fact itself: it is in the journal
                 self.fed += log == "ingestion"
@@ -102,7 +108,7 @@ class EmbeddedLine:
                 )
         for log, fact in made:  # the crash came between a fact and what it led to
             self.journal.append(log, fact)
-        self._bus.keep = self.journal.append
+        self._bus.keep, self._again = self.journal.append, 0
 
     def _restore(self) -> int:
         try:

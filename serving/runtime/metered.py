@@ -70,7 +70,7 @@ class Metered:
 
     def began(self) -> None:
         """A fact from outside was kept: what comes now comes of it."""
-        self._origin = Origin(self._now_ns(), f"journal-{self._line.journal.frames}")
+        self._origin = Origin(self._now_ns(), f"journal-{self._line.frame}")
 
     def taken(self, log: str) -> None:
         """The readers of `log` are about to be handed a fact."""
