@@ -3,23 +3,21 @@
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 import structlog
 
-from hft_lib.line import LineConfig, PairConfig, registrations, registry_words
-from hft_lib.parameters import Assumptions, ParameterFile
+from hft_lib.line import registry_words
 from serving.adapters.kafka_snapshots import Kafka, Snapshots
 from serving.adapters.kafka_topics import ensure_topics
 from serving.adapters.redis_client import connect
 from serving.adapters.redis_directory import Directory, Entry, Heartbeat, now_ns
 from serving.adapters.redis_latch import RedisLatch
 from serving.adapters.redis_lease import RedisLease
+from serving.lines import config_of, in_order, sets_of
 from serving.runtime.chained import Away
 from serving.runtime.latch import HOST, Unreadable, Watch, opening
 from serving.runtime.latch_memory import KeptWord
@@ -32,8 +30,9 @@ from serving.runtime.service import Worker
 from serving.runtime.settings import Settings, SettingsError
 from serving.runtime.shown import ExecutionShown
 from serving.services import Service
+from serving.start import Start
+from serving.waiting import POLL_S, Waiting
 
-OPENING_POLL_S = 0.2
 # Services of which one process alone is heard, and their edges, of which the same holds.
 SINGLETONS: dict[str, tuple[str, ...]] = {
     "ingestion": (FEED,),
@@ -47,15 +46,6 @@ FENCED = 3  # refused by a rule
 REFUSED_S = 5.0  # a refusal is on the pages for some heartbeats before the process ends
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
-
-
-class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service was started with beside the settings: a tape and its pace, or parameters."""
-
-    tape: Path | None = None
-    speed: float | None = None
-    params: ParameterFile | None = None
-    borrow_rate_annual: float | None = None
 
 
 class Process:
@@ -116,7 +106,7 @@ class Process:
             except Away as error:
                 _log.warning("waits for the broker", why=str(error))
                 self._pages.wait_for(f"the broker answers: {error}")
-                stop.wait(OPENING_POLL_S)
+                stop.wait(POLL_S)
         return None
 
     def _begin(self, stop: threading.Event) -> tuple[LineOpened, Worker] | None:
@@ -176,7 +166,7 @@ class Process:
         snapshots = Snapshots(self._servers, self._service.name)
         if self._service.name == "ingestion":
             self._open_feed(snapshots)
-        waiting = _Waiting(self._pages, stop)
+        waiting = Waiting((self._pages,), stop)
         if self._service.name == "orchestrator" and snapshots.read(LINE, LineOpened) is None:
             feed = waiting.until(
                 "ingestion opens the feed", lambda: snapshots.read(FEED, FeedOpened)
@@ -219,19 +209,11 @@ class Process:
             )
 
     def _line(self, feed: FeedOpened, words_ns: int) -> LineOpened:
-        file = self._start.params
-        if file is None:
+        if not self._start.params:
             raise NotThisLine("no parameter file was named, and the line is not open yet")
-        item = PairConfig(
-            pair=file.pair, capital_quote=self._settings.champion_initial_capital, evop=file.evop
-        )
-        config = LineConfig(
-            pairs=(item,),
-            grid_ms=file.params.grid_ms,
-            challengers_max=self._settings.evop_max_challengers,
-            assumptions=Assumptions(borrow_rate_annual=self._start.borrow_rate_annual),
-        )
-        sets = tuple(registrations(file, feed.start_ns))
+        files = in_order(self._settings, self._start.params)
+        config = config_of(self._settings, files, self._start.borrow_rate_annual)
+        sets = tuple(sets_of(files, feed.start_ns))
         return LineOpened(config=config, sets=sets, words_ns=words_ns)
 
     def _check(self, opened: LineOpened) -> None:
@@ -265,25 +247,6 @@ class Process:
                 return lambda: shown.turn() + edge.turn()
             case _:
                 return lambda: 0
-
-
-class _Waiting:
-    """Waits for what another service does first, and says so meanwhile."""
-
-    def __init__(self, pages: Pages, stop: threading.Event) -> None:
-        self._pages = pages
-        self._stop = stop
-
-    def until(self, what: str, look: Callable[[], Any]) -> Any:
-        """What `look` finds once it finds something; None where the process is to stop."""
-        self._pages.wait_for(what)
-        while not self._stop.is_set():
-            found = look()
-            if found is not None:
-                self._pages.wait_for("")
-                return found
-            time.sleep(OPENING_POLL_S)
-        return None
 
 
 class _RegistryEdge:

@@ -17,6 +17,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from serving.adapters.kafka_errors import is_passing
 from serving.runtime.chained import DEAD_LETTERS, Away
+from serving.runtime.opening import NotThisLine
 from serving.services import SERVICES
 
 REGISTRY, RECORDS, VENUE = "hft.registry", "hft.records", "hft.venue"
@@ -35,7 +36,7 @@ class Topic(msgspec.Struct, frozen=True):
     partitions: int = 1
 
 
-class TopicsError(Exception):
+class TopicsError(NotThisLine):
     """The broker's topics are not those of a line."""
 
 

@@ -41,3 +41,7 @@ class OtherVersion(NotThisLine):
             f"the schema version of {what} must be {ours}, was {theirs}: run this line with the "
             "program that wrote it, or open another one"
         )
+
+
+class RunError(Exception):
+    """The run in a folder cannot go on, or cannot begin there; the text is one sentence."""

@@ -4,6 +4,7 @@ The pages run on a thread of their own and read the worker's plain numbers; they
 stage's state while it steps, but for `/state`, which copies a few counters.
 """
 
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -17,6 +18,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 STOP_S_MAX = 5
+
+
+class PortTaken(Exception):
+    """The pages have no port to be served on; the text is one sentence."""
 
 
 class Watched(Protocol):
@@ -73,10 +78,17 @@ class Pages:
             timeout_graceful_shutdown=STOP_S_MAX,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="pages", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Begin to answer."""
+        """Begin to answer; raises PortTaken where another process answers on the port."""
+        try:
+            listener = socket.create_server(("0.0.0.0", self.port))  # nosec B104: as above
+        except OSError as error:
+            raise PortTaken(f"port {self.port} of {self.name}: {error.strerror}") from error
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="pages", daemon=True
+        )
         self._thread.start()
 
     def wait_for(self, what: str) -> None:
@@ -98,8 +110,13 @@ class Pages:
 
     def close(self) -> None:
         """End; returns when nobody is answered any more."""
+        self.end()
+        if self._thread is not None:
+            self._thread.join(STOP_S_MAX)
+
+    def end(self) -> None:
+        """Begin to end."""
         self._server.should_exit = True
-        self._thread.join(STOP_S_MAX)
 
     @property
     def epoch(self) -> int:
