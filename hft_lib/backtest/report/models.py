@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hft_lib import plots
 from hft_lib.backtest.record import RunRecord
 from hft_lib.backtest.report.figures import Known, followed, thinned
-from hft_lib.backtest.report.markup import code
+from hft_lib.plots.markup import code
 from hft_lib.backtest.report.roles import Tenure
 from hft_lib.backtest.report.svg import figure
 from hft_lib.models import bocd, garch, kalman
