@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,7 +19,7 @@ from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event, Registered
 from hft_lib.line import LineConfig, registry_words
 from hft_lib.parameters import ParameterFile
-from serving.runtime.embedded import EmbeddedLine
+from serving.runtime.embedded import EmbeddedLine, states_at_end
 from serving.runtime.host import Sink
 from serving.runtime.journal import Header, Journal, read
 from serving.runtime.journal import read_header as journal_header
@@ -182,11 +183,23 @@ def resume_line(folder: Path, config: LineConfig) -> Iterator[EmbeddedLine]:
         try:
             line.recover()
         except msgspec.MsgspecError as error:
-            raise BadInput(
-                f"{folder / SNAPSHOT} cannot be read: delete it, the journal alone is enough "
-                f"({error})"
-            ) from error
+            raise _no_snapshot(folder, error) from error
         yield line
+
+
+def recomputed(journal: Path) -> dict[str, Any]:
+    """Every stage's state where a run's journal ends, from its last snapshot on."""
+    header, folder = read_header(journal), journal.absolute().parent
+    try:
+        return states_at_end(header.config, folder / SNAPSHOT, read_facts(journal))
+    except msgspec.MsgspecError as error:
+        raise _no_snapshot(folder, error) from error
+
+
+def _no_snapshot(folder: Path, error: msgspec.MsgspecError) -> BadInput:
+    return BadInput(
+        f"{folder / SNAPSHOT} cannot be read: delete it, the journal alone is enough ({error})"
+    )
 
 
 def run_feed(line: EmbeddedLine, events: Iterable[Event], advance: Callable[[int], None]) -> None:

@@ -46,6 +46,11 @@ class RedisLatch:
         """The server and the key."""
         return f"{masked(self._url)} {KEY}"
 
+    @property
+    def pairs_where(self) -> str:
+        """The server and the key of the words of pairs."""
+        return f"{masked(self._url)} {PAIRS_KEY}"
+
     def read(self) -> Word | None:
         """The word; None where none was ever written."""
         with told_as(Unreadable, self._url):
@@ -71,20 +76,19 @@ class RedisLatch:
             word, pairs = both.execute()
         return Look(
             None if word is None else read_word(bytes(word), self.where),
-            read_pairs(pairs, f"{masked(self._url)} {PAIRS_KEY}"),
+            read_pairs(pairs, self.pairs_where),
         )
 
     def change_pairs(self, change: Callable[[PairWords], PairWords]) -> None:
         """Replace the words of pairs by what `change` makes of them."""
-        where = f"{masked(self._url)} {PAIRS_KEY}"
         for _ in range(TRIES_MAX):
             with told_as(Unreadable, self._url):
                 held: Any = self._client.get(PAIRS_KEY)
-            words = msgspec.json.encode(change(read_pairs(held, where)))
+            words = msgspec.json.encode(change(read_pairs(held, self.pairs_where)))
             with told_as(Unreadable, self._url):
                 if self._client.eval(_REPLACE, 1, PAIRS_KEY, held or b"", words):
                     return
-        raise Unreadable(f"{where} was changed by others {TRIES_MAX} times in between")
+        raise Unreadable(f"{self.pairs_where} was changed {TRIES_MAX} times in between")
 
     def is_durable(self) -> bool:
         """Whether the server keeps an append-only file; False where it does not say."""

@@ -71,6 +71,10 @@ class Latch(Protocol):
     def where(self) -> str:
         """The place, for people, without secrets."""
 
+    @property
+    def pairs_where(self) -> str:
+        """The place of the words of pairs."""
+
     def read(self) -> Word | None:
         """The word; None where none was ever written."""
 
@@ -118,6 +122,11 @@ class FileLatch:
         """The file."""
         return str(self.path)
 
+    @property
+    def pairs_where(self) -> str:
+        """The file of the words of pairs."""
+        return str(self.pairs_path)
+
     def read(self) -> Word | None:
         """The word; None where none was ever written."""
         content = _content(self.path)
@@ -132,7 +141,7 @@ class FileLatch:
         return Look(self.read(), self._pairs())
 
     def _pairs(self) -> dict[str, Word]:
-        return read_pairs(_content(self.pairs_path), str(self.pairs_path))
+        return read_pairs(_content(self.pairs_path), self.pairs_where)
 
     def change_pairs(self, change: Callable[[PairWords], PairWords]) -> None:
         """Replace the words of pairs by what `change` makes of them."""
