@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -30,6 +30,9 @@ from serving.runtime.service import Worker
 from serving.runtime.settings import Settings, SettingsError
 from serving.runtime.shown import ExecutionShown
 from serving.services import Service
+
+if TYPE_CHECKING:
+    from serving.orchestrator.gathering import Gatherer
 
 OPENING_POLL_S = 0.2
 # Services of which one process alone is heard, and their edges, of which the same holds.
@@ -67,6 +70,17 @@ class Process:
         self._directory = Directory(connect(url), url) if url is not None else None
         self._latch = RedisLatch(connect(url), url) if url is not None else None
         self._lease = RedisLease(connect(url), url, service.name) if url is not None else None
+        self._gatherer = self._page()
+
+    def _page(self) -> "Gatherer | None":
+        """The operator's page, on the orchestrator; what it gathers from."""
+        if self._service.name != "orchestrator":
+            return None
+        # Here, because it is memory that no other service needs.
+        from serving.orchestrator.wiring import open_page
+
+        assert self._directory is not None and self._latch is not None, "REDIS_URL was checked"
+        return open_page(self._pages, self._directory, self._latch, self._settings.database_url)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`; raises NotThisLine where another line than ours is open, Held where
@@ -92,6 +106,9 @@ class Process:
                 SINGLETONS.get(name, ()),
             )
             self._pages.watch(worker)
+            if self._gatherer is not None:
+                worker.on_made = self._gatherer.made
+                self._gatherer.follow(worker.host)
             self._follow(world)
             worker.run(stop, self._edge(worker, opened, stop, world))
 
@@ -215,7 +232,9 @@ class Process:
                 path = _tape_path(self._start)
                 return TapeEdge(worker, opened.config, path, self._start.speed).turn
             case "orchestrator":
-                return _RegistryEdge(worker, opened).turn
+                assert self._gatherer is not None, "it has the page"
+                page, registry = self._gatherer, _RegistryEdge(worker, opened)
+                return lambda: page.turn() + registry.turn()
             case "execution":
                 assert self._latch is not None, "REDIS_URL was checked"
                 watch = world.enter_context(Watch(self._latch))
