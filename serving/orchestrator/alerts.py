@@ -45,13 +45,13 @@ def _services(now: Gathered) -> Iterator[Alert]:
             yield Alert(
                 urgent=True,
                 what=f"`{name}` is not ready: {row['why_not_ready']}",
-                todo="see its log; `hft status` lists all six",
+                todo="Its log says more; `hft status` lists all six",
             )
         if dead := row.get("dead_letters", 0):
             yield Alert(
                 urgent=False,
                 what=f"`{name}` put {count(dead, 'message')} aside that it could not read",
-                todo="they are in the topic `hft.dead-letter`, each with its reason",
+                todo="They are in the topic `hft.dead-letter`, each with its reason",
             )
 
 
@@ -64,7 +64,7 @@ def _capital(now: Gathered) -> Iterator[Alert]:
                 what=f"order `{order['client_order_id']}` is UNKNOWN: {order['side']} "
                 f"{number(order['quantity'])} of leg {order['leg']} of `{order['pair']}`, "
                 "no answer came",
-                todo="its leg waits; `hft trace` with the id tells what led to it",
+                todo="Its leg waits; `hft trace` with the id tells what led to it",
             )
     for row in now.execution.get("holdings", []):
         if row["account"] == "capital" and (row["y"] == 0.0) != (row["x"] == 0.0):
@@ -72,7 +72,7 @@ def _capital(now: Gathered) -> Iterator[Alert]:
                 urgent=True,
                 what=f"`{row['pair']}` holds one leg alone: y {quantity(row['y'])}, "
                 f"x {quantity(row['x'])}",
-                todo=f"the desk closes the gap; `hft flatten {row['pair']}` closes what is held",
+                todo=f"The desk closes the gap; `hft flatten {row['pair']}` closes what is held",
             )
     for row in now.execution.get("pairs", []):
         yield from _held_back(now, row)
@@ -90,10 +90,16 @@ def _held_back(now: Gathered, row: dict[str, Any]) -> Iterator[Alert]:
         does = "halted and closed" if row["flatten"] else "halted"
         yield Alert(urgent=True, what=f"`{pair}` is {does}{by}", todo=f"{resume} lets it go")
     if "slots" in row["held_by"]:
-        yield Alert(urgent=True, what=f"`{pair}` is held back by {HOLDERS['slots']}", todo=resume)
+        yield Alert(
+            urgent=True,
+            what=f"`{pair}` is held back by {HOLDERS['slots']}",
+            todo=f"{resume} lets it go",
+        )
     if row["locked"]:
         what = f"`{pair}` is locked: {LOCKS.get(row['locked'], row['locked'])}"
-        yield Alert(urgent=True, what=what, todo=resume if row["locked"] != "day" else "")
+        yield Alert(
+            urgent=True, what=what, todo=f"{resume} lets it go" if row["locked"] != "day" else ""
+        )
 
 
 def _relations(now: Gathered) -> Iterator[Alert]:
@@ -106,7 +112,7 @@ def _relations(now: Gathered) -> Iterator[Alert]:
                 urgent=True,
                 what=f"`{seen.pair}` promotes nothing: the live account does not do what its twin "
                 "says",
-                todo=f"refit the fills, then `hft pair resume {seen.pair}`",
+                todo=f"Refit the fills, then `hft pair resume {seen.pair}`",
             )
         if seen.pair not in alarmed and is_alarmed(seen):
             yield Alert(
@@ -124,4 +130,4 @@ def is_alarmed(seen: PairSeen) -> bool:
 
 def quantity(value: float) -> str:
     """Base units as the verbs print them, with a minus sign that is one."""
-    return f"{value:g}".replace("-", MINUS)
+    return f"{value + 0.0:g}".replace("-", MINUS)

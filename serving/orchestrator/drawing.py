@@ -36,7 +36,7 @@ def evidence_path(
         f'<svg class="path" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" '
         f'aria-label="{escape(said)}"><title>{escape(said)}</title>'
         f'{_bound(y(threshold), f"promoted at {number(threshold)}", "bound", -5.0)}'
-        f'{_bound(y(1.0), "e = 1", "one", -5.0)}'
+        f'{_bound(y(1.0), "", "one", 0.0)}'
         f'{_bound(y(drop_below), f"dropped below {number(drop_below)}", "bound", 13.0)}'
         f'<polyline points="{" ".join(at)}"/><circle cx="{last_x}" cy="{last_y}" r="3.5"/>'
         f'<text x="{LEFT:g}" y="{HEIGHT - 4:g}">{escape(day(end_ns[0]))}</text>'

@@ -94,12 +94,14 @@ class Gatherer:
         latest: Latest,
         why_not_ready: Callable[[], str] = lambda: "",
         now_ns: Callable[[], int] = time.time_ns,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._services = services
         self._words = words
         self._latest = latest
         self._why_not_ready = why_not_ready
         self._now_ns = now_ns
+        self._now_s = now_s
         self._stage: Stage | None = None
         self._seen: Seen | None = None
         self._seen_read = -1
@@ -117,7 +119,7 @@ class Gatherer:
         """Copy what is shown of the state where it was stepped on, once a second at most; writes 0
         facts, as an edge.
         """
-        stage, now_s = self._stage, time.monotonic()
+        stage, now_s = self._stage, self._now_s()
         if stage is None or stage.read == self._seen_read:
             return 0
         if self._seen is None or now_s - self._seen_s >= SEEN_EVERY_S:

@@ -1,5 +1,6 @@
 """The sections of the page, each a piece of HTML made of what was gathered and of nothing else."""
 
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
@@ -73,7 +74,7 @@ def cards(now: Gathered) -> str:
     for row in capital:
         currency = currency_of(row["pair"])
         made[currency] = made.get(currency, 0.0) + row["equity_quote"]
-        fallen[currency] = max(fallen.get(currency, 0.0), row.get("drawdown_max_quote", 0.0))
+        fallen[currency] = max(fallen.get(currency, 0.0), row["drawdown_max_quote"])
     ready = sum(bool(row["ready"]) for row in now.services)
     stale = now.execution_silent
     of = (
@@ -139,14 +140,23 @@ def positions(now: Gathered) -> str:
         "Base units by fills; PnL after costs at the last mark, counted from 0 at the account's "
         f"start.{silent if now.execution_silent else ''}"
     )
-    columns = [("account", WORD), ("role", TEXT), ("y", NUMBER), ("x", NUMBER), ("PnL", NUMBER)]
-    columns += [("largest fall", NUMBER), ("fills of the pair", NUMBER)]
+    columns = [("account", WORD), ("PnL", NUMBER), ("y", NUMBER), ("x", NUMBER)]
+    columns += [("largest fall", NUMBER), ("role", TEXT)]
     tables = "".join(
-        table(pair, columns, [_position(row, roles) for row in rows if row["pair"] == pair])
-        for pair in _shown(list(dict.fromkeys(row["pair"] for row in rows)))
+        table(f"{pair}: {count(fills, 'fill')}", columns, lines)
+        for pair, fills, lines in _positions(rows, roles)
     )
     kind = ' class="stale"' if now.execution_silent else ""
     return f"<div{kind}>{tables}</div>{_quiet(note)}{_left_out(rows)}"
+
+
+def _positions(
+    rows: list[dict[str, Any]], roles: dict[tuple[str, int], SlotSeen]
+) -> Iterator[tuple[str, int, list[list[str]]]]:
+    """Each pair that is shown, the fills of all its accounts, a row an account."""
+    for pair in _shown(list(dict.fromkeys(row["pair"] for row in rows))):
+        ours = [row for row in rows if row["pair"] == pair]
+        yield pair, ours[0]["fills"], [_position(row, roles) for row in ours]
 
 
 def _position(row: dict[str, Any], roles: dict[tuple[str, int], SlotSeen]) -> list[str]:
@@ -154,15 +164,13 @@ def _position(row: dict[str, Any], roles: dict[tuple[str, int], SlotSeen]) -> li
     is_capital = row["account"] == "capital"
     role = "capital" if is_capital else seen.role if seen is not None else "free"
     currency = currency_of(row["pair"])
-    fall = row.get("drawdown_max_quote")
     return [
         f'<th scope="row" class="word role-{role}">{escape(row["account"])}</th>',
-        cell("the money" if is_capital else f"shadow, {ROLES.get(role, role)}", TEXT),
+        cell(money(row["equity_quote"], currency), NUMBER),
         cell(quantity(row["y"]), NUMBER),
         cell(quantity(row["x"]), NUMBER),
-        cell(money(row["equity_quote"], currency), NUMBER),
-        cell(money(fall, currency) if fall is not None else "", NUMBER),
-        cell(f"{row['fills']:,}", NUMBER),
+        cell(money(row["drawdown_max_quote"], currency), NUMBER),
+        cell("the money" if is_capital else f"shadow, {ROLES.get(role, role)}", TEXT),
     ]
 
 
@@ -177,8 +185,8 @@ def slots(now: Gathered) -> str:
     """Which set runs in each slot of each pair, as what, and since when."""
     if now.seen is None:
         return _quiet(_not_seen(now))
-    columns = [("slot", NUMBER), ("role", TEXT), ("set", TEXT), ("differs by", TEXT)]
-    columns += [("generation", NUMBER), ("model", WORD), ("state", TEXT), ("since", WORD)]
+    columns = [("slot", WORD), ("role", TEXT), ("state", WORD), ("since", WORD)]
+    columns += [("set", TEXT), ("differs by", TEXT), ("generation", NUMBER)]
     parts = []
     for pair in _shown(now.seen.pairs):
         rows = [_slot(pair, slot, now.line_ns) for slot in pair.slots]
@@ -192,14 +200,13 @@ def _slot(pair: PairSeen, slot: SlotSeen, line_ns: int) -> list[str]:
     if slot.role == "predecessor" and pair.watch_until_ns:
         role = f"predecessor, may take the capital back until {minute(pair.watch_until_ns)}"
     return [
-        f'<th scope="row" class="number role-{escape(slot.role)}">{slot.slot}</th>',
+        f'<th scope="row" class="word role-{escape(slot.role)}">{slot.slot}</th>',
         cell(role, TEXT),
+        cell(slot_state(slot, line_ns), WORD),
+        cell(minute(slot.effective_ns), WORD),
         cell(slot.name, TEXT),
         cell(slot.apart, TEXT),
         cell(str(slot.generation), NUMBER),
-        cell(slot.model_version or "none", WORD),
-        cell(slot_state(slot, line_ns), TEXT),
-        cell(minute(slot.effective_ns), WORD),
     ]
 
 

@@ -1,0 +1,176 @@
+"""The page and its stream on a real server, read by real connections."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+
+from serving.orchestrator import operator_page
+from serving.orchestrator.document import HEADERS
+from serving.orchestrator.operator_page import LISTENERS_MAX, OperatorPage
+from serving.orchestrator.sections import sections
+from serving.runtime.pages import Pages
+from tests.serving.orchestrator.board import HALT, Board
+
+WAIT_S = 20.0  # far more than anything here takes
+
+
+class Served:
+    """A board's page on a port, and how many times it was gathered for."""
+
+    def __init__(self) -> None:
+        self.board = Board()
+        self.gathered = 0
+        with socket.socket() as tried:
+            tried.bind(("127.0.0.1", 0))
+            port = tried.getsockname()[1]
+        self.pages = Pages("orchestrator", port)
+        self.page = OperatorPage(self._gather)
+        self.pages.mount(self.page)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S)
+        self.client._transport = httpx.HTTPTransport(retries=50)
+
+    def _gather(self) -> Any:
+        self.gathered += 1
+        return self.board.gathered()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    made = Served()
+    made.pages.open()
+    yield made
+    made.client.close()
+    made.pages.close()
+
+
+class Listener:
+    """One connection to the stream."""
+
+    def __init__(self, served: Served, world: ExitStack) -> None:
+        self.answer = world.enter_context(served.client.stream("GET", "/events"))
+        self._lines = self.answer.iter_lines()
+
+    def line(self, begins: str) -> str:
+        """The next line that begins so, without its begin."""
+        return next(line for line in self._lines if line.startswith(begins)).removeprefix(begins)
+
+    def event(self) -> tuple[str, dict[str, str]]:
+        """The next event: its name, and what it carries."""
+        return self.line("event: "), json.loads(self.line("data: "))
+
+    def rest(self) -> list[str]:
+        """All that still comes, to the stream's end."""
+        return list(self._lines)
+
+
+@pytest.fixture
+def world() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def test_the_page_is_whole_without_its_stream(served: Served):
+    answer = served.client.get("/")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert "set-cookie" not in answer.headers
+    for body in sections(served.board.gathered()).values():
+        assert body in answer.text
+
+
+def test_nothing_is_taken_but_questions(served: Served):
+    for path in ("/", "/events"):
+        assert served.client.post(path, json={"kill": True}).status_code == 405
+        assert served.client.delete(path).status_code == 405
+
+
+def test_a_listener_hears_every_section_and_then_those_that_change(
+    served: Served, world: ExitStack
+):
+    listener = Listener(served, world)
+    assert listener.answer.headers["content-type"].startswith("text/event-stream")
+    assert listener.line("retry: ") == "2000"
+    name, first = listener.event()
+    assert (name, first) == ("sections", sections(served.board.gathered()))
+    served.board.word = HALT
+    name, changed = listener.event()
+    assert (name, list(changed)) == ("sections", ["now"])
+    assert changed == {"now": sections(served.board.gathered())["now"]}
+    assert "HALTED" in changed["now"]
+
+
+def test_a_quiet_line_is_heard_to_be_there(
+    served: Served, world: ExitStack, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(operator_page, "BEAT_S", 0.3)
+    listener = Listener(served, world)
+    listener.event()
+    assert listener.line(": ") == "1 listen"
+    assert listener.event() == ("beat", {})
+
+
+def test_many_listeners_are_gathered_for_as_one(served: Served, world: ExitStack):
+    listeners = [Listener(served, world) for _ in range(LISTENERS_MAX)]
+    for listener in listeners:
+        listener.event()
+    served.board.word = HALT
+    for listener in listeners:
+        listener.event()
+    assert served.gathered < LISTENERS_MAX
+
+
+def test_listeners_are_bounded_and_a_place_that_was_left_is_taken(served: Served):
+    with ExitStack() as first:
+        for _ in range(LISTENERS_MAX):
+            Listener(served, first).event()
+        refused = served.client.get("/events")
+        assert refused.status_code == 503 and refused.headers["retry-after"] == "5"
+        assert refused.text == f"not now: {LISTENERS_MAX} already listen\n"
+        assert served.client.get("/").status_code == 200, "the page is for everybody"
+    with ExitStack() as second:
+        for _ in range(100):  # those who went are missed when they are written to
+            listener = Listener(served, second)
+            if listener.answer.status_code == 200:
+                break
+            second.close()
+            served.board.dead["ingestion"] = served.board.dead.get("ingestion", 0) + 1
+        assert listener.event()[0] == "sections"
+
+
+def test_the_end_of_the_service_ends_the_streams(served: Served, world: ExitStack):
+    listeners = [Listener(served, world) for _ in range(3)]
+    for listener in listeners:
+        listener.event()
+    served.pages.close()
+    assert not served.pages._thread.is_alive(), "it ended within its bound"
+    for listener in listeners:
+        assert "sections" not in "".join(listener.rest()), "the stream ended whole"
+    assert served.page.listeners == 0
+
+
+def test_a_listener_that_reads_nothing_is_let_go(
+    served: Served, world: ExitStack, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(operator_page, "SEND_S_MAX", 0.3)
+    monkeypatch.setattr(operator_page, "GATHER_EVERY_S", 0.0)
+    host, port = served.client.base_url.host, served.client.base_url.port
+    assert served.client.get("/readyz").status_code == 503, "it answers"
+    deaf = world.enter_context(socket.create_connection((host, port or 0)))
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    deaf.sendall(b"GET /events HTTP/1.1\r\nHost: here\r\n\r\n")
+    assert deaf.recv(15) == b"HTTP/1.1 200 OK"
+    served.board.where = "x" * 400_000
+    for step in range(200):
+        if served.page.listeners == 0 and step > 2:
+            break
+        served.board.dead["ingestion"] = step
+        served.board.where = f"{step}" + "x" * 400_000
+        world.pop_all  # nothing is read
+        __import__("time").sleep(0.1)
+    assert served.page.listeners == 0
