@@ -119,12 +119,12 @@ class _Stream(StreamingResponse):
         await super().stream_response(bounded)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; a listener that goes is nothing to be told of."""
+        """Answer; a listener that goes, or reads nothing any more, is nothing to be told of."""
         self._page.listeners += 1
         try:
             await super().__call__(scope, receive, send)
-        except ClientDisconnect:
-            _log.debug("a listener went")
+        except (ClientDisconnect, TimeoutError):
+            _log.debug("a listener was let go")
         finally:
             self._page.listeners -= 1
 
