@@ -9,8 +9,6 @@ from cli import options
 from cli.console import command, emit, near, print_rows, progress, text
 from cli.context import (
     Window,
-    content_sha256,
-    git_commit,
     line_config,
     resolve_pair,
     window_of,
@@ -21,6 +19,7 @@ from hft_lib.fitting.calibrate import MOMENTS_MIN, Calibration
 from hft_lib.fitting.parameter_file import encode, file_of
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
+from serving.runtime.identity import content_sha256, git_commit
 from serving.runtime.journal import replace_file
 from serving.runtime.settings import Settings
 

@@ -1,22 +1,16 @@
 """What several verbs need: the pair in question, the line's configuration, the run's identity."""
 
-import hashlib
-import subprocess  # nosec B404: it asks git, with fixed words
 from datetime import UTC, datetime
-from pathlib import Path
-
-import msgspec
 
 from cli.errors import BadInput
-from hft_lib.line import LineConfig, PairConfig
+from hft_lib.line import LineConfig
 from hft_lib.market.pairs import legs_of, possible_pairs
 from hft_lib.market.tape import Tape
-from hft_lib.parameters import Assumptions, Evop, ParameterFile
+from hft_lib.parameters import Evop, ParameterFile
+from serving.lines import line_of
 from serving.runtime.settings import Settings
 
 Window = tuple[int | None, int | None]
-
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 def resolve_pair(
@@ -64,17 +58,7 @@ def line_config(
     borrow_rate_annual: float | None,
 ) -> LineConfig:
     """The line of one pair under these settings."""
-    return LineConfig(
-        pairs=(PairConfig(pair=pair, capital_quote=settings.champion_initial_capital, evop=evop),),
-        grid_ms=grid_ms,
-        challengers_max=settings.evop_max_challengers,
-        assumptions=Assumptions(borrow_rate_annual=borrow_rate_annual),
-    )
-
-
-def content_sha256(value: object) -> str:
-    """Hash of a struct's canonical JSON."""
-    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()
+    return line_of(settings, ((pair, evop),), grid_ms, borrow_rate_annual)
 
 
 def common_span(tape: Tape, pair: str) -> tuple[int, int]:
@@ -94,25 +78,6 @@ def common_span(tape: Tape, pair: str) -> tuple[int, int]:
 
 def _span(span: tuple[int, int] | None) -> str:
     return f"from {iso(span[0])} to {iso(span[1])}" if span else "never"
-
-
-def git_commit() -> str:
-    """The commit of the code that runs, with `+` where files differ from it.
-
-    Empty outside a checkout.
-    """
-    try:
-        head = _git("rev-parse", "HEAD")
-        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(  # nosec B603 B607: a fixed command
-        ("git", *arguments), cwd=_ROOT, capture_output=True, text=True, timeout=10, check=True
-    )
-    return done.stdout.strip()
 
 
 def iso(time_ns: int) -> str:

@@ -14,21 +14,17 @@ import typer
 from cli import options
 from cli.calibrate import fit_metrics, fit_window, parameter_file
 from cli.console import command, emit, near, print_rows, progress, text
-from cli.context import common_span, content_sha256, iso, line_config, resolve_pair
+from cli.context import common_span, iso, line_config, resolve_pair
 from cli.markets import synthetic_tape
 from cli.registry import as_facts, candidate, open_client, register_sets
 from cli.replay import in_sample, print_figures, verify_command
-from cli.run import new_header
 from cli.runs import (
-    JOURNAL,
-    PARAMETERS,
     RECORDS,
     note_journal,
     open_line,
     read_facts,
     run_feed,
     run_folder,
-    write_parameters,
 )
 from hft_lib.backtest.candidates import Comparison, compare, ordinary, planted, twins
 from hft_lib.backtest.fit_figures import fit_figures
@@ -44,11 +40,12 @@ from hft_lib.parameters import Challenger, Evop, ParameterFile, Parameters
 from serving.adapters.mlflow_registry import MlflowRegistry
 from serving.adapters.mlflow_store import artifact_location
 from serving.adapters.tape_feed import tape_feed
+from serving.first_fit import split_of
+from serving.runtime.identity import content_sha256
 from serving.runtime.journal import read_records
+from serving.runtime.run_folder import JOURNAL, PARAMETERS, new_header, write_parameters
 from serving.runtime.settings import Settings
 
-FIT_SHARE = 0.3  # of the tape, and no more than
-FIT_NS_MAX = 60 * 86_400 * 10**9
 REGISTRY_S_MAX = (
     60.0  # the projection of a move onto the aliases ends by itself within half of this
 )
@@ -100,8 +97,7 @@ class Demo:
         self.settings, self.tape, self.pair, self.borrow = settings, tape, pair, borrow
         self.seed, self.folder, self.planted_market = seed, folder, planted_market
         self.start_ns, end_ns = common_span(tape, pair)
-        split_ns = self.start_ns + min(round((end_ns - self.start_ns) * FIT_SHARE), FIT_NS_MAX)
-        self.split_ns = split_ns - split_ns % 1_000_000  # as exact as it is printed
+        self.split_ns = split_of(self.start_ns, end_ns)
         self.fit_rows = tape.rows * (self.split_ns - tape.start_ns) / (tape.end_ns - tape.start_ns)
 
     def run(self) -> dict[str, Any]:
@@ -199,7 +195,7 @@ class Demo:
     ) -> Any:
         """Run the six stages over the rest of the tape; returns execution's last state."""
         window = (self.split_ns, None)
-        header = new_header(self.tape, file, config, self.folder, "hft demo", window)
+        header = new_header(self.tape, (file,), config, self.folder.name, "hft demo", window)
         edge = MlflowRegistry(client, artifact_location(self.settings))
         rows = self.tape.rows - self.fit_rows
         try:

@@ -5,21 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from cli.console import progress
-from cli.context import git_commit
 from cli.errors import BadInput, Failed
 from hft_lib import lineage
 from hft_lib.events import Registered
 from hft_lib.lineage import Candidate, Registration
-from hft_lib.parameters import (
-    Challenger,
-    Evop,
-    ParameterFile,
-    Parameters,
-    Provenance,
-    parameter_sha256,
-)
+from hft_lib.parameters import ParameterFile, Parameters, parameter_sha256
 from serving.adapters import mlflow_store
-from serving.adapters.mlflow_registry import MlflowRegistry
+from serving.adapters.registered_sets import registered_sets as read_sets
 from serving.runtime.settings import Settings
 
 _LOCK = Path(__file__).resolve().parent.parent / "requirements" / "research.lock"
@@ -143,35 +135,10 @@ def registered_sets(settings: Settings, pair: str) -> tuple[ParameterFile, list[
         raise _no_champion(settings, pair)
     with progress("opening the model registry") as task:
         client = open_client(settings, task.describe)
-        edge = MlflowRegistry(client, mlflow_store.artifact_location(settings))
         try:
-            facts = edge.registered(pair, 0)
+            return read_sets(client, pair)
         except lineage.NotRegistered:
-            facts = []
-        finally:
-            edge.close()
-        if not facts:
-            raise _no_champion(settings, pair)
-        known = lineage.read_version(client, pair, lineage.CHAMPION)
-    champion, *others = facts
-    provenance = Provenance(
-        tape_sha256=known.tape_sha256,
-        start=known.window_start,
-        end=known.window_end,
-        trials=len(facts),
-        git_commit=known.git_commit or git_commit(),
-    )
-    challengers = tuple(Challenger(name=item.alias, params=item.parameters) for item in others)
-    return (
-        ParameterFile(
-            pair=pair,
-            params=champion.parameters,
-            evop=Evop(),
-            provenance=provenance,
-            challengers=challengers,
-        ),
-        facts,
-    )
+            raise _no_champion(settings, pair) from None
 
 
 def _no_champion(settings: Settings, pair: str) -> BadInput:

@@ -17,8 +17,6 @@ from cli import options
 from cli.console import command, emit, progress, text
 from cli.context import (
     Window,
-    content_sha256,
-    git_commit,
     iso,
     line_config,
     parse_time,
@@ -27,7 +25,7 @@ from cli.context import (
 )
 from cli.errors import BadInput, Failed
 from cli.parameters import read_parameters
-from cli.runs import PARAMETERS, read_facts, read_header
+from cli.runs import read_facts, read_header
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event
 from hft_lib.line import LineConfig, registrations, registry_words
@@ -35,7 +33,9 @@ from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from hft_lib.stage import Line
+from serving.runtime.identity import content_sha256, git_commit
 from serving.runtime.journal import Header, encode_fact
+from serving.runtime.run_folder import PARAMETERS
 from serving.runtime.settings import Settings
 from serving.services import INBOXES, STAGES
 

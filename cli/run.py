@@ -4,52 +4,39 @@ Its journal survives a crash.
 """
 
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from cli import interrupt, options
 from cli.console import command, emit, near, print_rows, progress, stderr
-from cli.context import (
-    Window,
-    content_sha256,
-    git_commit,
-    iso,
-    line_config,
-    resolve_pair,
-    window_of,
-)
+from cli.context import iso, line_config, resolve_pair, window_of
 from cli.errors import BadInput
 from cli.markets import synthetic_tape
 from cli.parameters import read_parameters
 from cli.replay import in_sample, print_figures, verify_command
-from cli.runs import (
-    JOURNAL,
-    PARAMETERS,
-    journal_tally,
-    note_journal,
-    open_line,
-    read_header,
-    resume_line,
-    run_feed,
-    run_folder,
-    write_parameters,
-)
+from cli.runs import journal_tally, note_journal, open_line, read_header, run_feed, run_folder
 from hft_lib.backtest.tally import Tally
-from hft_lib.events import Event, Registered
+from hft_lib.events import Registered
 from hft_lib.line import registrations
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from serving.adapters.redis_latch import latch_of
-from serving.adapters.tape_feed import tape_feed
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header
-from serving.runtime.latch import POLL_S, Latch, Watch, opening
-from serving.runtime.line_latch import OperatorEdge, ToldInProcess
+from serving.runtime.latch import Latch, opening
+from serving.runtime.latched import latched
 from serving.runtime.pair_words import newest_ns
+from serving.runtime.run_folder import (
+    JOURNAL,
+    PARAMETERS,
+    begun_at,
+    new_header,
+    resume_line,
+    start_of,
+    write_parameters,
+)
 from serving.runtime.settings import Settings
 
 
@@ -105,7 +92,7 @@ def run(
         words_ns = newest_ns(latch.look().pairs)
         with run_folder(settings, "run", out) as folder:
             stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
-            header = new_header(opened, file, config, folder, "hft run", window, words_ns)
+            header = new_header(opened, (file,), config, folder.name, "hft run", window, words_ns)
             try:
                 document = _run(opened, header, file, folder, sets, pace, latch)
             except (KeyboardInterrupt, OSError):
@@ -143,31 +130,6 @@ def parse_speed(text: str) -> float | None:
     return speed
 
 
-def new_header(
-    tape: Tape,
-    file: ParameterFile,
-    config: Any,
-    folder: Path,
-    command: str,
-    window: Window,
-    words_ns: int = 0,
-) -> Header:
-    """What the journal says of its run."""
-    return Header(
-        run_id=folder.name,
-        config=config,
-        config_sha256=content_sha256(config),
-        git_commit=git_commit(),
-        tape=str(tape.path.absolute()),  # resumed from any folder
-        tape_sha256=tape.sha256,
-        start_ns=window[0] or 0,
-        end_ns=window[1] or 0,
-        params_sha256=content_sha256(file),
-        command=command,
-        words_ns=words_ns,
-    )
-
-
 def _settings_line(settings: Settings) -> str:
     return " ".join(f"{name}={value}" for name, value in settings.printable().items() if value)
 
@@ -193,10 +155,8 @@ def _run(
     latch: Latch,
 ) -> dict[str, Any]:
     tally = Tally()
-    start_ns = max(header.start_ns, tape.start_ns)
     write_parameters(folder, file)
-    begun = (msgspec.structs.replace(item, time_ns=start_ns) for item in sets)
-    with open_line(folder, header, begun, tally) as line:
+    with open_line(folder, header, begun_at(sets, start_of(header, tape)), tally) as line:
         _feed(line, tape, header, pace, latch)
         return _document(line, tape, header, folder, file, tally)
 
@@ -219,30 +179,11 @@ def _resume(folder: Path, pace: float | None, latch: Latch) -> dict[str, Any]:
 
 
 def _feed(line: EmbeddedLine, tape: Tape, header: Header, pace: float | None, latch: Latch) -> None:
-    legs = [leg for item in header.config.pairs for leg in (item.y, item.x)]
-    window = (header.start_ns or None, header.end_ns or None)
-    with Watch(latch) as watch:
-        told = ToldInProcess(line, max(header.start_ns, tape.start_ns))
-        edge = OperatorEdge(watch, told, _rest, header.words_ns)
-
-        def sleep(seconds: float) -> None:
-            interrupt.sleep(min(seconds, POLL_S))
-            edge.turn()
-
-        events: Iterable[Event] = tape_feed(tape, legs, *window, pace, line.fed, sleep)
-        with progress("running the six services", tape.rows - line.fed) as task:
-            run_feed(line, _under_latch(events, watch, edge), task.advance)
-
-
-def _under_latch(events: Iterable[Event], watch: Watch, edge: OperatorEdge) -> Iterator[Event]:
-    """Each event after what the latch said before it."""
-    heard = None
-    for event in events:
-        reading = watch.reading()
-        if reading is not heard:
-            edge.turn()
-            heard = reading
-        yield event
+    with (
+        latched(line, tape, header, pace, latch, _rest) as events,
+        progress("running the six services", tape.rows - line.fed) as task,
+    ):
+        run_feed(line, events, task.advance)
 
 
 def _rest(seconds: float) -> bool:
@@ -254,7 +195,7 @@ def _document(
     line: EmbeddedLine, tape: Tape, header: Header, folder: Path, file: ParameterFile, tally: Tally
 ) -> dict[str, Any]:
     tally.events = line.fed
-    start_ns = max(header.start_ns, tape.start_ns)
+    start_ns = start_of(header, tape)
     return {
         "pair": header.config.pairs[0].pair,
         "start": iso(start_ns),

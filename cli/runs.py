@@ -3,7 +3,6 @@
 In it are the journal, snapshots, the parameters, and what was made of them.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,18 +16,14 @@ from cli import interrupt
 from cli.errors import BadInput
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event, Registered
-from hft_lib.line import LineConfig, registry_words
-from hft_lib.parameters import ParameterFile
+from serving.runtime import run_folder as folders
 from serving.runtime.embedded import EmbeddedLine, states_at_end
 from serving.runtime.host import Sink
-from serving.runtime.journal import Header, Journal, read
+from serving.runtime.journal import Header, read
 from serving.runtime.journal import read_header as journal_header
-from serving.runtime.journal import replace_file
+from serving.runtime.run_folder import JOURNAL, SNAPSHOT
 from serving.runtime.settings import Settings
 
-JOURNAL = "journal"
-SNAPSHOT = "snapshot"
-PARAMETERS = "parameters.json"
 RECORDS = "hft.records"
 
 
@@ -63,27 +58,6 @@ def run_folder(settings: Settings, kind: str, out: Path | None) -> Iterator[Path
         if not any(folder.iterdir()):
             folder.rmdir()
         raise
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """The run in `folder` is ours alone while the block runs: two writers break a journal."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise BadInput(f"run folder {folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise BadInput(f"the run in {folder} is under way in another process") from error
-    finally:
-        os.close(descriptor)
-
-
-def write_parameters(folder: Path, file: ParameterFile) -> None:
-    """Put the parameter file of a run beside its journal."""
-    replace_file(folder / PARAMETERS, msgspec.json.format(msgspec.json.encode(file)) + b"\n")
 
 
 def read_header(path: Path) -> Header:
@@ -161,29 +135,8 @@ def open_line(
     tally: Tally,
     sinks: tuple[Sink, ...] = (),
 ) -> Iterator[EmbeddedLine]:
-    """A new run in `folder`: its six stages hosted, its sets registered, its facts counted.
-
-    The journal takes its name when the sets are in it: what has it can be resumed.
-    """
-    unnamed = folder / f".{JOURNAL}"
-    with held(folder), Journal(unnamed, header) as journal:
-        line = EmbeddedLine(header.config, journal, folder / SNAPSHOT, (_TallySink(tally), *sinks))
-        for said in registry_words(sets):
-            line.post("orchestrator", said)
-        journal.sync()
-        journal.path = unnamed.rename(folder / JOURNAL)
-        yield line
-
-
-@contextmanager
-def resume_line(folder: Path, config: LineConfig) -> Iterator[EmbeddedLine]:
-    """Go on with the run in `folder` from where its journal ends."""
-    with held(folder), Journal.reopen(folder / JOURNAL) as journal:
-        line = EmbeddedLine(config, journal, folder / SNAPSHOT)
-        try:
-            line.recover()
-        except msgspec.MsgspecError as error:
-            raise _no_snapshot(folder, error) from error
+    """A new run in `folder`: its six stages hosted, its sets registered, its facts counted."""
+    with folders.open_line(folder, header, sets, (_TallySink(tally), *sinks)) as line:
         yield line
 
 

@@ -165,6 +165,8 @@ _EXPECTED = {
     "hft_lib.market.tape_manifest.DataError": 2,
     "hft_lib.fitting.result.FitRefused": 2,
     "serving.runtime.journal.JournalError": 2,
+    "serving.runtime.opening.RunError": 2,
+    "serving.runtime.opening.NotThisLine": 3,
     "serving.runtime.latch.Unreadable": 1,
     "serving.runtime.embedded.Diverged": 1,
     "serving.runtime.chain.Diverged": 1,

@@ -44,9 +44,7 @@ class Instrument(Fact):
 
 
 class Quote(Fact):
-    """The best bid and ask with their sizes; `update_id` is the exchange's own sequence (0 where it
-    has none).
-    """
+    """The best bid and ask with sizes; `update_id` is the exchange's sequence (0: it has none)."""
 
     time_ns: int
     exchange_time_ns: int
@@ -73,9 +71,7 @@ class Trade(Fact):
 
 
 class Depth(Fact):
-    """A change of the order book, or with `snapshot` the whole of it; a size of 0 removes the
-    level.
-    """
+    """A change of the book, or with `snapshot` the whole of it; a size of 0 removes the level."""
 
     time_ns: int
     exchange_time_ns: int

@@ -1,9 +1,12 @@
 """`python -m serving NAME`: one of the six services, or `all` of them, until it is told to stop."""
 
+import logging
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -12,58 +15,176 @@ import structlog
 import typer
 
 from hft_lib.parameters import read_parameter_file
-from serving.adapters.kafka_topics import TopicsError
-from serving.process import Process, Start
 from serving.runtime.chain import Superseded
+from serving.runtime.journal import JournalError
 from serving.runtime.lease import Held
-from serving.runtime.opening import NotThisLine
-from serving.runtime.pages import Pages
-from serving.runtime.settings import load_settings
-from serving.services import SERVICES
+from serving.runtime.opening import NotThisLine, RunError
+from serving.runtime.pages import Pages, PortTaken
+from serving.runtime.settings import Settings, SettingsError, load_settings
+from serving.services import SERVICES, Service
+from serving.start import Start
 
 REFUSED, BAD_USAGE = 3, 2
-Name = Enum("Name", {service.name: service.name for service in SERVICES})  # type: ignore[misc]
+ALL = "all"
+Name = Enum(  # type: ignore[misc]
+    "Name", {name: name for name in (*(service.name for service in SERVICES), ALL)}
+)
+
+
+class Bus(Enum):
+    """What carries the facts."""
+
+    MEMORY = "memory"
+    KAFKA = "kafka"
 
 
 def serve(
-    name: Annotated[Name, typer.Argument(help="The service.")],
-    port: Annotated[int | None, typer.Option(help="In place of the service's own.")] = None,
+    name: Annotated[Name, typer.Argument(help="The service, or all.")],
+    bus: Annotated[
+        Bus | None, typer.Option(help="Unset: kafka where KAFKA_BOOTSTRAP_SERVERS is set.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="In place of the service's own; of all: the first of six.")
+    ] = None,
     tape: Annotated[Path | None, typer.Option(help="What ingestion feeds.")] = None,
     speed: Annotated[float | None, typer.Option(help="Times the tape's pace; unset: max.")] = None,
-    params: Annotated[Path | None, typer.Option(help="What the orchestrator opens with.")] = None,
+    params: Annotated[
+        list[Path] | None, typer.Option(help="What the line opens with, one a pair.")
+    ] = None,
     borrow: Annotated[float | None, typer.Option("--assume-borrow")] = None,
 ) -> None:
-    """Run one service on Kafka until SIGTERM."""
+    """Run one service, or all six, until SIGTERM.
+
+    On memory they are one process over a tape, or the synthetic market; on Kafka one process each.
+    """
     settings = load_settings()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    _log_to_stderr(settings)
+    chosen = bus or (Bus.KAFKA if settings.kafka_bootstrap_servers else Bus.MEMORY)
+    if chosen is Bus.KAFKA and settings.kafka_bootstrap_servers is None:
+        raise SettingsError("--bus kafka needs KAFKA_BOOTSTRAP_SERVERS, it was unset")
+    if settings.exchange != "simulated":
+        raise SettingsError(f"EXCHANGE must be simulated in this release, was {settings.exchange}")
     log = structlog.get_logger(__name__)
-    log.info("starting", service=name.value, **{k: v for k, v in settings.printable().items() if v})
-    service = next(item for item in SERVICES if item.name == name.value)
-    file = read_parameter_file(params.read_bytes()) if params is not None else None
-    start = Start(tape=tape, speed=speed, params=file, borrow_rate_annual=borrow)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    pages = Pages(service.name, port or service.port)
-    pages.open()
-    try:
-        Process(settings, service, start, pages).run(stop)
-    finally:
-        pages.close()
-    log.info("stopped", service=service.name)
+    known = {key: value for key, value in settings.printable().items() if value}
+    log.info("starting", service=name.value, bus=chosen.value, **known)
+    begin = _all_on_kafka if (name.value, chosen) == (ALL, Bus.KAFKA) else _here
+    code = begin(settings, name.value, chosen, port, (tape, speed, tuple(params or ()), borrow))
+    log.info("stopped", service=name.value)
     # Everything is written and closed: what the interpreter and the clients' threads would still
     # take, seconds on a busy machine, is part of the time in which a service must have stopped.
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
+
+
+_Given = tuple[Path | None, float | None, tuple[Path, ...], float | None]
+
+
+def _all_on_kafka(settings: Settings, name: str, bus: Bus, port: int | None, given: _Given) -> int:
+    from serving.six import Six, words_of
+
+    return Six(words_of(port, *given)).run(on_signals)
+
+
+def _here(settings: Settings, name: str, bus: Bus, port: int | None, given: _Given) -> int:
+    """Serve in this process."""
+    start = _start(*given)
+    services = [service for service in SERVICES if name in (service.name, ALL)]
+    stop = threading.Event()
+    ending = Ending(stop)
+    on_signals(ending.ask)
+    with ExitStack() as world:
+        pages = {}
+        for place, service in enumerate(services):
+            page = Pages(service.name, service.port if port is None else port + place)
+            page.open()
+            world.callback(page.close)
+            pages[service.name] = page
+        world.callback(_end_pages, pages.values())
+        _serve(settings, bus, services, start, pages, stop, ending)
+    return 0
+
+
+def _serve(
+    settings: Settings,
+    bus: Bus,
+    services: list[Service],
+    start: Start,
+    pages: dict[str, Pages],
+    stop: threading.Event,
+    ending: "Ending",
+) -> None:
+    """Here are the imports, because each way has layers that are memory that no other needs."""
+    service, page = services[0], pages[services[0].name]
+    if bus is Bus.KAFKA:
+        from serving.process import Process
+
+        ending.begun()
+        Process(settings, service, start, page).run(stop)
+    elif len(services) == 1:
+        from serving.memory import serve_alone
+
+        ending.begun()
+        serve_alone(settings, service, start, page, stop)
+    else:
+        from serving.memory import MemoryLine
+
+        MemoryLine(settings, start, pages).run(stop, ending.begun)
+
+
+class Ending:
+    """An end that is asked for: in order once something has begun, at once before that."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._has_begun = False
+
+    def begun(self) -> None:
+        """From now on an end is in order."""
+        self._has_begun = True
+
+    def ask(self) -> None:
+        """End."""
+        self._stop.set()
+        if not self._has_begun:  # a market is made or fitted, a journal read: nothing is half-done
+            os._exit(0)
+
+
+def on_signals(ask: Callable[[], None]) -> None:
+    """Let SIGTERM and SIGINT call `ask`."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ask())
+
+
+def _end_pages(pages: object) -> None:
+    for page in pages:  # type: ignore[attr-defined]
+        page.end()
+
+
+def _start(
+    tape: Path | None, speed: float | None, params: tuple[Path, ...], borrow: float | None
+) -> Start:
+    if speed is not None and not 0.0 < speed < 1e12:
+        raise ValueError(f"--speed must be positive, was {speed}")
+    files = tuple(read_parameter_file(path.read_bytes()) for path in params)
+    return Start(tape=tape, speed=speed, params=files, borrow_rate_annual=borrow)
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelName(settings.log_level)
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def main() -> None:
-    """Leave with 2 where the settings or the usage are wrong, 3 where a rule refuses the start."""
+    """Leave with 2 where the settings, the usage or a file are wrong, 3 where a rule refuses."""
     try:
         typer.run(serve)
-    except ValueError as error:
+    except (ValueError, JournalError, FileNotFoundError) as error:
         sys.exit(_say(str(error), BAD_USAGE))
-    except (NotThisLine, Held, Superseded, TopicsError) as error:
+    except (NotThisLine, Held, Superseded, PortTaken, RunError) as error:
         sys.exit(_say(str(error), REFUSED))
 
 

@@ -3,24 +3,24 @@
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 import structlog
 
-from hft_lib.line import LineConfig, PairConfig, registrations, registry_words
-from hft_lib.parameters import Assumptions, ParameterFile
+from hft_lib.line import registry_words
 from serving.adapters.kafka_snapshots import Kafka, Snapshots
 from serving.adapters.kafka_topics import ensure_topics
 from serving.adapters.redis_client import connect
 from serving.adapters.redis_directory import Directory, Entry, Heartbeat, now_ns
 from serving.adapters.redis_latch import RedisLatch
 from serving.adapters.redis_lease import RedisLease
+from serving.lines import config_of, in_order, sets_of
+from serving.runtime.chained import Away
 from serving.runtime.latch import HOST, Unreadable, Watch, opening
+from serving.runtime.latch_memory import KeptWord
 from serving.runtime.lease import Holder, Keeper, this_process
 from serving.runtime.line_latch import OperatorEdge, ToldByKafka
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened, NotThisLine
@@ -30,24 +30,25 @@ from serving.runtime.service import Worker
 from serving.runtime.settings import Settings, SettingsError
 from serving.runtime.shown import ExecutionShown
 from serving.services import Service
+from serving.start import Start
+from serving.waiting import POLL_S, Waiting
 
 if TYPE_CHECKING:
     from serving.orchestrator.gathering import Gatherer
 
-OPENING_POLL_S = 0.2
 # Services of which one process alone is heard, and their edges, of which the same holds.
-SINGLETONS: dict[str, tuple[str, ...]] = {"execution": (HOST,), "orchestrator": ("registry",)}
+SINGLETONS: dict[str, tuple[str, ...]] = {
+    "ingestion": (FEED,),
+    "execution": (HOST,),
+    "orchestrator": ("registry",),
+}
+# Those that run under a latch. Of a feed the epoch is enough where there is no Redis for a lease: a
+# second one supersedes the first in place of being refused.
+UNDER_LATCH = ("execution", "orchestrator")
 FENCED = 3  # refused by a rule
+REFUSED_S = 5.0  # a refusal is on the pages for some heartbeats before the process ends
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
-
-
-class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service was started with beside the settings: a tape and its pace, or parameters."""
-
-    tape: Path | None = None
-    speed: float | None = None
-    params: ParameterFile | None = None
-    borrow_rate_annual: float | None = None
 
 
 class Process:
@@ -57,7 +58,7 @@ class Process:
         if settings.kafka_bootstrap_servers is None:
             raise NotThisLine("--bus kafka needs KAFKA_BOOTSTRAP_SERVERS, it was unset")
         url = settings.redis_url
-        if url is None and service.name in SINGLETONS:
+        if url is None and service.name in UNDER_LATCH:
             raise SettingsError(
                 f"{service.name} on Kafka needs REDIS_URL, for latch and lease, it was unset"
             )
@@ -87,30 +88,54 @@ class Process:
         another process is this service already.
         """
         with ExitStack() as world:
-            if self._service.name in SINGLETONS and not self._acquire(stop, world):
+            if not self._acquire(stop, world):
                 return
             if self._directory is not None:
                 heartbeat = Heartbeat(self._directory, self._look)
                 heartbeat.open()
                 world.callback(heartbeat.close)
-            ensure_topics(self._servers)
-            opened = self._open(stop)
-            if opened is None:
-                return
-            name = self._service.name
-            worker = Worker(
-                Kafka(self._servers),
-                self._service,
-                opened.config,
-                name in SINGLETONS,
-                SINGLETONS.get(name, ()),
-            )
-            self._pages.watch(worker)
-            if self._gatherer is not None:
-                worker.on_made = self._gatherer.made
-                self._gatherer.follow(worker.host)
-            self._follow(world)
-            worker.run(stop, self._edge(worker, opened, stop, world))
+            try:
+                self._serve(stop, world)
+            except NotThisLine as refusal:
+                _log.critical("refused", service=self._service.name, why=str(refusal))
+                self._pages.refuse(str(refusal))
+                stop.wait(REFUSED_S)
+                raise
+
+    def _serve(self, stop: threading.Event, world: ExitStack) -> None:
+        begun = self._patiently(stop, lambda: self._begin(stop))
+        if begun is None:
+            return
+        opened, worker = begun
+        self._pages.watch(worker)
+        if self._gatherer is not None:
+            worker.on_made = self._gatherer.made
+            self._gatherer.follow(worker.host)
+        self._follow(world)
+        edge = self._patiently(stop, lambda: self._edge(worker, opened, stop, world))
+        worker.run(stop, edge or (lambda: 0))
+
+    def _patiently(self, stop: threading.Event, act: Callable[[], T]) -> T | None:
+        """What `act` comes to once the broker answers it; None where `stop` came first."""
+        while not stop.is_set():
+            try:
+                return act()
+            except Away as error:
+                _log.warning("waits for the broker", why=str(error))
+                self._pages.wait_for(f"the broker answers: {error}")
+                stop.wait(POLL_S)
+        return None
+
+    def _begin(self, stop: threading.Event) -> tuple[LineOpened, Worker] | None:
+        """The open line and this service at its snapshot; None where `stop` came first."""
+        ensure_topics(self._servers)
+        opened = self._open(stop)
+        if opened is None:
+            return None
+        name = self._service.name
+        edges = SINGLETONS.get(name, ())
+        broker = Kafka(self._servers)
+        return opened, Worker(broker, self._service, opened.config, name in SINGLETONS, edges)
 
     def _look(self) -> tuple[Entry, dict[str, Any]]:
         entry = Entry(
@@ -126,8 +151,9 @@ class Process:
         return entry, self._pages.document()
 
     def _acquire(self, stop: threading.Event, world: ExitStack) -> bool:
-        """Take the lease of this service and keep it until the end."""
-        assert self._lease is not None, "REDIS_URL was checked"
+        """Take the lease of this service, where it has one, and keep it until the end."""
+        if self._lease is None or self._service.name not in SINGLETONS:
+            return True
         keeper = Keeper(self._lease, self._me, self._end_at_once)
         if not keeper.acquire(stop, self._pages.wait_for):
             return False
@@ -157,7 +183,7 @@ class Process:
         snapshots = Snapshots(self._servers, self._service.name)
         if self._service.name == "ingestion":
             self._open_feed(snapshots)
-        waiting = _Waiting(self._pages, stop)
+        waiting = Waiting((self._pages,), stop)
         if self._service.name == "orchestrator" and snapshots.read(LINE, LineOpened) is None:
             feed = waiting.until(
                 "ingestion opens the feed", lambda: snapshots.read(FEED, FeedOpened)
@@ -200,19 +226,11 @@ class Process:
             )
 
     def _line(self, feed: FeedOpened, words_ns: int) -> LineOpened:
-        file = self._start.params
-        if file is None:
+        if not self._start.params:
             raise NotThisLine("no parameter file was named, and the line is not open yet")
-        item = PairConfig(
-            pair=file.pair, capital_quote=self._settings.champion_initial_capital, evop=file.evop
-        )
-        config = LineConfig(
-            pairs=(item,),
-            grid_ms=file.params.grid_ms,
-            challengers_max=self._settings.evop_max_challengers,
-            assumptions=Assumptions(borrow_rate_annual=self._start.borrow_rate_annual),
-        )
-        sets = tuple(registrations(file, feed.start_ns))
+        files = in_order(self._settings, self._start.params)
+        config = config_of(self._settings, files, self._start.borrow_rate_annual)
+        sets = tuple(sets_of(files, feed.start_ns))
         return LineOpened(config=config, sets=sets, words_ns=words_ns)
 
     def _check(self, opened: LineOpened) -> None:
@@ -240,32 +258,14 @@ class Process:
                 watch = world.enter_context(Watch(self._latch))
                 begins_ns = min((item.time_ns for item in opened.sets), default=0)
                 told = ToldByKafka(worker, begins_ns)
-                edge = OperatorEdge(watch, told, stop.wait, opened.words_ns)
+                memory = KeptWord(Snapshots(self._servers, self._service.name))
+                edge = OperatorEdge(watch, told, stop.wait, opened.words_ns, memory)
                 shown = ExecutionShown(lambda: worker.host.state)
                 self._pages.add(edge.latch)
                 self._pages.add(shown)
                 return lambda: shown.turn() + edge.turn()
             case _:
                 return lambda: 0
-
-
-class _Waiting:
-    """Waits for what another service does first, and says so meanwhile."""
-
-    def __init__(self, pages: Pages, stop: threading.Event) -> None:
-        self._pages = pages
-        self._stop = stop
-
-    def until(self, what: str, look: Callable[[], Any]) -> Any:
-        """What `look` finds once it finds something; None where the process is to stop."""
-        self._pages.wait_for(what)
-        while not self._stop.is_set():
-            found = look()
-            if found is not None:
-                self._pages.wait_for("")
-                return found
-            time.sleep(OPENING_POLL_S)
-        return None
 
 
 class _RegistryEdge:

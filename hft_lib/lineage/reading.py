@@ -46,17 +46,15 @@ def load_parameters(client: Any, pair: str, which: str) -> tuple[Parameters, Ver
 
 def read_version(client: Any, pair: str, which: str) -> Version:
     """What the registry says of an alias or a version number; raises NotRegistered."""
-    from mlflow.exceptions import MlflowException
-
     name = model_name(pair)
     try:
         if which.isdecimal():
             found = client.get_model_version(name, which)
         else:
             found = client.get_model_version_by_alias(name, which)
-    except MlflowException as error:
+    except Exception as error:
         # A missing version is the one, a missing alias the other.
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error_code(error) in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise NotRegistered(f"{name} has no version or alias {which}") from None
         raise
     return _version(found, read_aliases(client, pair))
@@ -64,15 +62,18 @@ def read_version(client: Any, pair: str, which: str) -> Version:
 
 def read_aliases(client: Any, pair: str) -> dict[str, str]:
     """Each alias of the pair's model with its version; empty where nothing is registered."""
-    from mlflow.exceptions import MlflowException
-
     try:
         found = client.get_registered_model(model_name(pair)).aliases
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+    except Exception as error:
+        if error_code(error) == "RESOURCE_DOES_NOT_EXIST":
             return {}
         raise
     return {alias: str(version) for alias, version in sorted(found.items())}
+
+
+def error_code(error: Exception) -> str:
+    """What a client's exception says by MLflow's own code; empty where it is none of a client's."""
+    return str(getattr(error, "error_code", ""))
 
 
 def find(client: Any, pair: str, parameters_sha256: str) -> Version | None:
@@ -131,8 +132,14 @@ def _content(client: Any, version: Version) -> bytes | None:
     """The bytes of a version's parameter set, None where the artifact store has none.
 
     Listed first: a server answers the download of what is not there with an empty folder, and a
-    failure that is not a loss must not look like one.
+    failure that is not a loss must not look like one. A client that fetches by itself, as one
+    without MLflow's own layer of artifacts must, is asked instead.
     """
+    if hasattr(client, "version_content"):
+        fetched: bytes | None = client.version_content(
+            version.name, version.version, PARAMETERS_FILE
+        )
+        return fetched
     from mlflow import artifacts
 
     base = client.get_model_version_download_uri(version.name, version.version)

@@ -6,9 +6,20 @@ that no stage reads.
 
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from hft_lib.events import Event
 from serving.runtime.host import Reader
+
+
+class Listener(Protocol):
+    """What is told of the facts on their way, on the thread that steps."""
+
+    def began(self) -> None:
+        """A fact from outside was kept: what comes now comes of it."""
+
+    def taken(self, log: str) -> None:
+        """The readers of `log` are about to be handed a fact."""
 
 
 class MemoryBus:
@@ -18,6 +29,7 @@ class MemoryBus:
 
     def __init__(self, inboxes: frozenset[str], keep: Callable[[str, Event], None]) -> None:
         self.keep = keep
+        self.listener: Listener | None = None
         self._inboxes = inboxes
         self._readers: dict[str, list[Reader]] = {}
         self._queue: deque[tuple[str, Event]] = deque()
@@ -35,6 +47,8 @@ class MemoryBus:
         self._running = True
         try:
             self.keep(log, fact)
+            if self.listener is not None:
+                self.listener.began()
             self._run(log, fact)
         finally:
             self._running = False
@@ -42,7 +56,10 @@ class MemoryBus:
 
     def _run(self, log: str, fact: Event) -> None:
         queue, readers, inboxes = self._queue, self._readers, self._inboxes
+        listener = self.listener
         while True:
+            if listener is not None:
+                listener.taken(log)
             for reader in readers.get(log, ()):
                 reader(fact)
             if not queue:

@@ -17,7 +17,14 @@ from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, 
 
 from hft_lib import lineage
 from hft_lib.events import Event, Promoted, Registered, Rejected, RolledBack, SlotAssigned
-from hft_lib.lineage import CHAMPION, PREDECESSOR, Candidate, RegistryError, Version
+from hft_lib.lineage import (
+    CHAMPION,
+    PREDECESSOR,
+    Candidate,
+    Registration,
+    RegistryError,
+    Version,
+)
 from hft_lib.parameters import Parameters, Provenance, parameter_sha256
 
 STAGE = "registry"
@@ -25,6 +32,7 @@ ATTEMPTS_MAX = 3  # with 5 s a call and these waits a move is given up within ha
 WAIT_S_MAX = 2.0
 
 Report = Callable[[Registered | Rejected], None]
+Register = Callable[[Candidate], Registration]
 _log = structlog.get_logger(__name__)
 
 
@@ -51,16 +59,22 @@ class Standing(msgspec.Struct):
 class MlflowRegistry:
     """The registry of a line.
 
-    `report` is told, on this edge's thread, what was registered and what failed.
+    `report` is told, on this edge's thread, what was registered and what failed. `register` is how
+    a set is registered: by the client itself, unless it is another's work.
     """
 
     logs = ("hft.registry",)
 
     def __init__(
-        self, client: Any, artifact_location: str | None, report: Report = lambda fact: None
+        self,
+        client: Any,
+        artifact_location: str | None,
+        report: Report = lambda fact: None,
+        register: Register | None = None,
     ) -> None:
         self._client = client
         self._artifact_location = artifact_location
+        self._register_set = register or self._register_by_client
         self._report = report
         self._standings: dict[str, Standing] = {}
         self._lock = threading.Lock()
@@ -211,11 +225,14 @@ class MlflowRegistry:
                 "parent_version": parent.version if parent else None,
             },
         )
-        experiment = lineage.experiment_id(self._client, self._artifact_location)
-        made = lineage.register(self._client, experiment, candidate)
+        made = self._register_set(candidate)
         version = lineage.read_version(self._client, held.pair, made.version)
         self._report(_registered(held.time_ns, candidate.name, parameters, version))
         return made.version
+
+    def _register_by_client(self, candidate: Candidate) -> Registration:
+        experiment = lineage.experiment_id(self._client, self._artifact_location)
+        return lineage.register(self._client, experiment, candidate)
 
     def _parent(self, pair: str) -> Version | None:
         if CHAMPION not in lineage.read_aliases(self._client, pair):

@@ -50,7 +50,7 @@ def artifact_location(settings: Settings) -> str | None:
 
     MLflow's own default would be the current folder.
     """
-    if settings.mlflow_tracking_uri.startswith("http"):
+    if is_server(settings):
         return None
     return str(settings.hft_home / "mlartifacts")
 
@@ -72,6 +72,24 @@ def open_client(settings: Settings, on_progress: Callable[[str], None] = lambda 
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=settings.mlflow_tracking_uri)
+
+
+def open_registry(settings: Settings) -> Any:
+    """The lightest client that can read the registry and move its aliases: over REST where a server
+    is named, MLflow's own on a database. Raises Unreachable within 2 s.
+    """
+    uri = settings.mlflow_tracking_uri
+    if not is_server(settings):
+        return open_client(settings)
+    ask(uri)
+    from serving.adapters.mlflow_rest import RestClient
+
+    return RestClient(uri)
+
+
+def is_server(settings: Settings) -> bool:
+    """Whether a tracking server is named, and not a database."""
+    return settings.mlflow_tracking_uri.startswith("http")
 
 
 def ask(uri: str) -> None:

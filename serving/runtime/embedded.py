@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from hft_lib.events import Event
-from serving.adapters.memory_bus import MemoryBus
+from serving.adapters.memory_bus import Listener, MemoryBus
 from serving.runtime.host import Host, Sink, Snapshot, connect, serve
 from serving.runtime.journal import Journal, encode_fact, read, replace_file
 from serving.services import INBOXES, SERVICES
@@ -71,13 +71,24 @@ class EmbeddedLine:
     ) -> None:
         self.journal = journal
         self.fed = 0
+        self.snapshot_bytes = 0
         self._snapshots = snapshots
+        self._again = 0  # the frame that is stepped on once more
         self._bus = MemoryBus(INBOXES, journal.append)
         self.hosts: dict[str, Host] = {
             service.name: serve(service.stage, config, self._bus) for service in SERVICES
         }
         for sink in sinks:
             connect(sink, self._bus)
+
+    def listen(self, listener: Listener) -> None:
+        """Let `listener` be told of every fact on its way."""
+        self._bus.listener = listener
+
+    @property
+    def frame(self) -> int:
+        """The frame of the fact that is under way, or was last."""
+        return self._again or self.journal.frames
 
     def post(self, log: str, fact: Event) -> None:
         """Take one fact of an edge to quiescence."""
@@ -94,8 +105,9 @@ class EmbeddedLine:
         """Make the journal durable and write a snapshot of every stage beside it."""
         self.journal.sync()
         stages = tuple(host.snapshot() for host in self.hosts.values())
-        saved = LineSnapshot(self.journal.frames, self.fed, stages)
-        replace_file(self._snapshots, msgspec.msgpack.encode(saved))
+        saved = msgspec.msgpack.encode(LineSnapshot(self.journal.frames, self.fed, stages))
+        replace_file(self._snapshots, saved)
+        self.snapshot_bytes = len(saved)
 
     def recover(self) -> None:
         """Come to where the journal ends: the last snapshot, and every fact beyond it again.
@@ -110,11 +122,11 @@ class EmbeddedLine:
             )
         made: deque[tuple[str, Event]] = deque()
         self._bus.keep = lambda log, fact: made.append((log, fact))
-        for index, (log, fact) in enumerate(read(self.journal.path), start=1):
-            if index < frames:
-                continue
+        # Frame 1 is the header: there is a fact in every other one.
+        for index, (log, fact) in enumerate(read(self.journal.path, skip=frames), start=frames):
             if log in INBOXES:
                 self._must_be_empty(made, log, fact)
+                self._again = index + 1
                 self._bus.write(log, fact)
                 made.popleft()  # the fact itself: it is in the journal
                 self.fed += log == "ingestion"
@@ -124,7 +136,7 @@ class EmbeddedLine:
                 )
         for log, fact in made:  # the crash came between a fact and what it led to
             self.journal.append(log, fact)
-        self._bus.keep = self.journal.append
+        self._bus.keep, self._again = self.journal.append, 0
 
     def _restore(self) -> int:
         saved = restore(self.hosts, self._snapshots)

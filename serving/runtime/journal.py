@@ -188,9 +188,15 @@ def read_header(path: Path) -> Header:
     raise JournalError(f"journal {path}: no header")
 
 
-def read(path: Path, logs: tuple[str, ...] | None = None) -> Iterator[tuple[str, Event]]:
-    """Each fact with its log, in the order of writing; of `logs` only, where given."""
-    for content, _ in _frames(path):
+def read(
+    path: Path, logs: tuple[str, ...] | None = None, skip: int = 0
+) -> Iterator[tuple[str, Event]]:
+    """Each fact with its log, in the order of writing; of `logs` only, where given, and without
+    those of the first `skip` frames.
+    """
+    for content, place in _frames(path):
+        if place.frames <= skip:
+            continue
         name, raw = _LOG_DECODER.decode(content)
         if name != "header" and (logs is None or name in logs):
             yield name, _FACT_DECODER.decode(raw)

@@ -9,7 +9,7 @@ from hft_lib.events import Halted, Resumed
 from hft_lib.stages.execution import ExecutionState
 from serving.runtime.chained import Edge
 from serving.runtime.embedded import EmbeddedLine
-from serving.runtime.latch import HOST, LatchEdge, Watch, Word, fact_of
+from serving.runtime.latch import HOST, LatchEdge, Memory, Watch, Word, fact_of
 from serving.runtime.pair_words import PairsEdge
 
 EXECUTION = "execution"
@@ -105,12 +105,19 @@ class ToldInProcess(Told):
 
 
 class OperatorEdge:
-    """Tells execution what operators say, the latch's word first; `opened_ns` as in `PairsEdge`."""
+    """Tells execution what operators say, the latch's word first; `opened_ns` as in `PairsEdge`,
+    `memory` as in `LatchEdge`.
+    """
 
     def __init__(
-        self, watch: Watch, stage: Told, rest: Callable[[float], bool], opened_ns: int = 0
+        self,
+        watch: Watch,
+        stage: Told,
+        rest: Callable[[float], bool],
+        opened_ns: int = 0,
+        memory: Memory | None = None,
     ) -> None:
-        self.latch = LatchEdge(watch, stage, rest)
+        self.latch = LatchEdge(watch, stage, rest, memory)
         self._pairs = PairsEdge(watch, stage, opened_ns)
 
     def turn(self) -> int:

@@ -29,3 +29,19 @@ class LineOpened(msgspec.Struct, frozen=True, kw_only=True):
 
 class NotThisLine(Exception):
     """A service was started for another line than the one that is open."""
+
+
+class OtherVersion(NotThisLine):
+    """What is to be read was written by another version of this program."""
+
+    @classmethod
+    def of(cls, what: str, theirs: int, ours: int) -> "OtherVersion":
+        """The refusal of `what`, written under the schema version `theirs`."""
+        return cls(
+            f"the schema version of {what} must be {ours}, was {theirs}: run this line with the "
+            "program that wrote it, or open another one"
+        )
+
+
+class RunError(Exception):
+    """The run in a folder cannot go on, or cannot begin there; the text is one sentence."""

@@ -4,6 +4,7 @@ The pages run on a thread of their own and read the worker's plain numbers; they
 stage's state while it steps, but for `/state`, which copies a few counters.
 """
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -19,12 +20,17 @@ from starlette.routing import BaseRoute, Route
 STOP_S_MAX = 5
 
 
+class PortTaken(Exception):
+    """The pages have no port to be served on; the text is one sentence."""
+
+
 class Watched(Protocol):
     """What the pages show of a worker."""
 
     name: str
     ready: bool
     diverged: str
+    away: str
     epoch: int
     snapshot_bytes: int
     bus: Any
@@ -62,6 +68,7 @@ class Pages:
     def __init__(self, name: str, port: int) -> None:
         self.name = name
         self.waits_for = "the broker"
+        self.refusal = ""
         self.port = port
         self._worker: Watched | None = None
         self._parts: list[Part] = []
@@ -84,15 +91,26 @@ class Pages:
             timeout_graceful_shutdown=STOP_S_MAX,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="pages", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Begin to answer."""
+        """Begin to answer; raises PortTaken where another process answers on the port."""
+        try:
+            listener = socket.create_server(("0.0.0.0", self.port))  # nosec B104: as above
+        except OSError as error:
+            raise PortTaken(f"port {self.port} of {self.name}: {error.strerror}") from error
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="pages", daemon=True
+        )
         self._thread.start()
 
     def wait_for(self, what: str) -> None:
         """Say that the start waits until `what`; empty where it goes on."""
         self.waits_for = what
+
+    def refuse(self, why: str) -> None:
+        """Say that the service ends because a rule refuses it."""
+        self.refusal = why
 
     def watch(self, worker: Watched) -> None:
         """Show `worker` from now on."""
@@ -110,10 +128,15 @@ class Pages:
 
     def close(self) -> None:
         """End; returns when nobody is answered any more."""
+        self.end()
+        if self._thread is not None:
+            self._thread.join(STOP_S_MAX)
+
+    def end(self) -> None:
+        """Begin to end."""
         for close in self._closing:
             close()
         self._server.should_exit = True
-        self._thread.join(STOP_S_MAX)
 
     @property
     def epoch(self) -> int:
@@ -122,11 +145,15 @@ class Pages:
 
     def why_not_ready(self) -> str:
         """Empty when ready, else what is missing."""
+        if self.refusal:
+            return f"refused: {self.refusal}"
         worker = self._worker
         if worker is None:
             return f"waits until {self.waits_for}" if self.waits_for else "starts"
         if worker.diverged:
             return f"the log diverged: {worker.diverged}"
+        if worker.away:
+            return f"waits for the broker: {worker.away}"
         if not worker.ready:
             return f"catches up, {worker.bus.behind} facts behind"
         return "; ".join(why for part in self._parts if (why := part.why()))

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cli import interrupt
-from cli.runs import held
 from serving.runtime.journal import Journal
+from serving.runtime.run_folder import held
 from tests.cli.conftest import HFT, SECONDS_MAX, Answer, Verb, ended
 
 Begin = Callable[..., subprocess.Popen[str]]

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from cli.errors import BadInput
-from cli.runs import held, journals, latest_journal, new_folder, note_journal, run_folder
+from cli.runs import journals, latest_journal, new_folder, note_journal, run_folder
+from serving.runtime.opening import RunError
+from serving.runtime.run_folder import held
 from serving.runtime.settings import Settings
 
 
@@ -62,7 +64,7 @@ def test_journals_are_listed_newest_first_wherever_they_lie(
 
 def test_one_process_holds_a_run(tmp_path: Path) -> None:
     with held(tmp_path):
-        with pytest.raises(BadInput, match="under way"), held(tmp_path):
+        with pytest.raises(RunError, match="under way"), held(tmp_path):
             raise AssertionError("two writers")
     with held(tmp_path):
         assert tmp_path.is_dir()

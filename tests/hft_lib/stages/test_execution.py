@@ -399,7 +399,7 @@ def test_a_pair_resumed_stays_held_by_the_latch():
 
 def test_what_it_was_told_goes_on_and_the_last_word_of_a_pair_is_kept():
     trader = Trader()
-    said = [
+    said: list[Halted | Resumed] = [
         Halted(trader.now_ns, PAIR, True, "ada", "drill", 7),
         Resumed(trader.now_ns, PAIR, "ada", "over", 9),
         Halted(trader.now_ns, "", False, "ada", "drill"),

@@ -155,10 +155,11 @@ def test_the_end_of_the_service_ends_the_streams(served: Served, world: ExitStac
     for listener in listeners:
         listener.event()
     served.pages.close()
-    assert not served.pages._thread.is_alive(), "it ended within its bound"
     for listener in listeners:
         assert "sections" not in "".join(listener.rest()), "the stream ended whole"
     assert served.page.listeners == 0
+    with pytest.raises(httpx.ConnectError):  # it ended within its bound, not at a later time
+        httpx.get(str(served.client.base_url))
 
 
 def test_a_listener_that_reads_nothing_is_let_go(

@@ -1,0 +1,288 @@
+"""`--bus memory`: the six services in this process over a tape, or one of them alone.
+
+All six are the line of `hft run` with pages: its journal and snapshot are in `line` under HFT_HOME,
+a start goes on where they end, and after the tape the line stays up under its latch. One alone is
+joined to nothing: a way to look at a service's pages.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+import structlog
+
+from hft_lib.events import Registered
+from hft_lib.line import LineConfig
+from hft_lib.lineage import NotRegistered
+from hft_lib.market.pairs import legs_of, possible_pairs
+from hft_lib.market.tape import Tape
+from hft_lib.parameters import ParameterFile
+from serving.adapters import mlflow_store
+from serving.adapters.memory_bus import MemoryBus
+from serving.adapters.redis_latch import latch_of
+from serving.adapters.synthetic_market import synthetic_tape
+from serving.lines import config_of, in_order, sets_of
+from serving.runtime import embedded
+from serving.runtime.embedded import EmbeddedLine
+from serving.runtime.host import serve
+from serving.runtime.journal import Header, read_header
+from serving.runtime.latch import POLL_S, Latch, Unreadable, opening
+from serving.runtime.latched import latched
+from serving.runtime.metered import Hosted, Metered
+from serving.runtime.opening import NotThisLine
+from serving.runtime.pages import Pages
+from serving.runtime.pair_words import newest_ns
+from serving.runtime.run_folder import (
+    JOURNAL,
+    begun_at,
+    new_header,
+    open_line,
+    params_sha256,
+    resume_line,
+    start_of,
+    write_parameters,
+)
+from serving.runtime.settings import Settings
+from serving.runtime.shown import ExecutionShown
+from serving.services import INBOXES, Service
+from serving.start import Start
+from serving.waiting import Waiting
+
+FOLDER, COMMAND = "line", "serving all"
+ALONE_GRID_MS = 1000  # of a stage that has no pair to step on
+# A registry is asked again this often while a line waits for its champion.
+REGISTRY_S = 5.0
+_log = structlog.get_logger(__name__)
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """What a line begins with: its tape, a file a pair, their sets, and from when on it trades."""
+
+    tape: Tape
+    files: tuple[ParameterFile, ...]
+    sets: tuple[Registered, ...]
+    start_ns: int | None
+
+
+class MemoryLine:
+    """All six services, from their start to their end."""
+
+    def __init__(self, settings: Settings, start: Start, pages: Mapping[str, Pages]) -> None:
+        self._settings = settings
+        self._start = start
+        self._pages = pages
+        self._folder = settings.hft_home / FOLDER
+        self._metered: Metered | None = None
+
+    def run(self, stop: threading.Event, begun: Callable[[], None]) -> None:
+        """Serve until `stop`; `begun` is called once the line steps, and may be stopped in order.
+
+        Raises NotThisLine where the folder holds another line than the one that was asked for.
+        """
+        latch = latch_of(self._settings)
+        waiting = Waiting(self._pages.values(), stop)
+        waiting.say("the journal is looked for")
+        try:
+            with ExitStack() as world:
+                if (self._folder / JOURNAL).is_file():
+                    line, tape, header = self._resume(waiting, world)
+                else:
+                    line, tape, header = self._open(waiting, latch, world)
+                self._serve(line, tape, header, latch, stop, begun)
+        except _Stopped:
+            return
+        except embedded.Diverged as divergence:
+            _log.critical("the journal diverged, nothing goes on", why=str(divergence))
+            if self._metered is not None:
+                self._metered.diverge(str(divergence))
+            begun()
+            stop.wait()
+
+    def _serve(
+        self,
+        line: EmbeddedLine,
+        tape: Tape,
+        header: Header,
+        latch: Latch,
+        stop: threading.Event,
+        begun: Callable[[], None],
+    ) -> None:
+        assert self._metered is not None, "the line was watched from its first fact on"
+        with latched(line, tape, header, self._start.speed, latch, stop.wait) as events:
+            shown = ExecutionShown(lambda: line.hosts["execution"].state)
+            self._pages["execution"].add(events.edge.latch)
+            self._pages["execution"].add(shown)
+            self._metered.be_ready()
+            begun()
+            _log.info("the line goes on", after=line.fed, tape=str(tape.path))
+            for event in events:
+                if stop.is_set():
+                    break
+                line.feed(event)
+                shown.turn()
+                if line.snapshot_bytes:
+                    self._metered.note_snapshot()
+            line.save()
+            self._metered.note_snapshot()
+            _log.info("the tape is through" if not stop.is_set() else "stops", fed=line.fed)
+            while not stop.wait(POLL_S):
+                events.edge.turn()
+                shown.turn()
+
+    def _watch(self, line: EmbeddedLine) -> None:
+        self._metered = Metered(line)
+        for name, service in self._metered.services.items():
+            self._pages[name].watch(service)
+
+    # --- a line that is there ---
+
+    def _resume(self, waiting: Waiting, world: ExitStack) -> tuple[EmbeddedLine, Tape, Header]:
+        waiting.say("the journal is read")
+        header = read_header(self._folder / JOURNAL)
+        tape = Tape.open(self._start.tape or header.tape)
+        self._check(header, tape)
+        line = world.enter_context(resume_line(self._folder, header.config, self._watch))
+        return line, tape, header
+
+    def _check(self, header: Header, tape: Tape) -> None:
+        """Raise NotThisLine where something else was asked for than what the folder holds."""
+        theirs = tuple(item.pair for item in header.config.pairs)
+        ours = self._settings.pairs
+        files = in_order(self._settings, self._start.params) if self._start.params else ()
+        borrow, assumed = self._start.borrow_rate_annual, header.config.assumptions
+        asked = {
+            "PAIRS": (ours, theirs),
+            "--tape": (tape.sha256[:12], header.tape_sha256[:12]),
+            "--params": (files and params_sha256(files)[:12], header.params_sha256[:12]),
+            "--assume-borrow": (borrow, assumed.borrow_rate_annual),
+        }
+        for name, (asks, holds) in asked.items():
+            if asks and asks != holds:
+                raise NotThisLine(
+                    f"{name} must be that of the line in {self._folder}, {holds}, was {asks}: "
+                    "leave it out, or move the folder away to begin another line"
+                )
+
+    # --- a new line ---
+
+    def _open(
+        self, waiting: Waiting, latch: Latch, world: ExitStack
+    ) -> tuple[EmbeddedLine, Tape, Header]:
+        chosen = self._choose(waiting)
+        config = config_of(self._settings, chosen.files, self._start.borrow_rate_annual)
+        words_ns = _must(waiting.until("the latch can be written", lambda: _opened(latch)))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        window = (chosen.start_ns, None)
+        header = new_header(chosen.tape, chosen.files, config, FOLDER, COMMAND, window, words_ns)
+        write_parameters(self._folder, *chosen.files)
+        sets = begun_at(chosen.sets, start_of(header, chosen.tape))
+        opened = open_line(self._folder, header, sets, watch=self._watch)
+        return world.enter_context(opened), chosen.tape, header
+
+    def _choose(self, waiting: Waiting) -> Chosen:
+        named = self._start.tape
+        if named is None:
+            waiting.say("the synthetic market is made")
+        tape = Tape.open(named) if named is not None else synthetic_tape(self._settings.hft_home)
+        files = in_order(self._settings, self._start.params) if self._start.params else ()
+        if files:
+            _must_hold(tape, [file.pair for file in files])
+            return Chosen(tape, files, tuple(sets_of(files, 0)), None)
+        pairs = self._settings.pairs or tuple(possible_pairs(tape.symbols))
+        if not self._settings.pairs and len(pairs) != 1:
+            raise NotThisLine(
+                f"which pair? Name it with PAIRS or --params: the tape has {tape.symbols}"
+            )
+        _must_hold(tape, pairs)
+        return self._registered(tape, pairs, waiting) or self._fitted(tape, pairs, waiting)
+
+    def _registered(self, tape: Tape, pairs: tuple[str, ...], waiting: Waiting) -> Chosen | None:
+        """What the registry holds; None where it has no champion of all the pairs."""
+        store = mlflow_store.store_file(self._settings)
+        if store is not None and not store.exists():
+            return None
+        from serving.adapters.registered_sets import registered_sets
+
+        client = _must(waiting.until("the registry answers", self._client, REGISTRY_S))
+        try:
+            found = [registered_sets(client, pair) for pair in pairs]
+        except NotRegistered:
+            return None
+        files = in_order(self._settings, [file for file, _ in found])
+        return Chosen(tape, files, tuple(item for _, sets in found for item in sets), None)
+
+    def _client(self) -> Any:
+        try:
+            return mlflow_store.open_client(self._settings)
+        except mlflow_store.Unreachable as error:
+            _log.warning("the registry does not answer", why=str(error))
+            return None
+
+    def _fitted(self, tape: Tape, pairs: tuple[str, ...], waiting: Waiting) -> Chosen:
+        """Sets fitted to the synthetic market; of another tape they must be named."""
+        if self._start.tape is not None or len(pairs) > 1:
+            raise NotThisLine(
+                f"the registry has no champion of {' and '.join(pairs)}: name a parameter file "
+                "with --params (`hft calibrate --out FILE` writes one)"
+            )
+        # Here, because fitting is memory that nothing else needs.
+        from serving.first_fit import fitted
+
+        waiting.say("the models are fitted to the synthetic market's first part")
+        _log.info("no set is named and none is registered: one is fitted", tape=str(tape.path))
+        file, split_ns = fitted(tape, pairs[0])
+        return Chosen(tape, (file,), tuple(sets_of((file,), 0)), split_ns)
+
+
+class _Stopped(Exception):
+    """An end was asked for while the start waited."""
+
+
+def _must(found: Any) -> Any:
+    if found is None:
+        raise _Stopped
+    return found
+
+
+def _opened(latch: Latch) -> int | None:
+    """The latch says run when a line is opened, unless somebody wrote it before; the number of the
+    last word about a pair that there is then.
+    """
+    try:
+        latch.open(opening(COMMAND, time.time_ns()))
+        return newest_ns(latch.look().pairs)
+    except Unreadable as error:
+        _log.warning("the latch cannot be written", why=str(error))
+        return None
+
+
+def _must_hold(tape: Tape, pairs: Any) -> None:
+    missing = sorted({leg for pair in pairs for leg in legs_of(pair)} - set(tape.symbols))
+    if missing:
+        raise NotThisLine(
+            f"the tape must hold every leg of the line, {tape.path} lacks {' and '.join(missing)}"
+        )
+
+
+def serve_alone(
+    settings: Settings, service: Service, start: Start, pages: Pages, stop: threading.Event
+) -> None:
+    """One service joined to nothing, ready at once, until `stop`."""
+    config = LineConfig(pairs=(), grid_ms=ALONE_GRID_MS)
+    if start.params:
+        files = in_order(settings, start.params)
+        config = config_of(settings, files, start.borrow_rate_annual)
+    bus = MemoryBus(INBOXES, lambda log, fact: None)
+    hosted = Hosted(service.name, serve(service.stage, config, bus))
+    hosted.ready = True
+    pages.watch(hosted)
+    _log.warning(
+        "on a memory bus a service alone is joined to nothing: its pages answer, nothing comes in",
+        service=service.name,
+        instead="python -m serving all --bus memory",
+    )
+    stop.wait()
+    hosted.ready = False

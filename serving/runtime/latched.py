@@ -1,0 +1,67 @@
+"""A tape into the line of one process, each event after what the latch said before it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from hft_lib.events import Event
+from hft_lib.market.tape import Tape
+from serving.adapters.tape_feed import tape_feed
+from serving.runtime.embedded import EmbeddedLine
+from serving.runtime.journal import Header
+from serving.runtime.latch import POLL_S, Latch, Watch
+from serving.runtime.line_latch import OperatorEdge, ToldInProcess
+from serving.runtime.run_folder import legs_of_line, start_of
+
+# Waits some seconds; says whether an end was asked for.
+Rest = Callable[[float], bool]
+
+
+class _Ended(Exception):
+    """An end was asked for while the next event was waited for."""
+
+
+class Latched:
+    """What is fed, and the operators' edge, to be turned while nothing is."""
+
+    def __init__(self, events: Iterable[Event], watch: Watch, edge: OperatorEdge) -> None:
+        self.edge = edge
+        self._events = events
+        self._watch = watch
+
+    def __iter__(self) -> Iterator[Event]:
+        """Each event, after what the latch said before it was told; none once an end is asked for
+        in a wait.
+        """
+        heard, events = None, iter(self._events)
+        while True:
+            try:
+                event = next(events)
+            except (StopIteration, _Ended):
+                return
+            reading = self._watch.reading()
+            if reading is not heard:
+                self.edge.turn()
+                heard = reading
+            yield event
+
+
+@contextmanager
+def latched(
+    line: EmbeddedLine, tape: Tape, header: Header, pace: float | None, latch: Latch, rest: Rest
+) -> Iterator[Latched]:
+    """The rest of the run's part of `tape` under `latch`, which is watched while the block runs.
+
+    `pace` is a multiple of the tape's own, None for as fast as it goes; waits are `rest`'s.
+    """
+    window = (header.start_ns or None, header.end_ns or None)
+    with Watch(latch) as watch:
+        told = ToldInProcess(line, start_of(header, tape))
+        edge = OperatorEdge(watch, told, rest, header.words_ns)
+
+        def sleep(seconds: float) -> None:
+            if rest(min(seconds, POLL_S)):
+                raise _Ended
+            edge.turn()
+
+        legs = legs_of_line(header.config)
+        yield Latched(tape_feed(tape, legs, *window, pace, line.fed, sleep), watch, edge)
