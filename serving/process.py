@@ -109,7 +109,6 @@ class Process:
         opened, worker = begun
         self._pages.watch(worker)
         if self._gatherer is not None:
-            worker.on_made = self._gatherer.made
             self._gatherer.follow(worker.host)
         self._follow(world)
         edge = self._patiently(stop, lambda: self._edge(worker, opened, stop, world))

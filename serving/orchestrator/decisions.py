@@ -55,7 +55,7 @@ class Latest:
 
     def _fill(self) -> str:
         if self._older is None:
-            return "no ledger is followed (DATABASE_URL is unset)"
+            return "they were made before this process began; `hft evop history` lists them"
         try:
             for record in self._older(LATEST_MAX):
                 self._keep(record)

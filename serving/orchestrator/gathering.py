@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from hft_lib.events import Event
 from serving.adapters.redis_directory import DirectoryError, Entry, roll_call
 from serving.orchestrator.decisions import Latest
 from serving.orchestrator.seen import Seen, look
@@ -41,10 +42,11 @@ class Words(Protocol):
 
 
 class Stage(Protocol):
-    """The host of the orchestrator's stage."""
+    """The orchestrator's stage at work (`runtime.host.Host`)."""
 
     read: int
     state: Any
+    on_made: Callable[[Event], None] | None
 
 
 class Gathered(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +85,7 @@ class _Heard(NamedTuple):
 
 
 class Gatherer:
-    """Gathers. `turn` and `made` are called by the thread that steps the stage, `gathered` by one
-    other.
-    """
+    """Gathers. `turn` is called by the thread that steps the stage, `gathered` by one other."""
 
     def __init__(
         self,
@@ -109,11 +109,18 @@ class Gatherer:
         self._execution: dict[str, Any] = {}
         self._execution_ns = 0
         self._rows: list[dict[str, Any]] = []
-        self.made = latest.made
 
     def follow(self, stage: Stage) -> None:
-        """Look at the state of `stage` from now on."""
+        """Look at the state of `stage` from now on, and hear what it makes after whom it told."""
         self._stage = stage
+        before, then = stage.on_made, self._latest.made
+
+        def made(fact: Event) -> None:
+            if before is not None:
+                before(fact)
+            then(fact)
+
+        stage.on_made = made
 
     def turn(self) -> int:
         """Copy what is shown of the state where it was stepped on, once a second at most; writes 0

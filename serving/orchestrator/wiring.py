@@ -1,12 +1,60 @@
 """The operator's page put together for the orchestrator's process."""
 
-from collections.abc import Iterable
-from typing import Protocol
+import os
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
+from serving.adapters.redis_directory import Entry
 from serving.orchestrator.decisions import Latest, Older, Unknown
 from serving.orchestrator.gathering import Gatherer, Services, Words
 from serving.orchestrator.operator_page import OperatorPage
 from serving.runtime.pages import Mounted
+
+
+class Told(Protocol):
+    """What a service's pages tell of it (`runtime.pages.Pages`)."""
+
+    port: int
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that it runs under."""
+
+    def why_not_ready(self) -> str:
+        """What it is missing; empty where nothing is."""
+
+    def document(self) -> dict[str, Any]:
+        """What `/state` shows."""
+
+
+class InOneProcess:
+    """The services of one process, which tell of themselves without Redis."""
+
+    def __init__(self, pages: Mapping[str, Told]) -> None:
+        self._pages = pages
+        self._since_ns = time.time_ns()
+
+    def entries(self) -> dict[str, Entry]:
+        """Who is there, by name: all, as they are now."""
+        return {
+            name: Entry(
+                service=name,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                port=page.port,
+                epoch=page.epoch,
+                since_ns=self._since_ns,
+                beat_ns=time.time_ns(),
+                why_not_ready=page.why_not_ready(),
+            )
+            for name, page in self._pages.items()
+        }
+
+    def documents(self) -> dict[str, dict[str, Any]]:
+        """What each says of itself."""
+        return {name: page.document() for name, page in self._pages.items()}
 
 
 class Where(Protocol):
@@ -20,7 +68,10 @@ class Where(Protocol):
 
 
 def open_page(pages: Where, services: Services, words: Words, database_url: str | None) -> Gatherer:
-    """Serve the page on `pages`; what it gathers from, which the stepping thread is to tell."""
+    """Serve the page on `pages`; what it gathers from, whom the stepping thread is to call.
+
+    `database_url` names the ledger of a line on Kafka.
+    """
     latest = Latest(_ledger(database_url) if database_url is not None else None)
     gatherer = Gatherer(services, words, latest, pages.why_not_ready)
     pages.mount(OperatorPage(gatherer.gathered))

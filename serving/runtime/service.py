@@ -77,8 +77,6 @@ class Worker:
         self._saved_read = self.host.read
         self.meter = Meter(self.bus.now_ns, lambda: self.host.state)
         self._teller = Teller(service.name)
-        # Told of every fact made, on the thread that steps.
-        self.on_made: Callable[[Event], None] | None = None
         self.bus.on_taken, self.host.on_made = self.meter.taken, self._made
         try:
             self._open(saved, edges if singleton else None)
@@ -159,8 +157,6 @@ class Worker:
     def _made(self, fact: Event) -> None:
         self.meter.made(fact)
         self._teller.made(fact, self.bus.origin.trace, again=not self.ready)
-        if self.on_made is not None:
-            self.on_made(fact)
 
     def _due(self) -> bool:
         since = self.host.read - self._saved_read

@@ -2,8 +2,10 @@
 latch.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+from hft_lib.events import Event
 from serving.adapters.redis_directory import DirectoryError, Entry
 from serving.orchestrator.decisions import Latest
 from serving.orchestrator.gathering import Gathered, Gatherer
@@ -59,9 +61,10 @@ class Board:
         }
         self.latest = Latest()
         self.gatherer = Gatherer(self, self, self.latest, now_ns=lambda: NOW_NS)
-        for fact in self.world.facts:
-            self.gatherer.made(fact)
+        self.on_made: Callable[[Event], None] | None = None
         self.gatherer.follow(self)
+        for fact in self.world.facts:
+            self.latest.made(fact)
         self.gatherer.turn()
 
     def gathered(self) -> Gathered:

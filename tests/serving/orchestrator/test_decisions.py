@@ -77,5 +77,5 @@ def test_without_a_ledger_that_answers_it_says_why_some_are_missing(with_ledger:
     latest = Latest(away if with_ledger else None)
     latest.made(numbered(2))
     assert numbers(latest, 2) == [2]
-    why = "the database is away" if with_ledger else "no ledger is followed (DATABASE_URL is unset)"
-    assert latest.why == why
+    why = "the database is away" if with_ledger else "they were made before this process began"
+    assert latest.why.startswith(why)

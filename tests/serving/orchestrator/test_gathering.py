@@ -1,6 +1,11 @@
 """What the page is made of, put together."""
 
+from hft_lib.stages.orchestrator import STAGE
+from serving.adapters.memory_bus import MemoryBus
+from serving.orchestrator.decisions import Latest
 from serving.orchestrator.gathering import Gatherer
+from serving.runtime.host import serve
+from serving.services import INBOXES
 from tests.serving.orchestrator.board import HALT, NOW_NS, RUN, Board
 
 
@@ -59,3 +64,17 @@ def test_the_state_is_looked_at_once_a_second_and_only_where_it_was_stepped_on()
     assert not looked(), "a second has not passed"
     clock[0] += 0.1
     assert looked()
+
+
+def test_what_the_stage_makes_is_heard_after_whom_it_told_before():
+    board, told = Board(), []
+    host = serve(STAGE, board.world.line, MemoryBus(INBOXES, lambda log, fact: None))
+    host.on_made = told.append
+    board.latest = Latest()
+    gatherer = Gatherer(board, board, board.latest)
+    gatherer.follow(host)
+    for fact in board.world.inbox:
+        host.take(fact)
+    gatherer.turn()
+    assert told == board.world.facts
+    assert [line["number"] for line in gatherer.gathered().decisions] == [2, 1]
