@@ -1,5 +1,6 @@
 """What the page is made of, put together."""
 
+from hft_lib.events import Event
 from hft_lib.stages.orchestrator import STAGE
 from serving.adapters.memory_bus import MemoryBus
 from serving.orchestrator.decisions import Latest
@@ -67,7 +68,8 @@ def test_the_state_is_looked_at_once_a_second_and_only_where_it_was_stepped_on()
 
 
 def test_what_the_stage_makes_is_heard_after_whom_it_told_before():
-    board, told = Board(), []
+    board = Board()
+    told: list[Event] = []
     host = serve(STAGE, board.world.line, MemoryBus(INBOXES, lambda log, fact: None))
     host.on_made = told.append
     board.latest = Latest()
