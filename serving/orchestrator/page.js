@@ -3,6 +3,7 @@
 (() => {
   const QUIET_MS = 20000; // two heartbeats
   const AGAIN_MS = 5000;
+  const REACHED = "summary, .scroll"; // what a keyboard stops at
   const state = document.getElementById("state");
   const shown = {};
   let heard = Date.now();
@@ -22,10 +23,12 @@
     if (!section || shown[name] === html) return;
     const open = [...section.querySelectorAll("details")].map((one) => one.open);
     const left = [...section.querySelectorAll(".scroll")].map((one) => one.scrollLeft);
+    const reached = [...section.querySelectorAll(REACHED)].indexOf(document.activeElement);
     shown[name] = html;
     section.innerHTML = html;
     section.querySelectorAll("details").forEach((one, i) => { one.open = Boolean(open[i]); });
     section.querySelectorAll(".scroll").forEach((one, i) => { one.scrollLeft = left[i] || 0; });
+    if (reached >= 0) section.querySelectorAll(REACHED)[reached]?.focus({ preventScroll: true });
   }
 
   function hear(event) {

@@ -53,6 +53,7 @@ def test_pages_count_what_the_line_wrote_and_records_name_the_tick(
     assert all("trace" in line and "feed-" in line for line in orders)
     (tmp_path / "execution.prom").write_text(six.page("execution", "/metrics")[1])
     the_page_shows_what_the_line_says(six)
+    (tmp_path / "page.html").write_text(six.page("orchestrator", "/")[1])
     a_listener_does_not_hold_up_the_end(six)
 
 

@@ -1,20 +1,28 @@
 """The page and its stream on a real server, read by real connections."""
 
+import asyncio
 import json
+import re
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from serving.orchestrator import operator_page
-from serving.orchestrator.document import HEADERS
+from serving.orchestrator.document import HEADERS, document
 from serving.orchestrator.operator_page import LISTENERS_MAX, OperatorPage
 from serving.orchestrator.sections import sections
 from serving.runtime.pages import Pages
+from tests.hft_lib.backtest.report.test_report import browser
 from tests.serving.orchestrator.board import HALT, Board
 
 WAIT_S = 20.0  # far more than anything here takes
@@ -148,6 +156,47 @@ def test_listeners_are_bounded_and_a_place_that_was_left_is_taken(served: Served
         assert served.client.get("/").status_code == 200, "the page is for everybody"
     await_that(lambda: served.page.listeners == 0)
     assert Listener(served, world).event()[0] == "sections"
+
+
+class Held:
+    """The page, with one more script that comes late: a browser prints what it shows once that is
+    there.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self.routes: list[BaseRoute] = [Route("/held", self._held), Route("/late.js", self._late)]
+
+    def close(self) -> None:
+        """Nothing lasts."""
+
+    async def _held(self, _request: Request) -> Response:
+        now = self._served.board.gathered()
+        made = document(now, sections(now))
+        late = made.replace("</body>", '<script src="/late.js" async></script></body>')
+        policy = HEADERS["Content-Security-Policy"].replace("script-src", "script-src 'self'")
+        return HTMLResponse(late, headers={**HEADERS, "Content-Security-Policy": policy})
+
+    async def _late(self, _request: Request) -> Response:
+        while self._served.page.listeners == 0:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0)
+        self._served.board.word = HALT
+        await asyncio.sleep(3.0)
+        return Response("", media_type="text/javascript")
+
+
+def test_a_browser_shows_a_kill_without_being_asked(served: Served, tmp_path: Path):
+    served.pages.mount(Held(served))
+    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
+    options += " --disable-background-networking --disable-component-update"
+    words = [browser(), *options.split(), f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    url = str(served.client.base_url.join("/held"))
+    dom = subprocess.run(
+        [*words, url], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+    assert '<p class="word">HALTED</p>' in dom
+    assert re.search(r'<span id="state" class="state live"[^>]*>live</span>', dom)
 
 
 def test_the_end_of_the_service_ends_the_streams(served: Served, world: ExitStack):
