@@ -1,9 +1,10 @@
-"""`hft evop`: what EVOP decided and why, read from the decision records of a run's journal."""
+"""`hft evop`: what EVOP decided and why, read from the decision records of a run's journal, or of
+the line on Kafka.
+"""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -12,6 +13,10 @@ from rich.table import Table
 from cli.console import emit, text
 from cli.errors import BadInput, Failed
 from cli.options import JournalOption, JsonOption
+from hft_lib.evop.telling import line_of, name_of
+
+if TYPE_CHECKING:
+    from serving.runtime.settings import Settings
 
 app = typer.Typer(help="What EVOP decided, and why.", no_args_is_help=True)
 
@@ -37,7 +42,7 @@ def history(journal: JournalOption = None, as_json: JsonOption = False) -> None:
 
     Example: hft evop history
     """
-    emit({"decisions": [_line(record) for record in decisions(journal)]}, as_json, _print_history)
+    emit({"decisions": [line_of(record) for record in decisions(journal)]}, as_json, _print_history)
 
 
 @app.command()
@@ -64,11 +69,30 @@ def explain(
 
 
 def decisions(journal: Path | None) -> Iterator[dict[str, Any]]:
-    """The decision records of a journal, in order; the latest run's where none is named."""
+    """The decision records of a journal, in order; where none is named, those of the line on Kafka
+    (KAFKA_BOOTSTRAP_SERVERS) or else of the latest run.
+    """
+    from serving.runtime.settings import load_settings
+
+    settings = load_settings()
+    if journal is None and settings.kafka_bootstrap_servers is not None:
+        return _of_line(settings)
+    return _of_journal(journal or _latest(settings))
+
+
+def _of_line(settings: "Settings") -> Iterator[dict[str, Any]]:
+    from cli.ledgers import open_ledger
+    from serving.ledger import books
+
+    with open_ledger(settings, None, None) as (connection, line):
+        for record in books.decisions(connection, line):
+            yield msgspec.json.decode(record)
+
+
+def _of_journal(path: Path) -> Iterator[dict[str, Any]]:
     from hft_lib.events import DecisionRecorded
     from serving.runtime.journal import JournalError, read_records
 
-    path = journal or _latest()
     if not path.is_file():
         raise BadInput(f"no journal at {path}")
     try:
@@ -79,41 +103,18 @@ def decisions(journal: Path | None) -> Iterator[dict[str, Any]]:
         raise BadInput(f"journal {path} cannot be read: {error}") from error
 
 
-def _latest() -> Path:
+def _latest(settings: "Settings") -> Path:
     from cli.runs import latest_journal
-    from serving.runtime.settings import load_settings
 
-    return latest_journal(load_settings())
+    return latest_journal(settings)
 
 
 # --- documents ---
 
 
-def _line(record: dict[str, Any]) -> dict[str, Any]:
-    evidence = record["verdict"]["evidence"]
-    return {
-        "number": record["number"],
-        "decision_id": record["decision_id"],
-        "time": _iso(record["time_ns"]),
-        "pair": record["pair"],
-        "kind": record["kind"],
-        "reason": record["reason"],
-        "e": evidence["e"] if evidence else None,
-        "threshold": record["case"]["threshold"] if evidence else None,
-        "champion": _who(record["champion"]),
-        "challenger": _who(record["challenger"]),
-        "operator": record["operator"] or None,
-    }
-
-
-def _who(slot: dict[str, Any] | None) -> dict[str, Any] | None:
-    names = ("slot", "generation", "alias", "model_version", "parameters_sha256")
-    return {name: slot[name] for name in names} if slot else None
-
-
 def _folded(before: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     """A pair's standing after one more of its decisions."""
-    kind, line = record["kind"], _line(record)
+    kind, line = record["kind"], line_of(record)
     after = {
         "pair": record["pair"],
         "champion": line["champion"],
@@ -134,10 +135,6 @@ def _folded(before: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     return after
 
 
-def _iso(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat()
-
-
 # --- text ---
 
 
@@ -147,8 +144,8 @@ def _print_status(document: dict[str, Any]) -> None:
         table = Table("champion", "under test", "since", "budget", "last decision")
         table.title = pair["pair"]
         table.add_row(
-            _name(pair["champion"]),
-            "frozen" if pair["frozen"] else _name(test["challenger"]),
+            name_of(pair["champion"]),
+            "frozen" if pair["frozen"] else name_of(test["challenger"]),
             test["began"][:10],
             f"{pair['budget_spent']:.4f} / {pair['budget']:.2f}",
             f"{pair['last']['number']} {pair['last']['kind']} {pair['last']['time'][:10]}",
@@ -167,16 +164,16 @@ def _print_history(document: dict[str, Any]) -> None:
 
 def _history_row(line: dict[str, Any]) -> tuple[str, ...]:
     e = f"{line['e']:.3g}" if line["e"] is not None else ""
-    when, who = line["time"][:16].replace("T", " "), _name(line["challenger"])
+    when, who = line["time"][:16].replace("T", " "), name_of(line["challenger"])
     return str(line["number"]), when, line["kind"], who, e, line["reason"]
 
 
 def _print_explanation(document: dict[str, Any]) -> None:
     record, console = document["record"], text()
-    line, verdict = _line(record), record["verdict"]
+    line, verdict = line_of(record), record["verdict"]
     console.print(f"Decision {line['number']}, {line['time']}, {line['pair']}: {line['kind']}")
     console.print(f"Reason: {line['reason']}")
-    console.print(f"Champion {_name(line['champion'])}, challenger {_name(line['challenger'])}")
+    console.print(f"Champion {name_of(line['champion'])}, challenger {name_of(line['challenger'])}")
     if line["e"] is not None:
         blocks, active = verdict["evidence"]["blocks"], verdict["evidence"]["active"]
         floor = verdict["evidence"]["floor"]
@@ -191,11 +188,3 @@ def _print_explanation(document: dict[str, Any]) -> None:
         console.print(table)
     same = "the same, to the last bit" if document["equal"] else "DIFFERENT"
     console.print(f"Recomputed from the record: {same}")
-
-
-def _name(slot: dict[str, Any] | None) -> str:
-    if slot is None:
-        return "-"
-    name = slot["alias"] or f"designed {slot['parameters_sha256'][:8]}"
-    version = f", v{slot['model_version']}" if slot["model_version"] else ""
-    return f"{name} (slot {slot['slot']}{version})"

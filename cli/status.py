@@ -13,14 +13,11 @@ from cli.errors import Failed
 from cli.halts import document as pair_document
 from cli.kill import document as latch_document
 from serving.adapters.redis_client import connect
-from serving.adapters.redis_directory import Directory, DirectoryError, Entry
+from serving.adapters.redis_directory import Directory, DirectoryError, Entry, roll_call
 from serving.adapters.redis_latch import latch_of
 from serving.runtime.latch import ABSENT, UNREADABLE, Latch, Unreadable
 from serving.runtime.pair_words import ALL, in_force
 from serving.runtime.settings import Settings
-from serving.services import SERVICES
-
-SILENT = "no heartbeat"
 
 
 def status(context: typer.Context, as_json: options.JsonOption = False) -> None:
@@ -86,29 +83,12 @@ def read_pairs(latch: Latch, held: list[dict[str, Any]]) -> list[dict[str, Any]]
 def _services(
     entries: dict[str, Entry], documents: dict[str, dict[str, Any]]
 ) -> list[dict[str, Any]]:
+    rows = roll_call(entries, documents, time.time_ns())
     return [
-        _row(service.name, entries.get(service.name), documents.get(service.name, {}))
-        for service in SERVICES
+        {name: value for name, value in row.items() if name != "since_ns"}
+        | ({"since": iso(row["since_ns"])} if "since_ns" in row else {})
+        for row in rows
     ]
-
-
-def _row(name: str, entry: Entry | None, shown: dict[str, Any]) -> dict[str, Any]:
-    if entry is None:
-        return {"service": name, "ready": False, "why_not_ready": SILENT}
-    return {
-        "service": name,
-        "ready": entry.ready,
-        "why_not_ready": entry.why_not_ready,
-        "lag": sum(shown.get("lag", {}).values()),
-        "epoch": entry.epoch,
-        "read": shown.get("read", 0),
-        "dead_letters": shown.get("dead_letters", 0),
-        "host": entry.host,
-        "port": entry.port,
-        "pid": entry.pid,
-        "since": iso(entry.since_ns),
-        "beat_s": round((time.time_ns() - entry.beat_ns) / 1e9, 3),
-    }
 
 
 def _print(known: dict[str, Any]) -> None:

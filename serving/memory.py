@@ -25,6 +25,7 @@ from serving.adapters.memory_bus import MemoryBus
 from serving.adapters.redis_latch import latch_of
 from serving.adapters.synthetic_market import synthetic_tape
 from serving.lines import config_of, in_order, sets_of
+from serving.orchestrator.wiring import InOneProcess, open_page
 from serving.runtime import embedded
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import serve
@@ -76,13 +77,15 @@ class MemoryLine:
         self._pages = pages
         self._folder = settings.hft_home / FOLDER
         self._metered: Metered | None = None
+        self._latch = latch_of(settings)
+        self._page = open_page(pages["orchestrator"], InOneProcess(pages), self._latch, None)
 
     def run(self, stop: threading.Event, begun: Callable[[], None]) -> None:
         """Serve until `stop`; `begun` is called once the line steps, and may be stopped in order.
 
         Raises NotThisLine where the folder holds another line than the one that was asked for.
         """
-        latch = latch_of(self._settings)
+        latch = self._latch
         waiting = Waiting(self._pages.values(), stop)
         waiting.say("the journal is looked for")
         try:
@@ -123,6 +126,7 @@ class MemoryLine:
                     break
                 line.feed(event)
                 shown.turn()
+                self._page.turn()
                 if line.snapshot_bytes:
                     self._metered.note_snapshot()
             line.save()
@@ -131,11 +135,13 @@ class MemoryLine:
             while not stop.wait(POLL_S):
                 events.edge.turn()
                 shown.turn()
+                self._page.turn()
 
     def _watch(self, line: EmbeddedLine) -> None:
         self._metered = Metered(line)
         for name, service in self._metered.services.items():
             self._pages[name].watch(service)
+        self._page.follow(line.hosts["orchestrator"])
 
     # --- a line that is there ---
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -32,6 +32,9 @@ from serving.runtime.shown import ExecutionShown
 from serving.services import Service
 from serving.start import Start
 from serving.waiting import POLL_S, Waiting
+
+if TYPE_CHECKING:
+    from serving.orchestrator.gathering import Gatherer
 
 # Services of which one process alone is heard, and their edges, of which the same holds.
 SINGLETONS: dict[str, tuple[str, ...]] = {
@@ -68,6 +71,17 @@ class Process:
         self._directory = Directory(connect(url), url) if url is not None else None
         self._latch = RedisLatch(connect(url), url) if url is not None else None
         self._lease = RedisLease(connect(url), url, service.name) if url is not None else None
+        self._gatherer = self._page()
+
+    def _page(self) -> "Gatherer | None":
+        """The operator's page, on the orchestrator; what it gathers from."""
+        if self._service.name != "orchestrator":
+            return None
+        # Here, because it is memory that no other service needs.
+        from serving.orchestrator.wiring import open_page
+
+        assert self._directory is not None and self._latch is not None, "REDIS_URL was checked"
+        return open_page(self._pages, self._directory, self._latch, self._settings.database_url)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`; raises NotThisLine where another line than ours is open, Held where
@@ -94,6 +108,8 @@ class Process:
             return
         opened, worker = begun
         self._pages.watch(worker)
+        if self._gatherer is not None:
+            self._gatherer.follow(worker.host)
         self._follow(world)
         edge = self._patiently(stop, lambda: self._edge(worker, opened, stop, world))
         worker.run(stop, edge or (lambda: 0))
@@ -233,7 +249,9 @@ class Process:
                 path = _tape_path(self._start)
                 return TapeEdge(worker, opened.config, path, self._start.speed).turn
             case "orchestrator":
-                return _RegistryEdge(worker, opened).turn
+                assert self._gatherer is not None, "it has the page"
+                page, registry = self._gatherer, _RegistryEdge(worker, opened)
+                return lambda: page.turn() + registry.turn()
             case "execution":
                 assert self._latch is not None, "REDIS_URL was checked"
                 watch = world.enter_context(Watch(self._latch))

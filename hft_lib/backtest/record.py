@@ -29,6 +29,7 @@ from hft_lib.events import (
     SlotAssigned,
 )
 from hft_lib.evop.record import Record, decode_record
+from hft_lib.market.pairs import currency_of
 from hft_lib.parameters import Assumptions, Parameters, parameter_sha256
 
 Vector = npt.NDArray[np.float64]
@@ -198,7 +199,7 @@ class RunRecord:
     @property
     def currency(self) -> str:
         """The quote currency, as the symbols name it."""
-        return self.pair.split("~")[0].split(":")[0].rsplit("/", 1)[-1]
+        return currency_of(self.pair)
 
     @property
     def start_ns(self) -> int:

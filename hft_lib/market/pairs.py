@@ -13,6 +13,11 @@ def legs_of(pair: str) -> tuple[str, str]:
     return legs[0], legs[1]
 
 
+def currency_of(pair: str) -> str:
+    """The quote currency of `Y~X`, as the symbols name it."""
+    return pair.split("~")[0].split(":")[0].rsplit("/", 1)[-1]
+
+
 def possible_pairs(symbols: Sequence[str]) -> list[str]:
     """Perpetual against spot of one coin."""
     return [f"{y}~{x}" for y in symbols for x in symbols if ":" in y and y.split(":")[0] == x]

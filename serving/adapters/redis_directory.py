@@ -6,7 +6,7 @@ A service writes two keys a second, both with a time to live: its entry, and the
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from serving.services import SERVICES
 BEAT_S = 1.0
 TTL_S = 5.0  # some beats may be late on a busy machine
 DOCUMENT_BYTES_MAX = 64 * 1024  # a page of figures; more is a mistake, and is left out
+SILENT = "no heartbeat"
 _log = structlog.get_logger(__name__)
 
 
@@ -85,6 +86,35 @@ class Directory:
         with told_as(DirectoryError, self._url):
             contents: Any = self._client.mget([key(name) for name in names])
         return list(zip(names, contents, strict=True))
+
+
+def roll_call(
+    entries: Mapping[str, Entry], documents: Mapping[str, dict[str, Any]], at_ns: int
+) -> list[dict[str, Any]]:
+    """The six services as a row each, who is not there too; `beat_s` is the heartbeat's age at
+    `at_ns`.
+    """
+    names = [service.name for service in SERVICES]
+    return [_row(name, entries.get(name), documents.get(name, {}), at_ns) for name in names]
+
+
+def _row(name: str, entry: Entry | None, shown: dict[str, Any], at_ns: int) -> dict[str, Any]:
+    if entry is None:
+        return {"service": name, "ready": False, "why_not_ready": SILENT}
+    return {
+        "service": name,
+        "ready": entry.ready,
+        "why_not_ready": entry.why_not_ready,
+        "lag": sum(shown.get("lag", {}).values()),
+        "epoch": entry.epoch,
+        "read": shown.get("read", 0),
+        "dead_letters": shown.get("dead_letters", 0),
+        "host": entry.host,
+        "port": entry.port,
+        "pid": entry.pid,
+        "since_ns": entry.since_ns,
+        "beat_s": round((at_ns - entry.beat_ns) / 1e9, 3),
+    }
 
 
 class Heartbeat:

@@ -106,6 +106,16 @@ def as_of_ns(connection: Connection, line: str) -> int:
     return int(connection.scalar(query) or 0)
 
 
+def decisions(connection: Connection, line: str, last: int | None = None) -> list[str]:
+    """The records of a line's decisions as JSON, in order; the `last` ones alone where that is
+    said.
+    """
+    known = tables.DECISIONS.c
+    query = select(known.record).where(known.line == line).order_by(known.place.desc())
+    found = connection.scalars(query if last is None else query.limit(last)).all()
+    return [str(record) for record in reversed(found)]
+
+
 def days_of(connection: Connection, line: str) -> tuple[int, int] | None:
     """First and last day of a line's rows, as days since 1970; None without any."""
     found: list[int] = []

@@ -6,7 +6,7 @@ stage's state while it steps, but for `/state`, which copies a few counters.
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import uvicorn
@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 STOP_S_MAX = 5
 
@@ -51,6 +51,17 @@ class Part(Protocol):
         """Gauges by name, each with what it means."""
 
 
+class Mounted(Protocol):
+    """A page of one service alone, with answers that last."""
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """What it answers."""
+
+    def close(self) -> None:
+        """Let what lasts end."""
+
+
 class Pages:
     """The pages of one service on `port`, served until `close`."""
 
@@ -69,8 +80,10 @@ class Pages:
             Route("/metrics", self._metrics),
             Route("/state", self._state),
         ]
+        self._app = Starlette(routes=routes)
+        self._closing: list[Callable[[], None]] = []
         config = uvicorn.Config(
-            Starlette(routes=routes),
+            self._app,
             host="0.0.0.0",  # nosec B104: probes and scrapes come from other pods
             port=port,
             log_config=None,
@@ -108,6 +121,11 @@ class Pages:
         """Show `part` from now on."""
         self._parts.append(part)
 
+    def mount(self, page: Mounted) -> None:
+        """Answer what `page` answers too, from now on."""
+        self._app.router.routes.extend(page.routes)
+        self._closing.append(page.close)
+
     def close(self) -> None:
         """End; returns when nobody is answered any more."""
         self.end()
@@ -116,6 +134,8 @@ class Pages:
 
     def end(self) -> None:
         """Begin to end."""
+        for close in self._closing:
+            close()
         self._server.should_exit = True
 
     @property

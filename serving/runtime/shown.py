@@ -48,6 +48,7 @@ def _holding(pair: PairDesk, row: int) -> dict[str, Any]:
         "y": y,
         "x": x,
         "equity_quote": float(account["equity"]),
+        "drawdown_max_quote": float(account["drawdown_max"]),
         "fills": pair.trades,
     }
 
@@ -101,7 +102,11 @@ def _order(pair: PairDesk, row: int, i: int) -> dict[str, Any]:
 
 
 def document(state: ExecutionState) -> dict[str, Any]:
-    """All of it, each list with how many rows were left out of it."""
+    """All of it, each list with how many rows were left out of it.
+
+    `line_ns` is the time of the last quote (0: none yet), `alarms` the pairs whose followed
+    relation was held to break today.
+    """
     lists = {
         "pairs": held_back(state),
         "holdings": holdings(state),
@@ -109,6 +114,10 @@ def document(state: ExecutionState) -> dict[str, Any]:
     }
     shown: dict[str, Any] = {name: rows[: ROWS_SHOWN_MAX[name]] for name, rows in lists.items()}
     shown["left_out"] = {name: len(lists[name]) - len(shown[name]) for name in lists}
+    desks = state.pairs.values()
+    shown["line_ns"] = max((int(pair.legs["time_ns"].max()) for pair in desks), default=0)
+    alarmed = [pair.config.pair for pair in desks if pair.block_alarm]
+    shown["alarms"] = alarmed[: ROWS_SHOWN_MAX["pairs"]]
     return shown
 
 

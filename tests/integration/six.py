@@ -125,9 +125,13 @@ class SixProcesses:
         for name in list(self._running):
             self.kill(name)
 
+    def url(self, name: str) -> str:
+        """Where a service's pages are."""
+        return f"http://127.0.0.1:{self._ports[name]}"
+
     def page(self, name: str, path: str) -> tuple[int, str]:
         """Status and body of a page; 0 where nobody answers."""
-        url = f"http://127.0.0.1:{self._ports[name]}{path}"
+        url = f"{self.url(name)}{path}"
         try:
             with urllib.request.urlopen(url, timeout=ANSWER_S_MAX) as answer:
                 return answer.status, answer.read().decode()

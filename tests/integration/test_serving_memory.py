@@ -14,6 +14,7 @@ from cli.runs import journal_tally
 from hft_lib.backtest.candidates import ordinary
 from hft_lib.market import synthetic
 from hft_lib.parameters import read_parameter_file
+from hft_lib.plots.words import money
 from tests.integration.conftest import Outside
 from tests.integration.memory_line import NAMES, PAGES, Serving
 
@@ -78,11 +79,25 @@ def test_all_six_answer_every_page_over_a_tape_and_stay_up_after_it(
     assert sum(map(float, counted)) == market.replay["orders"]
     assert 'hft_tick_latency_seconds_count{hop="order"}' in figures
     assert "hft_position_base" in figures and "hft_latch_halted 0.0" in figures
+    the_operators_page_shows_the_line(serving)
     assert "hft_innovation_mean{" in serving.page(NAMES.index("garch_model"), "/metrics")[1]
     code, seconds = serving.stop()
     assert code == 0 and seconds < 10.0
     assert orders_of(serving) == market.replay["orders_sha256"]
     assert "trace=journal-" in serving.log
+
+
+def the_operators_page_shows_the_line(serving: Serving) -> None:
+    """On the orchestrator's port, and no other's."""
+    place = NAMES.index("orchestrator")
+    held = serving.state("execution")["holdings"]
+    figures = [money(row["equity_quote"], "USDT") for row in held]
+    serving.wait_for("on the page", lambda: "TRADING" in serving.page(place, "/")[1])
+    status, page = serving.page(place, "/")
+    assert status == 200 and "6 of 6" in page and '<p class="word">RUNNING</p>' in page
+    assert len(held) > 1 and all(f">{figure}</td>" in page for figure in figures)
+    assert "<code>hft evop explain 1</code>" in page
+    assert {serving.page(other, "/")[0] for other in range(len(NAMES)) if other != place} == {404}
 
 
 def test_orders_equal_the_replays_though_the_process_is_killed_and_started_again(

@@ -1,8 +1,8 @@
 """What the run assumed, each by name with the direction in which it errs."""
 
 from hft_lib.backtest.record import RunRecord
-from hft_lib.backtest.report.markup import cell, head, table
 from hft_lib.backtest.report.roles import Costs
+from hft_lib.plots.markup import cell, head, table
 from hft_lib.plots.words import count, money, number, percent
 
 FLATTERS, BURDENS, EITHER = "flatters", "burdens", "either way"

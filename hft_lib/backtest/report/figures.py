@@ -11,10 +11,10 @@ from hft_lib import plots
 from hft_lib.backtest.record import CAPITAL, RunRecord
 from hft_lib.backtest.report import evidence, roles
 from hft_lib.backtest.report.evidence import Test
-from hft_lib.backtest.report.markup import code
 from hft_lib.backtest.report.roles import Tenure
 from hft_lib.backtest.report.svg import LAYOUTS, figure
 from hft_lib.plots import Shade, Trades
+from hft_lib.plots.markup import code
 from hft_lib.plots.theme import Times, Vector
 from hft_lib.plots.words import count, day, money, number, percent
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from hft_lib import plots
 from hft_lib.backtest.record import RunRecord
 from hft_lib.backtest.report.figures import Known, followed, thinned
-from hft_lib.backtest.report.markup import code
 from hft_lib.backtest.report.roles import Tenure
 from hft_lib.backtest.report.svg import figure
 from hft_lib.models import bocd, garch, kalman
 from hft_lib.parameters import Parameters
+from hft_lib.plots.markup import code
 from hft_lib.plots.signals import BAND_SDS, BP
 from hft_lib.plots.theme import Times, Vector
 from hft_lib.plots.words import count, duration, number, percent

@@ -9,7 +9,7 @@ from pathlib import Path
 from hft_lib.backtest.record import CAPITAL, RunRecord
 from hft_lib.backtest.report import assumptions, figures, models, roles, tables, verdict
 from hft_lib.backtest.report.evidence import begun_tests
-from hft_lib.backtest.report.markup import prose
+from hft_lib.plots.markup import page_style, prose
 from hft_lib.plots.words import duration, minute
 
 _MADE_UP = " The market is made up: no figure here says what a real one would pay."
@@ -56,7 +56,7 @@ def render(record: RunRecord, now: datetime) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(record.pair)}: report of a run</title>
 <link rel="icon" href="data:,">
-<style>{_asset("report.css")}</style>
+<style>{page_style()}{_asset("report.css")}</style>
 </head>
 <body>
 <a class="skip" href="#verdict">To the verdict</a>

@@ -6,8 +6,8 @@ import json
 from html import escape
 
 from hft_lib.backtest.record import Decision, RunRecord
-from hft_lib.backtest.report.markup import cell, code, facts, folded, head, table
 from hft_lib.backtest.report.roles import Costs, Tenure, leaves
+from hft_lib.plots.markup import cell, code, facts, folded, head, table
 from hft_lib.plots.words import count, day, minute, money, number, percent, second
 
 ROWS_OPEN = 20

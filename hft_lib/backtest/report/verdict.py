@@ -82,14 +82,19 @@ def _tested(test: Test) -> str:
     e = number(float(path.e[-1]) if path.e.size else 1.0, 3)
     least = test.begun.case.policy.blocks_min
     if test.ended is None:
-        return (
-            f"the test of challenger `{path.name}` continues, {blocks} whole {_plural(blocks)} "
-            f"of at least {least}, e = {e}, threshold {number(path.threshold)}."
-        )
+        return continues(path.name, blocks, least, e, path.threshold)
     ending = f"{_ENDINGS[test.ended.kind]} on {day(path.outcome_ns)}"
     return (
         f"the test of challenger `{path.name}` {ending} "
         f"after {count(blocks, 'whole block')}, e = {e}, threshold {number(path.threshold)}."
+    )
+
+
+def continues(name: str, blocks: int, blocks_min: int, e: str, threshold: float) -> str:
+    """What is said of a test that runs; its name stands in backquotes."""
+    return (
+        f"the test of challenger `{name}` continues, {blocks} whole {_plural(blocks)} "
+        f"of at least {blocks_min}, e = {e}, threshold {number(threshold)}."
     )
 
 

@@ -1,8 +1,14 @@
-"""Small pieces of HTML; all text that comes in is escaped here."""
+"""Small pieces of HTML, and the style of every page; all text that comes in is escaped here."""
 
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib.resources import files
+
+
+def page_style() -> str:
+    """What report and live page share: colours in light and dark, text, tables, paper."""
+    return files("hft_lib.plots").joinpath("page.css").read_text(encoding="utf-8")
 
 
 def code(text: str) -> str:
