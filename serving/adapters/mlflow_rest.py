@@ -166,7 +166,9 @@ class RestClient:
             answer = connection.getresponse()
             content = answer.read()
         except http.client.HTTPException as error:
-            raise OSError(f"{masked(self.tracking_uri)}: {error or type(error).__name__}") from error
+            raise OSError(
+                f"{masked(self.tracking_uri)}: {str(error) or type(error).__name__}"
+            ) from error
         finally:
             connection.close()
         if answer.status != http.client.OK:
