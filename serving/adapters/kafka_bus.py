@@ -18,6 +18,8 @@ HEADER = "hft"
 BATCH_MAX = 512
 LAG_S = 1.0  # between two looks at how far behind we are
 _QUEUE_FULL_WAIT_S = 0.1
+# What a process holds of messages under way, beside its state: enough for some thousands each way.
+_QUEUE_KIB = 4 * 1024
 # Errors of a consumer that librdkafka mends by itself.
 _PASSING = frozenset(
     (
@@ -68,6 +70,7 @@ class KafkaClient:
                 "acks": "all",
                 "linger.ms": 0,
                 "message.max.bytes": MESSAGE_BYTES_MAX,
+                "queue.buffering.max.kbytes": _QUEUE_KIB + MESSAGE_BYTES_MAX // 1024,
                 # Longer than a broker's restart; then the process ends, and begins at its snapshot.
                 "message.timeout.ms": 300_000,
                 "delivery.report.only.error": True,
@@ -86,7 +89,8 @@ class KafkaClient:
                 "allow.auto.create.topics": False,
                 "fetch.wait.max.ms": 100,
                 "fetch.message.max.bytes": MESSAGE_BYTES_MAX,
-                "queued.max.messages.kbytes": 32 * 1024,
+                "queued.max.messages.kbytes": _QUEUE_KIB,
+                "fetch.max.bytes": MESSAGE_BYTES_MAX,
                 "log_level": 0,  # what matters comes back as an error
             }
         )
