@@ -1,7 +1,8 @@
 """Six processes, a broker and Redis over a tape, as fast as they go: pace, memory, starts.
 
 The line is through when every service has read all that its inbox holds; what was sustained is the
-tape's events over that time, so a lag that grew would be in it.
+tape's events over that time, so a lag that grew would be in it. The soak is the same over a million
+events, looked at every second: what a service holds in its second fifth and in its last.
 """
 
 import json
@@ -28,44 +29,82 @@ from hft_lib.market import synthetic  # noqa: E402
 from hft_lib.parameters import Challenger, Evop, ParameterFile, Provenance  # noqa: E402
 from serving.services import SERVICES  # noqa: E402
 
-TICKS = 300_000
+TICKS, SOAK_TICKS = 300_000, 1_000_000
+LOOK_S = 1.0
 REDIS_PORT, PORT = 9796, 9800
-WAIT_S_MAX = 300.0
+WAIT_S_MAX = 900.0  # the soak, on a busy machine
 TICKS_A_SECOND, RESIDENT_MIB_MAX, READY_S_MAX = 5_000, 256, 5.0  # what is aimed at
+
+
+Running = dict[str, "subprocess.Popen[bytes]"]
+
+
+class Look(msgspec.Struct):
+    """The services at one moment: resident MiB and open handles of each, and the line's lag."""
+
+    resident_mib: dict[str, float]
+    handles: dict[str, int]
+    lag: int
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     """A row for the line, and a row for each service."""
-    tape = folder / "tape"
-    synthetic.write(7, tape, synthetic.ticks(TICKS, spread_half_life_s=10.0))
+    return _play(folder, TICKS)[0]
+
+
+def soak(folder: Path) -> list[dict[str, Any]]:
+    """A row for each service: what it held early and late in a million events."""
+    line, looks = _play(folder, SOAK_TICKS)
+    fifth = max(1, len(looks) // 5)
+    early, late = looks[fifth : 2 * fifth], looks[-fifth:]
+    lags = {"lag_max_early": max(x.lag for x in early), "lag_max_late": max(x.lag for x in late)}
+    return [
+        {**line[0], "name": "soak of six processes", "looks": len(looks), **lags},
+        *(
+            {
+                "name": f"{service.name} in the soak",
+                "resident_mib_early": round(max(x.resident_mib[service.name] for x in early)),
+                "resident_mib_late": round(max(x.resident_mib[service.name] for x in late)),
+                "handles_early": max(x.handles[service.name] for x in early),
+                "handles_late": max(x.handles[service.name] for x in late),
+            }
+            for service in SERVICES
+        ),
+    ]
+
+
+def _play(folder: Path, ticks: int) -> tuple[list[dict[str, Any]], list[Look]]:
+    tape = folder / f"tape-{ticks}"
+    synthetic.write(7, tape, synthetic.ticks(ticks, spread_half_life_s=10.0))
     params = folder / "parameters.json"
     params.write_bytes(msgspec.json.encode(_file()))
+    looks: list[Look] = []
     with (
-        broker(folder / "kafka") as servers,
+        broker(folder / f"kafka-{ticks}") as servers,
         _redis(folder) as url,
         _six(folder, servers, url, tape, params) as running,
     ):
         ready_s = _wait("ready", lambda: all(_page(name, "/readyz") for name in running))
         began = time.monotonic()
-        _wait("through", lambda: _is_through(running))
+        _wait("through", lambda: _is_through(running, ticks, looks))
         seconds = time.monotonic() - began
         services = [
             {
                 "name": f"{name} over Kafka",
-                "resident_peak_mib": round(_resident_peak_mib(process.pid)),
+                "resident_peak_mib": round(_status_mib(process.pid, "VmHWM")),
                 "target_mib": RESIDENT_MIB_MAX,
             }
             for name, process in running.items()
         ]
     line = {
         "name": "six processes and the broker",
-        "ticks": TICKS,
-        "ticks_per_s": round(TICKS / seconds),
+        "ticks": ticks,
+        "ticks_per_s": round(ticks / seconds),
         "target_ticks_per_s": TICKS_A_SECOND,
         "ready_s": round(ready_s, 1),
         "target_ready_s": READY_S_MAX,
     }
-    return [line, *services]
+    return [line, *services], looks
 
 
 def _file() -> ParameterFile:
@@ -82,10 +121,19 @@ def _file() -> ParameterFile:
     )
 
 
-def _is_through(running: dict[str, Any]) -> bool:
+def _is_through(running: Running, ticks: int, looks: list[Look]) -> bool:
+    """Whether nothing is left to read; keeps a look at the services, and waits before the next."""
     states = [json.loads(_page(name, "/state") or "{}") for name in running]
-    fed = states[0].get("read", 0) >= TICKS
-    return fed and all(set(state.get("lag", {0: 1}).values()) == {0} for state in states)
+    lags = [sum((state.get("lag") or {"": 1}).values()) for state in states]
+    resident = {name: _status_mib(process.pid, "VmRSS") for name, process in running.items()}
+    handles = {
+        name: len(os.listdir(f"/proc/{process.pid}/fd")) for name, process in running.items()
+    }
+    looks.append(Look(resident, handles, sum(lags)))
+    through = states[0].get("read", 0) >= ticks and not any(lags)
+    if not through:
+        time.sleep(LOOK_S)
+    return through
 
 
 @contextmanager
@@ -107,9 +155,7 @@ def _answers(client: redis.Redis) -> bool:
 
 
 @contextmanager
-def _six(
-    folder: Path, servers: str, url: str, tape: Path, params: Path
-) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+def _six(folder: Path, servers: str, url: str, tape: Path, params: Path) -> Iterator[Running]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -118,7 +164,7 @@ def _six(
         "HFT_HOME": str(folder / "home"),
     }
     options = {"ingestion": ("--tape", str(tape)), "orchestrator": ("--params", str(params))}
-    running = {}
+    running: Running = {}
     for place, service in enumerate(SERVICES):
         words = [sys.executable, "-m", "serving", service.name, "--port", str(PORT + place)]
         with (folder / f"{service.name}.log").open("wb") as log:
@@ -162,6 +208,6 @@ def _wait(what: str, holds: Callable[[], bool]) -> float:
     return time.monotonic() - began
 
 
-def _resident_peak_mib(pid: int) -> float:
+def _status_mib(pid: int, name: str) -> float:
     status = Path(f"/proc/{pid}/status").read_text("ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return int(status.split(f"{name}:")[1].split()[0]) / 1024

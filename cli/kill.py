@@ -40,7 +40,7 @@ def kill(
             f"the latch cannot be written: {error}. A line that cannot read it either halts by "
             "itself; else stop execution"
         ) from error
-    _warn_of_loss(latch)
+    warn_of_loss(latch, "kill")
     emit(document(latch, word), as_json, _print)
 
 
@@ -77,8 +77,8 @@ def document(latch: Latch, word: Word) -> dict[str, Any]:
     }
 
 
-def _warn_of_loss(latch: Latch) -> None:
-    """A server that comes back with an older state would let go."""
+def warn_of_loss(latch: Latch, what: str) -> None:
+    """A server that comes back with an older state would let go: say so beside a kill or a halt."""
     if not isinstance(latch, RedisLatch):
         return
     try:
@@ -88,7 +88,7 @@ def _warn_of_loss(latch: Latch) -> None:
     if not durable:
         stderr.print(
             "warning: Redis keeps no append-only file (appendonly no): a restart of it may forget "
-            "this kill",
+            f"this {what}",
             markup=False,
             soft_wrap=True,
         )

@@ -28,6 +28,7 @@ from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header
 from serving.runtime.latch import Latch, opening
 from serving.runtime.latched import latched
+from serving.runtime.pair_words import newest_ns
 from serving.runtime.run_folder import (
     JOURNAL,
     PARAMETERS,
@@ -88,9 +89,10 @@ def run(
         file, sets = _sets(settings, file, name)
         config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
         latch.open(opening("hft run", time.time_ns()))
+        words_ns = newest_ns(latch.look().pairs)
         with run_folder(settings, "run", out) as folder:
             stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
-            header = new_header(opened, (file,), config, folder.name, "hft run", window)
+            header = new_header(opened, (file,), config, folder.name, "hft run", window, words_ns)
             try:
                 document = _run(opened, header, file, folder, sets, pace, latch)
             except (KeyboardInterrupt, OSError):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,11 +17,11 @@ from cli.errors import BadInput
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event, Registered
 from serving.runtime import run_folder as folders
-from serving.runtime.embedded import EmbeddedLine
+from serving.runtime.embedded import EmbeddedLine, states_at_end
 from serving.runtime.host import Sink
 from serving.runtime.journal import Header, read
 from serving.runtime.journal import read_header as journal_header
-from serving.runtime.run_folder import JOURNAL
+from serving.runtime.run_folder import JOURNAL, SNAPSHOT
 from serving.runtime.settings import Settings
 
 RECORDS = "hft.records"
@@ -137,6 +138,21 @@ def open_line(
     """A new run in `folder`: its six stages hosted, its sets registered, its facts counted."""
     with folders.open_line(folder, header, sets, (_TallySink(tally), *sinks)) as line:
         yield line
+
+
+def recomputed(journal: Path) -> dict[str, Any]:
+    """Every stage's state where a run's journal ends, from its last snapshot on."""
+    header, folder = read_header(journal), journal.absolute().parent
+    try:
+        return states_at_end(header.config, folder / SNAPSHOT, read_facts(journal))
+    except msgspec.MsgspecError as error:
+        raise _no_snapshot(folder, error) from error
+
+
+def _no_snapshot(folder: Path, error: msgspec.MsgspecError) -> BadInput:
+    return BadInput(
+        f"{folder / SNAPSHOT} cannot be read: delete it, the journal alone is enough ({error})"
+    )
 
 
 def run_feed(line: EmbeddedLine, events: Iterable[Event], advance: Callable[[int], None]) -> None:

@@ -17,11 +17,13 @@ from cli import (
     demo,
     doctor,
     evop,
+    halts,
     kill,
     ledger,
     models,
     pairs,
     positions,
+    reconcile,
     replay,
     run,
     statement,
@@ -53,11 +55,14 @@ app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("kill")(kill.kill)
 app.command("reset-kill")(kill.reset_kill)
+app.command("flatten")(halts.flatten)
+app.add_typer(halts.app, name="pair")
 app.add_typer(evop.app, name="evop")
 app.add_typer(models.app, name="models")
 app.command("trace")(trace.trace)
 app.command("positions")(positions.positions)
 app.command("statement")(statement.statement)
+app.command("reconcile")(reconcile.reconcile)
 app.add_typer(ledger.app, name="ledger")
 app.command("doctor")(doctor.doctor)
 

@@ -44,9 +44,7 @@ class Instrument(Fact):
 
 
 class Quote(Fact):
-    """The best bid and ask with their sizes; `update_id` is the exchange's own sequence (0 where it
-    has none).
-    """
+    """The best bid and ask with sizes; `update_id` is the exchange's sequence (0: it has none)."""
 
     time_ns: int
     exchange_time_ns: int
@@ -73,9 +71,7 @@ class Trade(Fact):
 
 
 class Depth(Fact):
-    """A change of the order book, or with `snapshot` the whole of it; a size of 0 removes the
-    level.
-    """
+    """A change of the book, or with `snapshot` the whole of it; a size of 0 removes the level."""
 
     time_ns: int
     exchange_time_ns: int
@@ -453,7 +449,8 @@ class DecisionRecorded(Fact):
 class Halted(Fact):
     """Stop new risk and cancel; with `flatten` also close.
 
-    An empty `pair` is the latch, which holds all; a pair's own halt is another one.
+    An empty `pair` is the latch, which holds all; a pair's own halt is another one, and `word_ns`
+    numbers the operator's words of a pair (0: none of his).
     """
 
     time_ns: int
@@ -461,17 +458,19 @@ class Halted(Fact):
     flatten: bool
     operator: str
     reason: str
+    word_ns: int = 0
 
 
 class Resumed(Fact):
     """The operator lets `pair` take new risk again, also after a drawdown; an empty `pair` says
-    that the latch is let go, and lifts no pair's own halt.
+    that the latch is let go, and lifts no pair's own halt. `word_ns` as in `Halted`.
     """
 
     time_ns: int
     pair: str
     operator: str
     reason: str
+    word_ns: int = 0
 
 
 Event: TypeAlias = (

@@ -35,6 +35,7 @@ from serving.runtime.latched import latched
 from serving.runtime.metered import Hosted, Metered
 from serving.runtime.opening import NotThisLine
 from serving.runtime.pages import Pages
+from serving.runtime.pair_words import newest_ns
 from serving.runtime.run_folder import (
     JOURNAL,
     new_header,
@@ -45,6 +46,7 @@ from serving.runtime.run_folder import (
     write_parameters,
 )
 from serving.runtime.settings import Settings
+from serving.runtime.shown import ExecutionShown
 from serving.services import INBOXES, Service
 from serving.start import Start
 from serving.waiting import Waiting
@@ -110,7 +112,9 @@ class MemoryLine:
     ) -> None:
         assert self._metered is not None, "the line was watched from its first fact on"
         with latched(line, tape, header, self._start.speed, latch, stop.wait) as events:
-            self._pages["execution"].add(events.edge)
+            shown = ExecutionShown(lambda: line.hosts["execution"].state)
+            self._pages["execution"].add(events.edge.latch)
+            self._pages["execution"].add(shown)
             self._metered.be_ready()
             begun()
             _log.info("the line goes on", after=line.fed, tape=str(tape.path))
@@ -118,6 +122,7 @@ class MemoryLine:
                 if stop.is_set():
                     break
                 line.feed(event)
+                shown.turn()
                 if line.snapshot_bytes:
                     self._metered.note_snapshot()
             line.save()
@@ -125,6 +130,7 @@ class MemoryLine:
             _log.info("the tape is through" if not stop.is_set() else "stops", fed=line.fed)
             while not stop.wait(POLL_S):
                 events.edge.turn()
+                shown.turn()
 
     def _watch(self, line: EmbeddedLine) -> None:
         self._metered = Metered(line)
@@ -167,10 +173,10 @@ class MemoryLine:
     ) -> tuple[EmbeddedLine, Tape, Header]:
         chosen = self._choose(waiting)
         config = config_of(self._settings, chosen.files, self._start.borrow_rate_annual)
-        _must(waiting.until("the latch can be written", lambda: _opened(latch)))
+        words_ns = _must(waiting.until("the latch can be written", lambda: _opened(latch)))
         self._folder.mkdir(parents=True, exist_ok=True)
         window = (chosen.start_ns, None)
-        header = new_header(chosen.tape, chosen.files, config, FOLDER, COMMAND, window)
+        header = new_header(chosen.tape, chosen.files, config, FOLDER, COMMAND, window, words_ns)
         write_parameters(self._folder, *chosen.files)
         sets = begun_at(chosen.sets, start_of(header, chosen.tape))
         opened = open_line(self._folder, header, sets, watch=self._watch)
@@ -237,14 +243,16 @@ def _must(found: Any) -> Any:
     return found
 
 
-def _opened(latch: Latch) -> bool | None:
-    """The latch says run when a line is opened, unless somebody wrote it before."""
+def _opened(latch: Latch) -> int | None:
+    """The latch says run when a line is opened, unless somebody wrote it before; the number of the
+    last word about a pair that there is then.
+    """
     try:
         latch.open(opening(COMMAND, time.time_ns()))
+        return newest_ns(latch.look().pairs)
     except Unreadable as error:
         _log.warning("the latch cannot be written", why=str(error))
         return None
-    return True
 
 
 def _must_hold(tape: Tape, pairs: Any) -> None:

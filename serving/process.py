@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -19,20 +19,33 @@ from serving.adapters.redis_directory import Directory, Entry, Heartbeat, now_ns
 from serving.adapters.redis_latch import RedisLatch
 from serving.adapters.redis_lease import RedisLease
 from serving.lines import begun_at, config_of, in_order, is_registered, sets_of
-from serving.runtime.latch import HOST, LatchEdge, Unreadable, Watch, opening
+from serving.runtime.chained import Away
+from serving.runtime.latch import HOST, Unreadable, Watch, opening
+from serving.runtime.latch_memory import KeptWord
 from serving.runtime.lease import Holder, Keeper, this_process
-from serving.runtime.line_latch import ToldByKafka
+from serving.runtime.line_latch import OperatorEdge, ToldByKafka
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened, NotThisLine
 from serving.runtime.pages import Pages
+from serving.runtime.pair_words import newest_ns
 from serving.runtime.service import Worker
 from serving.runtime.settings import Settings, SettingsError
+from serving.runtime.shown import ExecutionShown
 from serving.services import Service
 from serving.start import Start
-from serving.waiting import Waiting
+from serving.waiting import POLL_S, Waiting
 
 # Services of which one process alone is heard, and their edges, of which the same holds.
-SINGLETONS: dict[str, tuple[str, ...]] = {"execution": (HOST,), "orchestrator": ("registry",)}
+SINGLETONS: dict[str, tuple[str, ...]] = {
+    "ingestion": (FEED,),
+    "execution": (HOST,),
+    "orchestrator": ("registry",),
+}
+# Those that run under a latch. Of a feed the epoch is enough where there is no Redis for a lease: a
+# second one supersedes the first in place of being refused.
+UNDER_LATCH = ("execution", "orchestrator")
 FENCED = 3  # refused by a rule
+REFUSED_S = 5.0  # a refusal is on the pages for some heartbeats before the process ends
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
@@ -43,7 +56,7 @@ class Process:
         if settings.kafka_bootstrap_servers is None:
             raise NotThisLine("--bus kafka needs KAFKA_BOOTSTRAP_SERVERS, it was unset")
         url = settings.redis_url
-        if url is None and service.name in SINGLETONS:
+        if url is None and service.name in UNDER_LATCH:
             raise SettingsError(
                 f"{service.name} on Kafka needs REDIS_URL, for latch and lease, it was unset"
             )
@@ -62,27 +75,51 @@ class Process:
         another process is this service already.
         """
         with ExitStack() as world:
-            if self._service.name in SINGLETONS and not self._acquire(stop, world):
+            if not self._acquire(stop, world):
                 return
             if self._directory is not None:
                 heartbeat = Heartbeat(self._directory, self._look)
                 heartbeat.open()
                 world.callback(heartbeat.close)
-            ensure_topics(self._servers)
-            opened = self._open(stop)
-            if opened is None:
-                return
-            name = self._service.name
-            worker = Worker(
-                Kafka(self._servers),
-                self._service,
-                opened.config,
-                name in SINGLETONS,
-                SINGLETONS.get(name, ()),
-            )
-            self._pages.watch(worker)
-            self._follow(world)
-            worker.run(stop, self._edge(worker, opened, stop, world))
+            try:
+                self._serve(stop, world)
+            except NotThisLine as refusal:
+                _log.critical("refused", service=self._service.name, why=str(refusal))
+                self._pages.refuse(str(refusal))
+                stop.wait(REFUSED_S)
+                raise
+
+    def _serve(self, stop: threading.Event, world: ExitStack) -> None:
+        begun = self._patiently(stop, lambda: self._begin(stop))
+        if begun is None:
+            return
+        opened, worker = begun
+        self._pages.watch(worker)
+        self._follow(world)
+        edge = self._patiently(stop, lambda: self._edge(worker, opened, stop, world))
+        worker.run(stop, edge or (lambda: 0))
+
+    def _patiently(self, stop: threading.Event, act: Callable[[], T]) -> T | None:
+        """What `act` comes to once the broker answers it; None where `stop` came first."""
+        while not stop.is_set():
+            try:
+                return act()
+            except Away as error:
+                _log.warning("waits for the broker", why=str(error))
+                self._pages.wait_for(f"the broker answers: {error}")
+                stop.wait(POLL_S)
+        return None
+
+    def _begin(self, stop: threading.Event) -> tuple[LineOpened, Worker] | None:
+        """The open line and this service at its snapshot; None where `stop` came first."""
+        ensure_topics(self._servers)
+        opened = self._open(stop)
+        if opened is None:
+            return None
+        name = self._service.name
+        edges = SINGLETONS.get(name, ())
+        broker = Kafka(self._servers)
+        return opened, Worker(broker, self._service, opened.config, name in SINGLETONS, edges)
 
     def _look(self) -> tuple[Entry, dict[str, Any]]:
         entry = Entry(
@@ -98,8 +135,9 @@ class Process:
         return entry, self._pages.document()
 
     def _acquire(self, stop: threading.Event, world: ExitStack) -> bool:
-        """Take the lease of this service and keep it until the end."""
-        assert self._lease is not None, "REDIS_URL was checked"
+        """Take the lease of this service, where it has one, and keep it until the end."""
+        if self._lease is None or self._service.name not in SINGLETONS:
+            return True
         keeper = Keeper(self._lease, self._me, self._end_at_once)
         if not keeper.acquire(stop, self._pages.wait_for):
             return False
@@ -136,9 +174,10 @@ class Process:
             )
             if feed is None:
                 return None
-            if not waiting.until("the latch can be written", self._open_latch):
+            words_ns = waiting.until("the latch can be written", self._open_latch)
+            if words_ns is None:
                 return None
-            line = self._line(feed, waiting)
+            line = self._line(feed, words_ns, waiting)
             if line is None:
                 return None
             snapshots.put(LINE, line)
@@ -147,15 +186,17 @@ class Process:
             self._check(opened)
         return opened
 
-    def _open_latch(self) -> bool | None:
-        """The latch says run when a line is opened, unless somebody wrote it before."""
+    def _open_latch(self) -> int | None:
+        """The latch says run when a line is opened, unless somebody wrote it before; the number of
+        the last word about a pair that there is then.
+        """
         assert self._latch is not None, "REDIS_URL was checked"
         try:
             self._latch.open(opening(self._service.name, now_ns()))
+            return newest_ns(self._latch.look().pairs)
         except Unreadable as error:
             _log.warning("the latch cannot be written", why=str(error))
             return None
-        return True
 
     def _open_feed(self, snapshots: Snapshots) -> None:
         # Here, because a tape's layer is memory that nobody else needs.
@@ -171,7 +212,7 @@ class Process:
                 f"{mine.tape_sha256[:12]}: a line has one feed from its opening on"
             )
 
-    def _line(self, feed: FeedOpened, waiting: Waiting) -> LineOpened | None:
+    def _line(self, feed: FeedOpened, words_ns: int, waiting: Waiting) -> LineOpened | None:
         """The line of the named files, or of what the registry holds once it has a champion."""
         files = in_order(self._settings, self._start.params) if self._start.params else ()
         sets = sets_of(files, feed.start_ns)
@@ -184,7 +225,7 @@ class Process:
             files, sets = found[0], begun_at(found[1], feed.start_ns)
         _must_be_fed(feed, files)
         config = config_of(self._settings, files, self._start.borrow_rate_annual)
-        return LineOpened(config=config, sets=tuple(sets))
+        return LineOpened(config=config, sets=tuple(sets), words_ns=words_ns)
 
     def _check(self, opened: LineOpened) -> None:
         ours, theirs = self._settings.pairs, tuple(item.pair for item in opened.config.pairs)
@@ -213,9 +254,13 @@ class Process:
                 assert self._latch is not None, "REDIS_URL was checked"
                 watch = world.enter_context(Watch(self._latch))
                 begins_ns = min((item.time_ns for item in opened.sets), default=0)
-                edge = LatchEdge(watch, ToldByKafka(worker, begins_ns), stop.wait)
-                self._pages.add(edge)
-                return edge.turn
+                told = ToldByKafka(worker, begins_ns)
+                memory = KeptWord(Snapshots(self._servers, self._service.name))
+                edge = OperatorEdge(watch, told, stop.wait, opened.words_ns, memory)
+                shown = ExecutionShown(lambda: worker.host.state)
+                self._pages.add(edge.latch)
+                self._pages.add(shown)
+                return lambda: shown.turn() + edge.turn()
             case _:
                 return lambda: 0
 

@@ -33,3 +33,5 @@ SERVICES = (
 )
 STAGES = tuple(service.stage for service in SERVICES)
 INBOXES = frozenset(service.name for service in SERVICES)
+# Who writes to the inboxes of a line: the services and their edges.
+WRITERS = INBOXES | {"feed", "host", "registry"}

@@ -302,8 +302,7 @@ def _control(hour: int) -> Posts:
     if hour == 79:
         return [("execution", Halted(time_ns, PAIR2, True, "ada", "drill"))]
     if hour == 100:
-        resumed = Resumed(time_ns, PAIR2, "ada", "drill over")
-        return [("execution", resumed), ("orchestrator", resumed)]
+        return [("execution", Resumed(time_ns, PAIR2, "ada", "drill over"))]
     if hour == 120:
         back = pointed(RolledBack, 0, effective_ns=time_ns + 1, slots_version=1001)
         gone = pointed(Promoted, 1, effective_ns=time_ns + 2, generation=77, slots_version=1002)

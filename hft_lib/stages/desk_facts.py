@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from typing import NamedTuple
 
 from hft_lib.events import (
     AccountBlock,
@@ -16,7 +17,6 @@ from hft_lib.events import (
     ShadowOrder,
 )
 from hft_lib.risk import gate
-from hft_lib.rows import Rows
 from hft_lib.stages import desk as desk_kernels
 from hft_lib.stages import legs as legs_kernels
 from hft_lib.stages.pair_desk import LEGS, PairDesk, account_name
@@ -25,29 +25,53 @@ DAY_NS = 86_400_000_000_000
 ORDER_LIFE_NS = 2_000_000_000  # a request older than this is refused by a venue edge
 
 
+class Outcome(NamedTuple):
+    """A row of `legs.Outcome` as Python's own numbers: an element of a row costs a view of it."""
+
+    kind: int
+    time_ns: int
+    account: int
+    leg: int
+    side: float
+    quantity: float
+    price: float
+    fee: float
+    slippage: float
+    reason: int
+    reduce_only: int
+    purpose: int
+    attempt: int
+    sequence: int
+
+
 def tell(pair: PairDesk, count: int, facts: list[Event]) -> None:
     """Append the facts of the first `count` outcomes, and note what falls due next."""
-    for row in pair.out[:count]:
-        facts.append(_TELLERS[int(row["kind"])](pair, row))
-    pair.next_due_ns = min(pair.block_end_ns, int(pair.desk[0]["next_due_ns"]))
+    for row in map(Outcome._make, pair.out[:count].tolist()):
+        facts.append(_TELLERS[row.kind](pair, row))
+    pair.next_due_ns = min(pair.block_end_ns, pair.desk["next_due_ns"].item(0))
 
 
-def tell_order(pair: PairDesk, row: Rows) -> CapitalOrder | ShadowOrder:
+def capital_slot(pair: PairDesk) -> int:
+    """The slot that capital follows, -1 before the first."""
+    return int(pair.desk["capital_slot"].item(0))
+
+
+def tell_order(pair: PairDesk, row: Outcome) -> CapitalOrder | ShadowOrder:
     """An approved order, with what explains it."""
-    account, i = int(row["account"]), int(row["leg"])
+    account, i = row.account, row.leg
     capital = account == len(pair.accounts) - 1
-    slot = int(pair.desk[0]["capital_slot"]) if capital else account
+    slot = capital_slot(pair) if capital else account
     name = account_name(account, len(pair.accounts))
     identity = pair.identities[slot]
-    time_ns, attempt = int(row["time_ns"]), int(row["attempt"])
-    legs = pair.legs
+    time_ns, attempt = row.time_ns, row.attempt
+    (y_bid, x_bid), (y_ask, x_ask) = pair.legs["bid"].tolist(), pair.legs["ask"].tolist()
     order_id = client_order_id(
         pair.account_epoch,
         pair.config.pair,
         name,
         identity.parameters_sha256,
         time_ns,
-        int(row["sequence"]),
+        row.sequence,
         LEGS[i],
         attempt,
     )
@@ -61,23 +85,23 @@ def tell_order(pair: PairDesk, row: Rows) -> CapitalOrder | ShadowOrder:
         generation=identity.generation,
         leg=LEGS[i],
         symbol=pair.symbols[i],
-        side="buy" if row["side"] > 0 else "sell",
+        side="buy" if row.side > 0.0 else "sell",
         type="market",
-        quantity=float(row["quantity"]),
+        quantity=row.quantity,
         price=None,
-        reduce_only=bool(row["reduce_only"]),
-        purpose=desk_kernels.PURPOSES[int(row["purpose"])],
+        reduce_only=bool(row.reduce_only),
+        purpose=desk_kernels.PURPOSES[row.purpose],
         attempt=attempt,
         client_order_id=order_id,
         parameters_sha256=identity.parameters_sha256,
         expires_ns=time_ns + ORDER_LIFE_NS,
-        z=float(pair.accounts[slot]["z"]),
-        intercept=float(pair.hedge_rows[slot]["intercept"]),
-        hedge_ratio=float(pair.hedge_rows[slot]["hedge_ratio"]),
-        spread_sd=float(pair.volatility_rows[slot]["spread_sd"]),
-        y_mid=float(0.5 * (legs[0]["bid"] + legs[0]["ask"])),
-        x_mid=float(0.5 * (legs[1]["bid"] + legs[1]["ask"])),
-        run_length=float(pair.risk_rows[slot]["run_length"]),
+        z=pair.accounts["z"].item(slot),
+        intercept=pair.hedge_rows["intercept"].item(slot),
+        hedge_ratio=pair.hedge_rows["hedge_ratio"].item(slot),
+        spread_sd=pair.volatility_rows["spread_sd"].item(slot),
+        y_mid=0.5 * (y_bid + y_ask),
+        x_mid=0.5 * (x_bid + x_ask),
+        run_length=pair.risk_rows["run_length"].item(slot),
         limits_version=pair.limits_version,
     )
 
@@ -90,51 +114,51 @@ def client_order_id(*parts: str | int) -> str:
     return "h" + base64.b32encode(digest).decode().lower()
 
 
-def tell_fill(pair: PairDesk, row: Rows) -> Fill:
+def tell_fill(pair: PairDesk, row: Outcome) -> Fill:
     """A fill, under its order's id."""
-    account, i = int(row["account"]), int(row["leg"])
+    account, i = row.account, row.leg
     capital = account == len(pair.accounts) - 1
-    slot = int(pair.desk[0]["capital_slot"]) if capital else account
+    slot = capital_slot(pair) if capital else account
     pair.trades += 1
     return Fill(
-        time_ns=int(row["time_ns"]),
+        time_ns=row.time_ns,
         pair=pair.config.pair,
         account=account_name(account, len(pair.accounts)),
         slot=slot,
         generation=pair.identities[slot].generation,
         leg=LEGS[i],
-        side="buy" if row["side"] > 0 else "sell",
-        quantity=float(row["quantity"]),
-        price=float(row["price"]),
-        fee_quote=float(row["fee"]),
-        slippage_quote=float(row["slippage"]),
+        side="buy" if row.side > 0.0 else "sell",
+        quantity=row.quantity,
+        price=row.price,
+        fee_quote=row.fee,
+        slippage_quote=row.slippage,
         liquidity="taker",
         client_order_id=pair.order_ids[account][i],
         trade_id=pair.trades,
     )
 
 
-def tell_refusal(pair: PairDesk, row: Rows) -> Rejected:
+def tell_refusal(pair: PairDesk, row: Outcome) -> Rejected:
     """A refusal of the gate, by its stable code."""
-    account, i = int(row["account"]), int(row["leg"])
-    subject = f"{pair.config.pair}/{account_name(account, len(pair.accounts))}/{LEGS[i]}"
-    purpose = desk_kernels.PURPOSES[int(row["purpose"])]
-    reason = gate.REASONS[int(row["reason"])]
-    return Rejected(int(row["time_ns"]), "execution", reason, subject, f"refused to {purpose}")
+    name = account_name(row.account, len(pair.accounts))
+    subject = f"{pair.config.pair}/{name}/{LEGS[row.leg]}"
+    purpose = desk_kernels.PURPOSES[row.purpose]
+    reason = gate.REASONS[row.reason]
+    return Rejected(row.time_ns, "execution", reason, subject, f"refused to {purpose}")
 
 
-def tell_handover(pair: PairDesk, row: Rows) -> HandedOver:
+def tell_handover(pair: PairDesk, row: Outcome) -> HandedOver:
     """The capital account is where its new slot is."""
-    slot = int(pair.desk[0]["capital_slot"])
+    slot = capital_slot(pair)
     capital = pair.accounts[len(pair.accounts) - 1]
     return HandedOver(
-        time_ns=int(row["time_ns"]),
+        time_ns=row.time_ns,
         pair=pair.config.pair,
         slot=slot,
         generation=pair.identities[slot].generation,
         started_ns=int(capital["handover_started_ns"]),
-        cost_quote=float(row["fee"]),
-        flattened=int(row["kind"]) == legs_kernels.FLATTENED,
+        cost_quote=row.fee,
+        flattened=row.kind == legs_kernels.FLATTENED,
     )
 
 

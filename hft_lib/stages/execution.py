@@ -247,7 +247,8 @@ def latch(state: ExecutionState, event: Halted | Resumed) -> tuple[Event, ...]:
     """Hold back, or let go, the capital accounts: of all pairs by the latch, or of one by its own
     halt.
 
-    Each lifts what its like put on. What locked after a drawdown is let go pair by pair.
+    Each lifts what its like put on. What locked after a drawdown is let go pair by pair. The word
+    goes on the record, and a pair's way back to the orchestrator, which may have frozen it.
     """
     halted = isinstance(event, Halted)
     flatten = isinstance(event, Halted) and event.flatten
@@ -257,11 +258,12 @@ def latch(state: ExecutionState, event: Halted | Resumed) -> tuple[Event, ...]:
             hold(pair, BY_LATCH, halted, flatten)
     elif event.pair in state.pairs:
         pair = state.pairs[event.pair]
+        pair.word_ns = max(pair.word_ns, event.word_ns)
         hold(pair, BY_PAIR, halted, flatten)
         if not halted:
             hold(pair, BY_MISMATCH, False, False)
             desk_kernels.unlock(pair.accounts)
-    return ()
+    return (event,)
 
 
 def hold(pair: PairDesk, by: int, halted: bool, flatten: bool) -> None:
@@ -294,5 +296,7 @@ STAGE = Stage(
         BlockClosed: ("orchestrator", RECORDS),
         HandedOver: ("orchestrator", RECORDS),
         Marked: (RECORDS,),
+        Halted: (RECORDS,),
+        Resumed: ("orchestrator", RECORDS),
     },
 )

@@ -121,16 +121,16 @@ def hand_over(state: State, event: HandedOver) -> tuple[Event, ...]:
 def resume(state: State, event: Resumed) -> tuple[Event, ...]:
     """The operator says that the fills were refitted.
 
-    Promotions thaw, and the gap is measured anew.
+    Promotions thaw, and the gap is measured anew: of the pair that he names. That the latch is let
+    go, which a host may say by itself, thaws none.
     """
-    facts: list[Event] = []
-    for pair in state.pairs:
-        if event.pair in ("", pair.pair) and pair.frozen:
-            pair.frozen, pair.gap, pair.gap_blocks = False, Gap(), []
-            now = turn.begin(state, pair, event.time_ns, event.time_ns, event.time_ns)
-            turn.record_given(now, "thaw", "resumed", (event.operator, event.reason))
-            facts.extend(now.facts)
-    return tuple(facts)
+    pair = _pair(state, event.pair)
+    if pair is None or not pair.frozen:
+        return ()
+    pair.frozen, pair.gap, pair.gap_blocks = False, Gap(), []
+    now = turn.begin(state, pair, event.time_ns, event.time_ns, event.time_ns)
+    turn.record_given(now, "thaw", "resumed", (event.operator, event.reason))
+    return tuple(now.facts)
 
 
 # --- leaves ---

@@ -25,7 +25,7 @@ class SlotIdentity(msgspec.Struct):
 
 class PairDesk(msgspec.Struct):
     """Everything held and under way for one pair; rows of `accounts` are the slots and, last,
-    capital.
+    capital. `word_ns` is the operator's last word that was told (`events.Halted`).
     """
 
     config: PairConfig
@@ -56,6 +56,7 @@ class PairDesk(msgspec.Struct):
     trades: int
     next_due_ns: int
     out: Rows
+    word_ns: int = 0
 
 
 def open_desk(config: LineConfig, pair: PairConfig) -> PairDesk:

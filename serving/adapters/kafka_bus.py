@@ -7,61 +7,92 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
+from serving.adapters.kafka_errors import PASSING, is_passing
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, topic_of
-from serving.runtime.chained import FLUSH_S_MAX, BusError, ChainedBus, Received
+from serving.runtime.chain import Mark, read_header
+from serving.runtime.chained import (
+    DEAD_LETTERS,
+    Away,
+    BusError,
+    ChainedBus,
+    DeadLetter,
+    Received,
+)
 
 HEADER = "hft"
 # What is consumed in one go: more would hold up the answers of the first, less costs calls.
 BATCH_MAX = 512
 LAG_S = 1.0  # between two looks at how far behind we are
-_QUEUE_FULL_WAIT_S = 0.1
-# What a process holds of messages under way, beside its state: enough for some thousands each way.
-_QUEUE_KIB = 4 * 1024
-# Errors of a consumer that librdkafka mends by itself.
-_PASSING = frozenset(
-    (
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TRANSPORT,
-        KafkaError._TIMED_OUT,
-        KafkaError._RESOLVE,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-    )
-)
+# What waits here for the stage, beside its state: enough for thousands. A larger message than a
+# fetch's bound comes alone.
+_FETCH_BYTES, _WAITING_KBYTES = 1024 * 1024, 4 * 1024
+ANSWER_S_MAX = 5.0  # a broker that is there says in milliseconds what it holds
+# Messages that the broker has not taken yet, from which on nothing more is read: what one batch
+# still makes of them has room in the queue, so that no step stops in its middle.
+UNTAKEN_MAX = 20_000
+QUEUE_MAX, QUEUE_KBYTES_MAX = 200_000, 256 * 1024
+# The queue can be full for as long as the broker is away within one batch, and no longer.
+_QUEUE_FULL_S_MAX, _QUEUE_FULL_WAIT_S = 60.0, 0.1
+# How soon a broker that is back is found, and one that answers nothing is given up.
+_RECONNECT_MS_MAX, _SILENT_MS_MAX = 1000, 10_000
 
 
-def _is_passing(error: BaseException) -> bool:
-    return isinstance(error, KafkaException) and error.args[0].code() in _PASSING
-
-
-@retry(
-    retry=retry_if_exception(_is_passing),
-    stop=stop_after_delay(FLUSH_S_MAX),
-    wait=wait_fixed(0.1),
-    reraise=True,
-)
 def watermarks(consumer: Consumer, topic: str) -> tuple[int, int]:
     """The first offset that the broker holds of `topic` and the one after its last.
 
-    Raises BusError where it does not say.
+    Raises Away where it does not say.
     """
-    found = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=FLUSH_S_MAX)
+    try:
+        found = _watermarks(consumer, topic)
+    except KafkaException as error:
+        kind = Away if is_passing(error) else BusError
+        raise kind(f"the broker does not say what {topic} holds: {error.args[0].str()}") from error
     if found is None:
-        raise BusError(f"the broker must say in {FLUSH_S_MAX} s what {topic} holds")
+        raise Away(f"the broker must say in {ANSWER_S_MAX} s what {topic} holds")
     return int(found[0]), int(found[1])
 
 
+@retry(
+    retry=retry_if_exception(is_passing),
+    stop=stop_after_delay(ANSWER_S_MAX),
+    wait=wait_fixed(0.1),
+    reraise=True,
+)
+def _watermarks(consumer: Consumer, topic: str) -> Any:
+    return consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=ANSWER_S_MAX)
+
+
+class _Broker(msgspec.Struct):
+    """What librdkafka's statistics say of one connection."""
+
+    state: str
+
+
+class _Statistics(msgspec.Struct):
+    """What librdkafka's statistics say of a client, as far as it is of use here."""
+
+    brokers: dict[str, _Broker] = {}
+
+
 class KafkaClient:
-    """One producer and one consumer of a broker, for one process named `name`."""
+    """One producer and one consumer of a broker, for one process named `name`.
+
+    What is sent waits without bound for a broker that is away: a message that timed out would leave
+    a gap in its chain, at which every reader stops for good. An error that no time mends stops the
+    producer before anything later is sent.
+    """
 
     def __init__(self, servers: str, name: str) -> None:
+        # Whether the broker is there, as of the last second.
+        self.is_there = True
+        self._sends = True  # the same, where nothing is read because much is still to be sent
         self._failed: KafkaError | None = None
         self._logs: dict[str, str] = {}
+        self._statistics = msgspec.json.Decoder(_Statistics)
         self._producer = Producer(
             {
                 "bootstrap.servers": servers,
@@ -70,10 +101,15 @@ class KafkaClient:
                 "acks": "all",
                 "linger.ms": 0,
                 "message.max.bytes": MESSAGE_BYTES_MAX,
-                "queue.buffering.max.kbytes": _QUEUE_KIB + MESSAGE_BYTES_MAX // 1024,
-                # Longer than a broker's restart; then the process ends, and begins at its snapshot.
-                "message.timeout.ms": 300_000,
+                "message.timeout.ms": 0,  # none
+                "enable.gapless.guarantee": True,
+                "queue.buffering.max.messages": QUEUE_MAX,
+                "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
+                "reconnect.backoff.max.ms": _RECONNECT_MS_MAX,
+                "socket.timeout.ms": _SILENT_MS_MAX,
                 "delivery.report.only.error": True,
+                "statistics.interval.ms": 1000,
+                "stats_cb": self._on_sent_statistics,
                 "on_delivery": self._on_delivery,
                 "log_level": 0,  # what matters comes back as an error
             }
@@ -88,24 +124,35 @@ class KafkaClient:
                 "auto.offset.reset": "error",
                 "allow.auto.create.topics": False,
                 "fetch.wait.max.ms": 100,
-                "fetch.message.max.bytes": MESSAGE_BYTES_MAX,
-                "queued.max.messages.kbytes": _QUEUE_KIB,
-                "fetch.max.bytes": MESSAGE_BYTES_MAX,
+                "fetch.message.max.bytes": _FETCH_BYTES,
+                "fetch.max.bytes": _FETCH_BYTES,
+                "queued.max.messages.kbytes": _WAITING_KBYTES,
+                "reconnect.backoff.max.ms": _RECONNECT_MS_MAX,
+                "socket.timeout.ms": _SILENT_MS_MAX,
+                "statistics.interval.ms": 1000,
+                "stats_cb": self._on_statistics,  # a consumer always has a connection
                 "log_level": 0,  # what matters comes back as an error
             }
         )
 
     def append(self, log: str, key: str, header: bytes, content: bytes) -> None:
         """Send a message; where the queue is full, wait for room in it."""
+        until_s = 0.0
         while True:
             try:
+                self._producer.poll(0)
+                self._check()
                 self._producer.produce(
                     topic_of(log), content, key.encode(), 0, headers=[(HEADER, header)]
                 )
                 return
             except BufferError:  # the broker is slow or away
-                self._producer.poll(_QUEUE_FULL_WAIT_S)
-                self._check()
+                until_s = until_s or time.monotonic() + _QUEUE_FULL_S_MAX
+                if time.monotonic() > until_s:
+                    raise BusError(f"the queue was full for {_QUEUE_FULL_S_MAX} s") from None
+                self._serve(_QUEUE_FULL_WAIT_S)
+            except KafkaException as error:
+                raise self._end(error.args[0]) from error
 
     def bounds(self, log: str) -> tuple[int, int]:
         """The first offset that the broker keeps of a log and the one after its last."""
@@ -119,17 +166,23 @@ class KafkaClient:
         )
 
     def receive(self, timeout_s: float) -> Iterator[Received]:
-        """Wait up to `timeout_s` for messages; what is sent meanwhile is checked at the end."""
+        """Wait up to `timeout_s` for messages; what is sent meanwhile is checked at the end.
+
+        None come while the broker has not taken much of what was sent.
+        """
+        if len(self._producer) > UNTAKEN_MAX:
+            self._serve(timeout_s)
+            self.is_there = self._sends
+            return
         first = self._consumer.poll(timeout_s)
         messages = [] if first is None else [first, *self._consumer.consume(BATCH_MAX - 1, 0)]
         for message in messages:
             error = message.error()
             if error is None:
                 yield self._received(message)
-            elif error.code() not in _PASSING:
+            elif error.code() not in PASSING:
                 raise BusError(f"{message.topic()}: {error.str()}")
-        self._producer.poll(0)
-        self._check()
+        self._serve(0.0)
 
     def known_end(self, log: str) -> int:
         """The offset after the last that the consumer knew of when it last fetched; 0 before."""
@@ -138,10 +191,13 @@ class KafkaClient:
 
     def flush(self, timeout_s: float) -> None:
         """Wait until the broker has everything sent."""
-        left = self._producer.flush(timeout_s)
+        try:
+            left = self._producer.flush(timeout_s)
+        except KafkaException as error:
+            raise self._end(error.args[0]) from error
         self._check()
         if left:
-            raise BusError(f"the broker must take everything in {timeout_s} s, {left} were left")
+            raise Away(f"the broker must take everything in {timeout_s} s, {left} were left")
 
     def close(self) -> None:
         """Receive nothing more."""
@@ -157,11 +213,34 @@ class KafkaClient:
         )
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
-        self._failed = error or self._failed
+        self._failed = self._failed or error
+
+    def _on_statistics(self, content: str) -> None:
+        self.is_there = self._has_broker(content)
+
+    def _on_sent_statistics(self, content: str) -> None:
+        self._sends = self._has_broker(content)
+
+    def _has_broker(self, content: str) -> bool:
+        brokers = self._statistics.decode(content).brokers.values()
+        return any(broker.state in ("UP", "UPDATE") for broker in brokers)
+
+    def _serve(self, timeout_s: float) -> None:
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:  # what no time mends is raised by whatever is called next
+            raise self._end(error.args[0]) from error
+        self._check()
 
     def _check(self) -> None:
         if self._failed is not None:
-            raise BusError(f"the broker did not take a message: {self._failed.str()}")
+            raise self._end(self._failed)
+
+    def _end(self, error: KafkaError) -> BusError:
+        """Nothing more is sent, now or later."""
+        self._failed = error
+        self._producer.purge(in_queue=True, in_flight=False, blocking=False)
+        return BusError(f"the broker did not take a message: {error.str()}")
 
 
 class KafkaBus(ChainedBus):
@@ -175,12 +254,45 @@ class KafkaBus(ChainedBus):
     def pump(self, timeout_s: float) -> int:
         """Wait up to `timeout_s` for messages and hand over what came; returns how many."""
         count = super().pump(timeout_s)
+        self.away = "" if self._kafka.is_there else "the broker does not answer"
         # Here and not where it is asked for: a call from another thread waits for the reading one.
         if time.monotonic() >= self._lag_due_s:
             self._lag_due_s = time.monotonic() + LAG_S
             for name, log in self._logs.items():
                 self.lag[name] = max(self._kafka.known_end(name) - log.offset, 0)
         return count
+
+
+def continue_letters(servers: str, bus: ChainedBus, log: str) -> None:
+    """Let `bus`, once opened, go on after the dead letters of `log` that it wrote before.
+
+    For a reader that begins again at the log's start, with no snapshot of what it said.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": f"hft.{bus.outgoing.writer}.letters",
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    last = Mark()
+    try:
+        low, high = watermarks(consumer, DEAD_LETTERS)
+        consumer.assign([TopicPartition(DEAD_LETTERS, 0, low)])
+        while consumer.position([TopicPartition(DEAD_LETTERS, 0)])[0].offset < high > low:
+            message = consumer.poll(ANSWER_S_MAX)
+            if message is None or message.error() is not None:
+                raise Away(f"{DEAD_LETTERS} cannot be read: {message and message.error()}")
+            header = read_header(_header_of(message))
+            letter = msgspec.msgpack.decode(message.value() or b"", type=DeadLetter)
+            if header.writer == bus.outgoing.writer and header.number > last.number:
+                last = Mark(header.number, header.digest)
+                if letter.log == log:
+                    bus.buried[log] = letter.offset + 1
+    finally:
+        consumer.close()
+    bus.outgoing.continue_at(DEAD_LETTERS, "", last)
 
 
 def _header_of(message: Message) -> bytes | None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from serving.adapters.kafka_bus import KafkaBus, watermarks
+from serving.adapters.kafka_bus import ANSWER_S_MAX, KafkaBus, watermarks
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, SNAPSHOTS
-from serving.runtime.chained import FLUSH_S_MAX, BusError
+from serving.runtime.chained import FLUSH_S_MAX, Away, BusError
 from serving.runtime.snapshots import SnapshotKeeper
 
 
@@ -40,7 +40,7 @@ class KafkaStore:
     def _send(self, key: str, value: bytes | None) -> None:
         self._producer.produce(SNAPSHOTS, value, key.encode(), 0)
         if self._producer.flush(FLUSH_S_MAX):
-            raise BusError(f"the broker must take {key} in {FLUSH_S_MAX} s, and did not")
+            raise Away(f"the broker must take {key} in {FLUSH_S_MAX} s, and did not")
 
     def values(self) -> Iterator[tuple[str, bytes | None]]:
         """Every key and value that the topic holds now, in order; None where a key was dropped."""
@@ -57,9 +57,9 @@ class KafkaStore:
             low, high = watermarks(reader, SNAPSHOTS)
             reader.assign([TopicPartition(SNAPSHOTS, 0, low)])
             while reader.position([TopicPartition(SNAPSHOTS, 0)])[0].offset < high > low:
-                message = reader.poll(FLUSH_S_MAX)
+                message = reader.poll(ANSWER_S_MAX)
                 if message is None or message.error() is not None:
-                    raise BusError(f"{SNAPSHOTS} cannot be read: {message and message.error()}")
+                    raise Away(f"{SNAPSHOTS} cannot be read: {message and message.error()}")
                 yield (message.key() or b"").decode("utf-8", "replace"), message.value()
         finally:
             reader.close()

@@ -15,14 +15,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from serving.runtime.chained import DEAD_LETTERS
+from serving.adapters.kafka_errors import is_passing
+from serving.runtime.chained import DEAD_LETTERS, Away
 from serving.runtime.opening import NotThisLine
 from serving.services import SERVICES
 
 REGISTRY, RECORDS, VENUE = "hft.registry", "hft.records", "hft.venue"
 SNAPSHOTS = "hft.snapshots"
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
-_ANSWER_S_MAX = 30.0
+_ANSWER_S_MAX = 10.0
 _WEEK_MS = 7 * 86_400_000
 _FOREVER = -1
 
@@ -68,8 +69,18 @@ TOPICS = (
 
 
 def ensure_topics(servers: str, replication: int = 1) -> None:
-    """Create the topics that are missing; raises TopicsError where one has other partitions."""
-    admin = AdminClient({"bootstrap.servers": servers})
+    """Create the topics that are missing; raises TopicsError where one has other partitions, Away
+    where the broker does not answer.
+    """
+    try:
+        _ensure(AdminClient({"bootstrap.servers": servers, "log_level": 0}), replication)
+    except KafkaException as error:
+        if is_passing(error):
+            raise Away(f"the broker does not answer: {error.args[0].str()}") from error
+        raise
+
+
+def _ensure(admin: AdminClient, replication: int) -> None:
     wanted = [
         NewTopic(topic.name, topic.partitions, replication, config=topic.config) for topic in TOPICS
     ]
@@ -77,6 +88,8 @@ def ensure_topics(servers: str, replication: int = 1) -> None:
         try:
             answer.result(_ANSWER_S_MAX)
         except KafkaException as error:
+            if is_passing(error):
+                raise
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise TopicsError(f"topic {name} cannot be made: {error.args[0].str()}") from error
     _check_partitions(admin)

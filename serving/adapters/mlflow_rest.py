@@ -166,9 +166,8 @@ class RestClient:
             answer = connection.getresponse()
             content = answer.read()
         except http.client.HTTPException as error:
-            raise OSError(
-                f"{masked(self.tracking_uri)}: {str(error) or type(error).__name__}"
-            ) from error
+            why = str(error) or type(error).__name__
+            raise OSError(f"{masked(self.tracking_uri)}: {why}") from error
         finally:
             connection.close()
         if answer.status != http.client.OK:

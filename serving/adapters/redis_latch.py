@@ -4,20 +4,38 @@ Redis must keep an append-only file: a server that comes back with an older stat
 what was killed meanwhile. One that comes back empty has no word, which means halted.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from serving.adapters.redis_client import PREFIX, Client, connect, told_as
 from serving.runtime.addresses import masked
-from serving.runtime.latch import LATCH_FILE, FileLatch, Latch, Unreadable, Word, read_word
+from serving.runtime.latch import (
+    LATCH_FILE,
+    FileLatch,
+    Latch,
+    Look,
+    PairWords,
+    Unreadable,
+    Word,
+    read_pairs,
+    read_word,
+)
 from serving.runtime.settings import Settings
 
-KEY = f"{PREFIX}latch"
+KEY, PAIRS_KEY = f"{PREFIX}latch", f"{PREFIX}latch:pairs"
+# Operators who change at one moment take turns; more often than this is not a race any more.
+TRIES_MAX = 20
+_REPLACE = """
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
 
 
 class RedisLatch:
-    """The word under one key."""
+    """The word under one key, the words of pairs under another."""
 
     def __init__(self, client: Client, url: str) -> None:
         self._client = client
@@ -27,6 +45,11 @@ class RedisLatch:
     def where(self) -> str:
         """The server and the key."""
         return f"{masked(self._url)} {KEY}"
+
+    @property
+    def pairs_where(self) -> str:
+        """The server and the key of the words of pairs."""
+        return f"{masked(self._url)} {PAIRS_KEY}"
 
     def read(self) -> Word | None:
         """The word; None where none was ever written."""
@@ -43,6 +66,29 @@ class RedisLatch:
         """Write `word` where there is none."""
         with told_as(Unreadable, self._url):
             self._client.set(KEY, msgspec.json.encode(word), nx=True)
+
+    def look(self) -> Look:
+        """The word, and those of pairs, of one moment."""
+        with told_as(Unreadable, self._url):
+            both = self._client.pipeline(transaction=True)
+            both.get(KEY)
+            both.get(PAIRS_KEY)
+            word, pairs = both.execute()
+        return Look(
+            None if word is None else read_word(bytes(word), self.where),
+            read_pairs(pairs, self.pairs_where),
+        )
+
+    def change_pairs(self, change: Callable[[PairWords], PairWords]) -> None:
+        """Replace the words of pairs by what `change` makes of them."""
+        for _ in range(TRIES_MAX):
+            with told_as(Unreadable, self._url):
+                held: Any = self._client.get(PAIRS_KEY)
+            words = msgspec.json.encode(change(read_pairs(held, self.pairs_where)))
+            with told_as(Unreadable, self._url):
+                if self._client.eval(_REPLACE, 1, PAIRS_KEY, held or b"", words):
+                    return
+        raise Unreadable(f"{self.pairs_where} was changed {TRIES_MAX} times in between")
 
     def is_durable(self) -> bool:
         """Whether the server keeps an append-only file; False where it does not say."""

@@ -18,13 +18,14 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hft_lib.events import Event
-from serving.adapters.kafka_bus import KafkaBus
+from serving.adapters.kafka_bus import KafkaBus, continue_letters
 from serving.adapters.kafka_topics import RECORDS
 from serving.ledger.database import FILE, LedgerError, open_database, upgrade
 from serving.ledger.writer import Moved, Writer, throw_away
 from serving.runtime.chain import Diverged
 from serving.runtime.chained import BusError, Position
 from serving.runtime.host import connect
+from serving.runtime.opening import NotThisLine
 from serving.runtime.settings import Settings
 
 SOURCE = "kafka"
@@ -138,6 +139,7 @@ class Following:
             writer = Writer(self._engine, line, SOURCE)
             connect(_Sink(writer, bus), bus)
             bus.open(msgspec.msgpack.decode(writer.mark, type=Position) if writer.mark else None)
+            continue_letters(self._servers, bus, RECORDS)
             while not stop.is_set() and not (bus.behind == 0 and then()):
                 bus.pump(PUMP_S)
                 self._commit(writer, bus, writer.due)
@@ -173,7 +175,8 @@ class Following:
         if isinstance(error, AWAY):
             _log.warning("the ledger waits, the line goes on", why=why)
             return
-        unknown = error if not isinstance(error, LedgerError | Diverged) else None
+        known = isinstance(error, LedgerError | Diverged | NotThisLine)
+        unknown = error if not known else None
         _log.critical("the ledger stands, the line goes on", why=why, exc_info=unknown)
 
     @staticmethod

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from hft_lib.events import Event
+from hft_lib.events import SCHEMA_VERSION, Event
 from serving.runtime.chain import (
     NO_ORIGIN,
     Epochs,
@@ -31,14 +31,21 @@ from serving.runtime.chain import (
     read_header,
 )
 from serving.runtime.host import Misdirected, Reader
+from serving.runtime.opening import OtherVersion
+from serving.services import WRITERS
 
 DEAD_LETTERS = "hft.dead-letter"
-FLUSH_S_MAX = 30.0
+# A broker that is there has everything in milliseconds; who waits longer looks at nothing else.
+FLUSH_S_MAX = 2.0
 _log = structlog.get_logger(__name__)
 
 
 class BusError(Exception):
     """The broker took or gave something in a way that nothing may go on from."""
+
+
+class Away(BusError):
+    """The broker does not answer now: nothing was lost, what was asked may be asked again."""
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +59,10 @@ class Received(msgspec.Struct, frozen=True, gc=False):
 
 
 class Client(Protocol):
-    """What carries messages; every method raises BusError where it cannot."""
+    """What carries messages; every method raises BusError where it cannot, Away where it may later.
+
+    A message that could not be sent is never followed by a later one.
+    """
 
     def append(self, log: str, key: str, header: bytes, content: bytes) -> None:
         """Send a message to a log; it is there for good once `flush` has returned."""
@@ -158,9 +168,13 @@ class ChainedBus:
         # Messages of each log that the broker was known to have, a second ago, and we had not read.
         self.lag: dict[str, int] = {}
         self.dead = 0
+        # Of each log, the offset up to which what is none of ours was buried by an earlier reading.
+        self.buried: dict[str, int] = {}
         self.seen = 0
         self.fenced = 0
+        self.away = ""  # why the broker is not there, as far as that is known
         self._client = client
+        self._logic: dict[str, int] = {}
         self._announced: list[tuple[str, str]] = []
         self._logs: dict[str, _Log] = {}
         self._encoder = msgspec.msgpack.Encoder()
@@ -259,7 +273,7 @@ class ChainedBus:
         )
 
     def flush(self, timeout_s: float = FLUSH_S_MAX) -> None:
-        """Wait until the broker has everything written; raises BusError where it has not."""
+        """Wait until the broker has everything written; raises Away where it does not yet."""
         self._client.flush(timeout_s)
 
     def close(self) -> None:
@@ -280,6 +294,8 @@ class ChainedBus:
             self._end_if_superseded(stamp)
             verdict = log.incoming.judge(stamp, message.key.decode(), message.content)
             if verdict is Verdict.TAKE:
+                self._end_if_of_another_schema(message, stamp)
+                self._note_logic(message, stamp)
                 if self.on_taken is not None:
                     self.on_taken(message.log, stamp.origin)
                 log.reader(read_fact(stamp, message.content))
@@ -297,8 +313,33 @@ class ChainedBus:
                 f"{ours.writer} runs elsewhere under epoch {stamp.epoch}, this one is {ours.epoch}"
             )
 
+    def _note_logic(self, message: Received, stamp: Header) -> None:
+        """Say where in a log a writer's logic changed: the headers declare it."""
+        before = self._logic.get(stamp.writer, stamp.logic)
+        if before != stamp.logic:
+            at, writer = message.offset, stamp.writer
+            _log.warning(
+                "another logic from here on",
+                log=message.log,
+                offset=at,
+                writer=writer,
+                before=before,
+                now=stamp.logic,
+            )
+        self._logic[stamp.writer] = stamp.logic
+
+    def _end_if_of_another_schema(self, message: Received, stamp: Header) -> None:
+        """A stranger's message is passed over; one that is the next of a chain of this line is
+        not: what it says would be lost.
+        """
+        if stamp.schema != SCHEMA_VERSION and (stamp.writer in WRITERS or stamp.number > 1):
+            what = f"{message.log} from {stamp.writer}'s fact {stamp.number} on"
+            raise OtherVersion.of(what, stamp.schema, SCHEMA_VERSION)
+
     def _bury(self, message: Received, reason: str) -> None:
         self.dead += 1
+        if message.offset < self.buried.get(message.log, 0):
+            return
         trace = self.origin.trace
         _log.error("a dead letter", log=message.log, offset=message.offset, why=reason, trace=trace)
         header, content = message.header or b"", message.content

@@ -35,6 +35,34 @@ class LineSnapshot(msgspec.Struct, frozen=True):
     stages: tuple[Snapshot, ...]
 
 
+def restore(hosts: dict[str, Host], snapshots: Path) -> LineSnapshot | None:
+    """Bring every host to the last snapshot; None where there is none."""
+    try:
+        content = snapshots.read_bytes()
+    except FileNotFoundError:
+        return None
+    saved = msgspec.msgpack.decode(content, type=LineSnapshot)
+    for stage in saved.stages:
+        hosts[stage.stage].restore(stage)
+    return saved
+
+
+def states_at_end(
+    config: Any, snapshots: Path, facts: Iterable[tuple[str, Event]]
+) -> dict[str, Any]:
+    """Every stage's state where a journal of `facts` ends, from the last snapshot on; nothing is
+    written, so that it may be asked while the run goes on.
+    """
+    bus = MemoryBus(INBOXES, lambda log, fact: None)
+    hosts = {service.name: serve(service.stage, config, bus) for service in SERVICES}
+    saved = restore(hosts, snapshots)
+    frames = saved.frames if saved is not None else 1
+    for index, (log, fact) in enumerate(facts, start=1):
+        if index >= frames and log in INBOXES:
+            bus.write(log, fact)
+    return {name: host.state for name, host in hosts.items()}
+
+
 class EmbeddedLine:
     """The line of one process, writing to an open journal."""
 
@@ -111,15 +139,9 @@ class EmbeddedLine:
         self._bus.keep, self._again = self.journal.append, 0
 
     def _restore(self) -> int:
-        try:
-            content = self._snapshots.read_bytes()
-        except FileNotFoundError:
-            return 1
-        saved = msgspec.msgpack.decode(content, type=LineSnapshot)
-        for stage in saved.stages:
-            self.hosts[stage.stage].restore(stage)
-        self.fed = saved.fed
-        return saved.frames
+        saved = restore(self.hosts, self._snapshots)
+        self.fed = saved.fed if saved is not None else 0
+        return saved.frames if saved is not None else 1
 
     def _must_be_empty(self, made: deque[tuple[str, Event]], log: str, fact: Event) -> None:
         if made:

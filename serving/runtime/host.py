@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 
 from hft_lib.events import Event
 from hft_lib.stage import Stage, kinds, restore, snapshot
@@ -63,6 +64,7 @@ class Host:
     def __init__(self, stage: Stage[Any, Any], config: Any, bus: Bus) -> None:
         self.stage = stage
         self.state = stage.start(config)
+        self._config = config
         self.read = 0
         self.written = 0
         # Told of every fact made, once it is written, on the thread that steps.
@@ -97,10 +99,15 @@ class Host:
         return Snapshot(self.stage.name, self.read, self.written, snapshot(self.state))
 
     def restore(self, saved: Snapshot) -> None:
-        """Go on from `saved`; raises ValueError for another stage's."""
+        """Go on from `saved`; raises ValueError for another stage's, or of another layout."""
         if saved.stage != self.stage.name:
             raise ValueError(f"a snapshot of {saved.stage} is none of {self.stage.name}")
-        self.state = restore(self.stage, saved.state)
+        state = restore(self.stage, saved.state)
+        ours = _layout(self.stage.start(self._config))
+        for name, kinds_there in _layout(state).items():
+            if name in ours and not kinds_there <= ours[name]:
+                raise ValueError(f"{name} must be laid out as in this program, was not")
+        self.state = state
         self.read, self.written = saved.read, saved.written
 
 
@@ -110,6 +117,24 @@ def _pair_getter(kind: type) -> Callable[[Any], str]:
     if "pair" in names:
         return attrgetter("pair")
     return attrgetter("tick.pair") if "tick" in names else lambda fact: ""
+
+
+def _layout(state: Any) -> dict[str, set[str]]:
+    """The kinds of all arrays in a state, by the struct and field that hold them."""
+    found: dict[str, set[str]] = {}
+    _collect(state, "", found)
+    return found
+
+
+def _collect(value: Any, name: str, found: dict[str, set[str]]) -> None:
+    if isinstance(value, np.ndarray):
+        found.setdefault(name, set()).add(str(value.dtype))
+    elif isinstance(value, msgspec.Struct):
+        for field in msgspec.structs.fields(value):
+            _collect(getattr(value, field.name), f"{type(value).__name__}.{field.name}", found)
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            _collect(item, name, found)
 
 
 def serve(stage: Stage[Any, Any], config: Any, bus: Bus) -> Host:

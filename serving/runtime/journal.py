@@ -39,7 +39,7 @@ class Changed(JournalError):
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What the run was started with; `start_ns` and `end_ns` bound the part of the tape that it fed
-    (0: open).
+    (0: open). `words_ns` numbers the last word about a pair that an operator had said by then.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -53,6 +53,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     end_ns: int
     params_sha256: str
     command: str
+    words_ns: int = 0
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):

@@ -8,15 +8,20 @@ told is in the stage's state, so that a restart tells nothing twice and forgets 
 While the latch cannot be read nothing is stepped on at first: a line that rests takes no risk, and
 goes on as if nothing had been when the latch is back within `HOLD_S_MAX`. Then the halt is told, so
 that what is open may be cancelled and reduced; and let go when the latch is there and says run.
+
+A server may come back with an older word. The word that was told last is kept elsewhere (`Memory`):
+a `run` that is not newer than a kill that was told lets nothing go.
 """
 
+import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 import msgspec
 import structlog
@@ -24,7 +29,7 @@ import structlog
 from hft_lib.events import Halted, Resumed
 from serving.runtime.journal import replace_file
 
-LATCH_FILE = "latch"
+LATCH_FILE, PAIRS_FILE = "latch", "latch-pairs"
 # Five looks within the second in which a kill must have arrived.
 POLL_S = 0.2
 # A look that is older says nothing: its thread hangs.
@@ -32,6 +37,9 @@ STALE_S = 1.0
 # A restart of Redis takes a second or two; an unhedged leg can wait this long and no longer.
 HOLD_S_MAX = 5.0
 HOST, UNREADABLE, ABSENT = "host", "the latch cannot be read", "the latch is absent"
+WENT_BACK = "the latch went back in time"
+# A change of the pairs' words takes a millisecond: who waits longer for another's is told.
+TURN_S_MAX = 2.0
 _log = structlog.get_logger(__name__)
 
 
@@ -49,12 +57,27 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
     time_ns: int
 
 
+# The words of single pairs beside the latch's own: `runtime.pair_words`.
+PairWords: TypeAlias = Mapping[str, Word]
+
+
+class Look(NamedTuple):
+    """All that is said at one moment: the latch's word (None: absent) and those of pairs."""
+
+    word: Word | None
+    pairs: PairWords
+
+
 class Latch(Protocol):
-    """Where the word is kept; each raises Unreadable where it cannot."""
+    """Where the words are kept; each raises Unreadable where it cannot."""
 
     @property
     def where(self) -> str:
         """The place, for people, without secrets."""
+
+    @property
+    def pairs_where(self) -> str:
+        """The place of the words of pairs."""
 
     def read(self) -> Word | None:
         """The word; None where none was ever written."""
@@ -65,11 +88,28 @@ class Latch(Protocol):
     def open(self, word: Word) -> None:
         """Write `word` where there is none."""
 
+    def look(self) -> Look:
+        """The word, and those of pairs."""
+
+    def change_pairs(self, change: Callable[[PairWords], PairWords]) -> None:
+        """Replace the words of pairs by what `change` makes of them, nobody else's in between; for
+        good when this returns.
+        """
+
 
 def read_word(content: bytes, where: str) -> Word:
     """The word as it is kept; raises Unreadable where it is none."""
+    return _decoded(content, where, Word)
+
+
+def read_pairs(content: bytes | None, where: str) -> dict[str, Word]:
+    """The words of pairs as they are kept; raises Unreadable where they are none."""
+    return _decoded(content, where, dict[str, Word]) if content is not None else {}
+
+
+def _decoded(content: bytes, where: str, kind: Any) -> Any:
     try:
-        return msgspec.json.decode(content, type=Word)
+        return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unreadable(f"{where} holds no word of ours: {error}") from error
 
@@ -79,29 +119,38 @@ class FileLatch:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.pairs_path = path.with_name(PAIRS_FILE)
 
     @property
     def where(self) -> str:
         """The file."""
         return str(self.path)
 
+    @property
+    def pairs_where(self) -> str:
+        """The file of the words of pairs."""
+        return str(self.pairs_path)
+
     def read(self) -> Word | None:
         """The word; None where none was ever written."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise Unreadable(f"{self.path}: {error.strerror}") from error
-        return read_word(content, self.where)
+        content = _content(self.path)
+        return None if content is None else read_word(content, self.where)
 
     def write(self, word: Word) -> None:
         """Replace the word, for good when this returns."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self.path, msgspec.json.encode(word))
-        except OSError as error:
-            raise Unreadable(f"{self.path}: {error.strerror}") from error
+        _replace(self.path, word)
+
+    def look(self) -> Look:
+        """The word, and those of pairs."""
+        return Look(self.read(), self._pairs())
+
+    def _pairs(self) -> dict[str, Word]:
+        return read_pairs(_content(self.pairs_path), self.pairs_where)
+
+    def change_pairs(self, change: Callable[[PairWords], PairWords]) -> None:
+        """Replace the words of pairs by what `change` makes of them."""
+        with _turn(self.pairs_path.with_name(f".{PAIRS_FILE}.lock")):
+            _replace(self.pairs_path, change(self._pairs()))
 
     def open(self, word: Word) -> None:
         """Write `word` where there is none; a kill at the same moment wins."""
@@ -119,13 +168,53 @@ class FileLatch:
             fresh.path.unlink(missing_ok=True)
 
 
+def _content(path: Path) -> bytes | None:
+    """What a file holds; None where there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from error
+
+
+def _replace(path: Path, said: Any) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, msgspec.json.encode(said))
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from error
+
+
+@contextmanager
+def _turn(lock: Path) -> Iterator[None]:
+    """While the block runs nobody else is in one of the same lock."""
+    until_s = time.monotonic() + TURN_S_MAX
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("ab") as file:
+            while not _locked(file):
+                if time.monotonic() > until_s:
+                    raise Unreadable(f"{lock}: another process has held it for {TURN_S_MAX} s")
+                time.sleep(0.01)
+            yield
+    except OSError as error:
+        raise Unreadable(f"{lock}: {error.strerror}") from error
+
+
+def _locked(file: Any) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def kill(latch: Latch, flatten: bool, operator: str, reason: str, time_ns: int) -> Word:
     """Pull the latch, whatever it says now; a second kill never takes the first one's flatten."""
-    try:
-        before = latch.read()
-    except Unreadable:
-        before = None  # whatever it is, it is written over
+    before = _before(latch)
     flatten = flatten or (before is not None and not before.run and before.flatten)
+    time_ns = _after(before, time_ns)
     word = Word(run=False, flatten=flatten, operator=operator, reason=reason, time_ns=time_ns)
     latch.write(word)
     return word
@@ -133,9 +222,22 @@ def kill(latch: Latch, flatten: bool, operator: str, reason: str, time_ns: int) 
 
 def reset(latch: Latch, operator: str, reason: str, time_ns: int) -> Word:
     """Let the latch go; raises Unreadable where it cannot be written."""
+    time_ns = _after(_before(latch), time_ns)
     word = Word(run=True, operator=operator, reason=reason, time_ns=time_ns)
     latch.write(word)
     return word
+
+
+def _before(latch: Latch) -> Word | None:
+    try:
+        return latch.read()
+    except Unreadable:
+        return None  # whatever it is, it is written over
+
+
+def _after(before: Word | None, time_ns: int) -> int:
+    """The time of a word that follows `before`: clocks differ, words have an order."""
+    return max(time_ns, before.time_ns + 1) if before is not None else time_ns
 
 
 def opening(who: str, time_ns: int) -> Word:
@@ -145,12 +247,13 @@ def opening(who: str, time_ns: int) -> Word:
 
 class Reading(NamedTuple):
     """One look: the word (None: absent), or why it could not be read; when, on a monotonic
-    clock.
+    clock; the words of pairs.
     """
 
     word: Word | None
     error: str
     at_s: float
+    pairs: PairWords = {}
 
 
 class Watch:
@@ -190,7 +293,8 @@ class Watch:
     def _look(self) -> None:
         began_s = time.monotonic()
         try:
-            self._reading = Reading(self.latch.read(), "", began_s)
+            look = self.latch.look()
+            self._reading = Reading(look.word, "", began_s, look.pairs)
         except Unreadable as error:
             self._reading = Reading(None, str(error), began_s)
 
@@ -210,14 +314,60 @@ class Telling(Protocol):
         """Append to the stage's inbox."""
 
 
+class Memory(Protocol):
+    """Where the word that a stage was told last is kept: it outlives the latch's own loss."""
+
+    @property
+    def last(self) -> Word | None:
+        """The word; None before the first."""
+
+    def keep(self, word: Word) -> None:
+        """Keep `word`, for good when this returns."""
+
+
+class InMemory:
+    """A memory as long as its process, where the latch is a file beside the journal."""
+
+    def __init__(self) -> None:
+        self.last: Word | None = None
+
+    def keep(self, word: Word) -> None:
+        """Keep `word`."""
+        self.last = word
+
+
+def went_back(word: Word, last: Word | None) -> bool:
+    """Whether `word` lets go what a later kill, told as `last`, put on."""
+    return word.run and last is not None and not last.run and word.time_ns <= last.time_ns
+
+
 class LatchEdge:
     """Tells a stage what the latch says; `rest` waits, and says whether an end was asked for."""
 
-    def __init__(self, watch: Watch, stage: Telling, rest: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        watch: Watch,
+        stage: Telling,
+        rest: Callable[[float], bool],
+        memory: Memory | None = None,
+    ) -> None:
         self._watch = watch
         self._stage = stage
         self._rest = rest
+        self._memory: Memory = memory if memory is not None else InMemory()
         self._by_host = False  # the last halt was told because there was no word
+
+    def may_send(self) -> bool:
+        """Whether new risk may be sent to a venue now: a venue's edge asks before each order that
+        is not a cancel and does not only reduce.
+
+        It asks the latch itself and not what the stage was told: a kill stops orders that the
+        stage makes of a backlog, before the halt can stand in its inbox.
+        """
+        word = self._watch.reading().word
+        if word is None or not word.run or went_back(word, self._memory.last):
+            return False
+        return not self._stage.held[0]
 
     def turn(self) -> int:
         """Tell what is due; waits while the latch cannot be read, `HOLD_S_MAX` at most."""
@@ -242,14 +392,8 @@ class LatchEdge:
     def _tell(self, reading: Reading) -> int:
         halted, flatten = self._stage.held
         word = reading.word
-        if word is None:
-            if halted:
-                return 0
-            self._by_host = True
-            why = UNREADABLE if reading.error else ABSENT
-            _log.critical("halted", why=why, detail=reading.error)
-            self._stage.tell(True, flatten, HOST, why)
-            return 1
+        if word is None or went_back(word, self._memory.last):
+            return 0 if halted else self._halt(reading, flatten)
         # A kill that came while there was no word is told by its own name.
         renamed = halted and not word.run and self._by_host
         if (halted, flatten) == (not word.run, word.flatten) and not renamed:
@@ -260,20 +404,39 @@ class LatchEdge:
             operator, reason = word.operator, word.reason
         self._by_host = False
         _log.critical("resumed" if word.run else "halted", operator=operator, why=reason)
+        self._memory.keep(word)  # first: what is told is remembered, whatever happens between
         self._stage.tell(not word.run, word.flatten, operator, reason)
+        return 1
+
+    def _halt(self, reading: Reading, flatten: bool) -> int:
+        """Tell a halt that nobody wrote."""
+        why = WENT_BACK
+        if reading.word is None:
+            self._by_host = True
+            why = UNREADABLE if reading.error else ABSENT
+        _log.critical("halted", why=why, detail=reading.error)
+        self._stage.tell(True, flatten, HOST, why)
         return 1
 
     # --- what the pages show ---
 
     def why(self) -> str:
         """Why the latch cannot be relied on; empty where it can."""
-        error = self._watch.reading().error
-        return f"{UNREADABLE}: {error}" if error else ""
+        reading, last = self._watch.reading(), self._memory.last
+        if reading.error:
+            return f"{UNREADABLE}: {reading.error}"
+        if reading.word is None or last is None or not went_back(reading.word, last):
+            return ""
+        return (
+            f"{WENT_BACK}: it says run, which is older than the kill of {last.operator} "
+            f"({last.reason}); `hft reset-kill` lets go"
+        )
 
     def document(self) -> dict[str, Any]:
         """What the latch says, and what execution was told."""
         halted, flatten = self._stage.held
-        return {"latch": {"halted": halted, "flatten": flatten, **said(self._watch.reading())}}
+        known = {"halted": halted, "flatten": flatten, "may_send": self.may_send()}
+        return {"latch": {**known, **said(self._watch.reading())}}
 
     def figures(self) -> dict[str, tuple[str, float]]:
         """Gauges by name, each with what it means."""

@@ -8,8 +8,8 @@ from hft_lib.market.tape import Tape
 from serving.adapters.tape_feed import tape_feed
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header
-from serving.runtime.latch import POLL_S, Latch, LatchEdge, Watch
-from serving.runtime.line_latch import ToldInProcess
+from serving.runtime.latch import POLL_S, Latch, Watch
+from serving.runtime.line_latch import OperatorEdge, ToldInProcess
 from serving.runtime.run_folder import legs_of_line, start_of
 
 # Waits some seconds; says whether an end was asked for.
@@ -21,9 +21,9 @@ class _Ended(Exception):
 
 
 class Latched:
-    """What is fed, and the latch's edge, to be turned while nothing is."""
+    """What is fed, and the operators' edge, to be turned while nothing is."""
 
-    def __init__(self, events: Iterable[Event], watch: Watch, edge: LatchEdge) -> None:
+    def __init__(self, events: Iterable[Event], watch: Watch, edge: OperatorEdge) -> None:
         self.edge = edge
         self._events = events
         self._watch = watch
@@ -55,7 +55,8 @@ def latched(
     """
     window = (header.start_ns or None, header.end_ns or None)
     with Watch(latch) as watch:
-        edge = LatchEdge(watch, ToldInProcess(line, start_of(header, tape)), rest)
+        told = ToldInProcess(line, start_of(header, tape))
+        edge = OperatorEdge(watch, told, rest, header.words_ns)
 
         def sleep(seconds: float) -> None:
             if rest(min(seconds, POLL_S)):

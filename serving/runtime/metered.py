@@ -30,7 +30,7 @@ class Hosted:
         self.name = name
         self.host = host
         self.ready = False
-        self.diverged = ""
+        self.diverged = self.away = ""  # there is no broker that could be
         self.epoch = 0
         self.snapshot_bytes = 0
         self.bus = NoLogs()

@@ -20,14 +20,30 @@ class FeedOpened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LineOpened(msgspec.Struct, frozen=True, kw_only=True):
-    """What every stage is started from, and the parameter sets that the registry held then."""
+    """What every stage is started from, and the parameter sets that the registry held then.
+
+    `words_ns` numbers the last word about a pair that an operator had said by then.
+    """
 
     config: LineConfig
     sets: tuple[Registered, ...]
+    words_ns: int = 0
 
 
 class NotThisLine(Exception):
     """A service was started for another line than the one that is open."""
+
+
+class OtherVersion(NotThisLine):
+    """What is to be read was written by another version of this program."""
+
+    @classmethod
+    def of(cls, what: str, theirs: int, ours: int) -> "OtherVersion":
+        """The refusal of `what`, written under the schema version `theirs`."""
+        return cls(
+            f"the schema version of {what} must be {ours}, was {theirs}: run this line with the "
+            "program that wrote it, or open another one"
+        )
 
 
 class RunError(Exception):

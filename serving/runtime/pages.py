@@ -30,6 +30,7 @@ class Watched(Protocol):
     name: str
     ready: bool
     diverged: str
+    away: str
     epoch: int
     snapshot_bytes: int
     bus: Any
@@ -56,6 +57,7 @@ class Pages:
     def __init__(self, name: str, port: int) -> None:
         self.name = name
         self.waits_for = "the broker"
+        self.refusal = ""
         self.port = port
         self._worker: Watched | None = None
         self._parts: list[Part] = []
@@ -93,6 +95,10 @@ class Pages:
         """Say that the start waits until `what`; empty where it goes on."""
         self.waits_for = what
 
+    def refuse(self, why: str) -> None:
+        """Say that the service ends because a rule refuses it."""
+        self.refusal = why
+
     def watch(self, worker: Watched) -> None:
         """Show `worker` from now on."""
         self._worker = worker
@@ -119,11 +125,15 @@ class Pages:
 
     def why_not_ready(self) -> str:
         """Empty when ready, else what is missing."""
+        if self.refusal:
+            return f"refused: {self.refusal}"
         worker = self._worker
         if worker is None:
             return f"waits until {self.waits_for}" if self.waits_for else "starts"
         if worker.diverged:
             return f"the log diverged: {worker.diverged}"
+        if worker.away:
+            return f"waits for the broker: {worker.away}"
         if not worker.ready:
             return f"catches up, {worker.bus.behind} facts behind"
         return "; ".join(why for part in self._parts if (why := part.why()))

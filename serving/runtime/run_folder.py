@@ -70,8 +70,9 @@ def new_header(
     run_id: str,
     command: str,
     window: tuple[int | None, int | None],
+    words_ns: int = 0,
 ) -> Header:
-    """What the journal says of its run."""
+    """What the journal says of its run; `words_ns` as in `Header`."""
     return Header(
         run_id=run_id,
         config=config,
@@ -83,6 +84,7 @@ def new_header(
         end_ns=window[1] or 0,
         params_sha256=params_sha256(files),
         command=command,
+        words_ns=words_ns,
     )
 
 

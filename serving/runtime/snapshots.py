@@ -1,10 +1,11 @@
 """What a line must find again, by key: how it was opened, every service's state.
 
 The last value of a key is kept. A service writes its snapshots to two keys in turn, each with a
-checksum, so that one that is cut or of another schema leaves the one before it. The keys are those
-of its epoch: an older process that still runs overwrites nothing of a newer one, and an epoch that
-was taken is known even where no value of it can be read. The keys of older epochs are dropped once
-both of an epoch are written.
+checksum, so that one that is cut leaves the one before it. One of another schema refuses the start:
+what came after it in the logs is of that schema too. One of another logic is gone on from. The keys
+are those of its epoch: an older process that still runs overwrites nothing of a newer one, and an
+epoch that was taken is known even where no value of it can be read. The keys of older epochs are
+dropped once both of an epoch are written.
 """
 
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from hft_lib.events import SCHEMA_VERSION
 from serving.runtime.chain import LOGIC_VERSION
 from serving.runtime.chained import Position
 from serving.runtime.host import Snapshot
+from serving.runtime.opening import OtherVersion
 
 T = TypeVar("T")
 _CHECKSUM_BYTES = 16
@@ -50,6 +52,21 @@ class ServiceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     bus: Position
 
 
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be read of a snapshot of any schema."""
+
+    schema: int
+    serial: int
+    epoch: int
+
+
+class Shared(msgspec.Struct, frozen=True, array_like=True):
+    """What all services of the line read, with the schema that it was written under."""
+
+    schema: int
+    content: bytes
+
+
 class SnapshotKeeper:
     """The snapshots in `store`, for one process named `name`."""
 
@@ -62,8 +79,11 @@ class SnapshotKeeper:
         self._keys: set[str] = set()
 
     def load(self) -> ServiceSnapshot | None:
-        """The newest snapshot of this service that can be read; None where there is none."""
-        found: dict[str, list[ServiceSnapshot]] = {}
+        """The newest snapshot of this service that is whole; None where there is none.
+
+        Raises OtherVersion where that one is of another schema.
+        """
+        found: dict[str, list[ServiceSnapshot | Stamp]] = {}
         for key, value in self._store.values():
             name, _, place = key.partition("/")
             if name != self.name:
@@ -77,6 +97,9 @@ class SnapshotKeeper:
         self._keys = set(found)
         whole = [snapshot for one in found.values() for snapshot in one]
         newest = max(whole, key=lambda snapshot: (snapshot.epoch, snapshot.serial), default=None)
+        if isinstance(newest, Stamp):
+            what = f"the newest snapshot of {self.name}"
+            raise OtherVersion.of(what, newest.schema, SCHEMA_VERSION)
         self._serial = newest.serial if newest is not None else 0
         return newest
 
@@ -94,17 +117,26 @@ class SnapshotKeeper:
         return len(content)
 
     def read(self, key: str, kind: type[T]) -> T | None:
-        """The struct that `put` wrote under `key`; None before."""
-        last: T | None = None
+        """The struct that `put` wrote under `key`; None before.
+
+        Raises OtherVersion where it was written under another schema.
+        """
+        last: bytes | None = None
         for found, value in self._store.values():
             content = _checked(value) if value is not None else None
             if found == key and content is not None:
-                last = msgspec.msgpack.decode(content, type=kind)
-        return last
+                last = content
+        if last is None:
+            return None
+        shared = msgspec.msgpack.decode(last, type=Shared)
+        if shared.schema != SCHEMA_VERSION:
+            raise OtherVersion.of(f"what {key!r} says", shared.schema, SCHEMA_VERSION)
+        return msgspec.msgpack.decode(shared.content, type=kind)
 
     def put(self, key: str, value: msgspec.Struct) -> None:
         """Write what all services of the line read."""
-        self._put(key, msgspec.msgpack.encode(value))
+        shared = Shared(SCHEMA_VERSION, msgspec.msgpack.encode(value))
+        self._put(key, msgspec.msgpack.encode(shared))
 
     def _put(self, key: str, content: bytes) -> None:
         self._store.put(key, checksum(content) + content)
@@ -116,25 +148,19 @@ def _epoch_of(place: str) -> int:
     return int(epoch) if epoch.isdecimal() else 0
 
 
-def _snapshot(key: str, value: bytes) -> ServiceSnapshot | None:
+def _snapshot(key: str, value: bytes) -> ServiceSnapshot | Stamp | None:
     content = _checked(value)
     if content is None:
         _log.error("a snapshot is cut or changed, the one before it is taken", key=key)
         return None
     try:
-        snapshot = msgspec.msgpack.decode(content, type=ServiceSnapshot)
+        stamp = msgspec.msgpack.decode(content, type=Stamp)
+        if stamp.schema != SCHEMA_VERSION:
+            return stamp
+        return msgspec.msgpack.decode(content, type=ServiceSnapshot)
     except msgspec.MsgspecError as error:
         _log.error("a snapshot cannot be read, the one before it is taken", key=key, error=error)
         return None
-    if (snapshot.schema, snapshot.logic) != (SCHEMA_VERSION, LOGIC_VERSION):
-        _log.warning(
-            "a snapshot of another version is left aside",
-            key=key,
-            schema=snapshot.schema,
-            logic=snapshot.logic,
-        )
-        return None
-    return snapshot
 
 
 def checksum(content: bytes) -> bytes:

@@ -11,8 +11,9 @@ from tests.cli.test_run import Begin, under_way, until
 
 
 def told(run: Path) -> list[Halted | Resumed]:
-    """What a run's journal holds of the latch."""
-    return [fact for _, fact in read(run / "journal") if isinstance(fact, Halted | Resumed)]
+    """What a run's journal holds that execution was told."""
+    inbox = read(run / "journal", ("execution",))
+    return [fact for _, fact in inbox if isinstance(fact, Halted | Resumed)]
 
 
 def test_a_kill_is_latched_until_it_is_reset(hft: Verb, home: Path):

@@ -22,7 +22,7 @@ WAIT_S_MAX = 120.0
 
 
 class Serving:
-    """One process of `python -m serving NAME --bus memory`, its pages from `port` on."""
+    """`python -m serving NAME --bus memory` in `folder`, its pages from `port` on."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_ports(len(NAMES))[0]

@@ -7,6 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from hft_lib.events import SCHEMA_VERSION, Decided, Event, Halted, TimePassed
 from serving.adapters.kafka_bus import KafkaBus
@@ -221,6 +228,35 @@ def test_an_offset_that_the_broker_no_longer_keeps_is_refused(servers: str):
     with pytest.raises(BusError, match="must hold offset 99, held 0 to 0"):
         bus.open(position)
     bus.close()
+
+
+def test_nothing_follows_a_message_that_the_broker_refused(servers: str):
+    """A gap in a chain would stop every reader for good."""
+    admin = AdminClient({"bootstrap.servers": servers})
+    resource = ConfigResource(ResourceType.TOPIC, topic_of("execution"))
+    resource.add_incremental_config(
+        ConfigEntry("max.message.bytes", "2000", incremental_operation=AlterConfigOpType.SET)
+    )
+    admin.incremental_alter_configs([resource])[resource].result(10)
+    bus, heard = KafkaBus(servers, "risk_manager"), KafkaBus(servers, "execution")
+    facts: list[Event] = []
+    heard.read("execution", facts.append)
+    heard.open()
+    bus.write("execution", TimePassed(START_NS))
+    bus.flush()
+    bus.write("execution", Halted(START_NS, PAIR, True, "ada", "x" * 4000))
+    with pytest.raises(BusError, match="did not take a message"):
+        for number in range(1000):
+            bus.write("execution", TimePassed(START_NS + number))
+            heard.pump(0.001)
+        bus.flush()
+    with pytest.raises(BusError, match="did not take a message"):
+        bus.write("execution", TimePassed(START_NS))
+    for _ in range(10):
+        heard.pump(0.1)
+    assert facts == [TimePassed(START_NS)], "what came after it was never sent"
+    for one in (bus, heard):
+        one.close()
 
 
 def test_topics_are_made_once_and_as_they_are_written_down(servers: str):

@@ -9,7 +9,7 @@ from serving.adapters.kafka_snapshots import Snapshots
 from serving.adapters.kafka_topics import SNAPSHOTS
 from serving.runtime.chained import Position
 from serving.runtime.host import Snapshot
-from serving.runtime.opening import FEED, FeedOpened
+from serving.runtime.opening import FEED, FeedOpened, OtherVersion
 from serving.runtime.snapshots import ServiceSnapshot, checksum
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def test_a_snapshot_that_is_cut_leaves_the_one_before_it(servers: str):
     assert found is not None and found.stage.read == 2
 
 
-def test_a_snapshot_of_another_schema_is_left_aside(servers: str):
+def test_a_snapshot_of_another_schema_refuses_and_one_that_is_no_snapshot_does_not(servers: str):
     writer = Snapshots(servers, "execution")
     save(writer, 1)
     other = msgspec.msgpack.encode(
@@ -58,10 +58,12 @@ def test_a_snapshot_of_another_schema_is_left_aside(servers: str):
             bus=Position({}, {}),
         )
     )
-    put(servers, "execution/1/0", checksum(other) + other)
-    put(servers, "execution/1/1", checksum(b"\xc1") + b"\xc1")
+    put(servers, "execution/1/0", checksum(b"\xc1") + b"\xc1")
     found = Snapshots(servers, "execution").load()
     assert found is not None and found.stage.read == 1
+    put(servers, "execution/1/0", checksum(other) + other)
+    with pytest.raises(OtherVersion, match=f"must be {SCHEMA_VERSION}"):
+        Snapshots(servers, "execution").load()
 
 
 def test_the_next_snapshot_counts_on_from_the_one_that_was_taken_up(servers: str):

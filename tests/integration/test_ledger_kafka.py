@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from sqlalchemy import inspect, select, text
 
 from hft_lib.events import CapitalOrder, Fill, ShadowOrder
@@ -22,7 +23,8 @@ from serving.ledger.database import VERSION_TABLE, open_database
 from serving.ledger.kafka_source import Following, line_of
 from serving.ledger.projection import Projection
 from serving.ledger.tables import LINES, METADATA
-from serving.runtime.chain import Diverged
+from serving.runtime.chain import Diverged, Incoming, Verdict, read_header
+from serving.runtime.chained import DEAD_LETTERS, DeadLetter
 from tests.builders import told
 from tests.cli.conftest import HFT, ROOT
 from tests.integration.conftest import Outside
@@ -232,6 +234,42 @@ def test_what_is_none_of_ours_leaves_no_row_and_stops_nothing(
     grown = rows_of(database_at(url), line)
     assert {name: len(grown[name]) for name in expected(line)} == expected(line)
     assert read_of(url, line) == len(records()) + 1
+
+
+def test_what_is_none_of_ours_is_buried_once_however_often_the_ledger_is_rebuilt(
+    servers: str, telling: Telling, tmp_path: Path
+):
+    poison = Producer({"bootstrap.servers": servers})
+    url, grown = f"sqlite:///{tmp_path / 'ledger.db'}", []
+    for number in range(3):
+        telling.tell(100)
+        poison.produce(RECORDS, f"poison {number}".encode(), partition=0)
+        poison.flush(10)
+        line = Following(servers, url).to_end(threading.Event())
+        grown.append(rows_of(database_at(url), line))
+        assert rebuilt(servers, url) == grown[-1]
+        assert rebuilt(servers, f"sqlite:///{tmp_path / f'other{number}.db'}") == grown[-1]
+    assert [letter.content for letter in letters(servers)] == [
+        b"poison 0",
+        b"poison 1",
+        b"poison 2",
+    ]
+
+
+def letters(servers: str) -> list[DeadLetter]:
+    """Every message in the topic of dead letters, which must be one chain."""
+    incoming, found = Incoming(DEAD_LETTERS), []
+    reader = Consumer({"bootstrap.servers": servers, "group.id": "graves"})
+    reader.assign([TopicPartition(DEAD_LETTERS, 0, 0)])
+    for _ in range(reader.get_watermark_offsets(TopicPartition(DEAD_LETTERS, 0), timeout=10)[1]):
+        message = reader.poll(10)
+        assert message is not None
+        headers: Any = message.headers()
+        content = message.value() or b""
+        assert incoming.judge(read_header(headers[0][1]), "", content) is Verdict.TAKE
+        found.append(msgspec.msgpack.decode(content, type=DeadLetter))
+    reader.close()
+    return found
 
 
 def test_a_broken_chain_stops_the_ledger_and_it_says_so(

@@ -18,9 +18,10 @@ from serving.adapters.redis_directory import (
     Entry,
     Heartbeat,
 )
-from serving.adapters.redis_latch import KEY, RedisLatch, latch_of
+from serving.adapters.redis_latch import KEY, PAIRS_KEY, RedisLatch, latch_of
 from serving.adapters.redis_lease import RedisLease
-from serving.runtime.latch import FileLatch, Unreadable, kill, opening, reset
+from serving.runtime import pair_words
+from serving.runtime.latch import FileLatch, PairWords, Unreadable, kill, opening, reset
 from serving.runtime.lease import Unreachable, this_process
 from serving.runtime.settings import load_settings
 from serving.services import SERVICES
@@ -66,6 +67,58 @@ def test_what_is_no_word_is_unreadable(latch: RedisLatch, redis_server: RedisSer
     connect(redis_server.url).lpush(KEY, "another kind of key")
     with pytest.raises(Unreadable, match="WRONGTYPE"):
         latch.read()
+
+
+def test_the_words_of_pairs_survive_redis_being_killed(
+    latch: RedisLatch, redis_server: RedisServer
+):
+    assert latch.look() == (None, {})
+    halted = pair_words.halt(latch, "A~B", True, "ada", "drill")
+    word = kill(latch, False, "ada", "drill", 2)
+    redis_server.kill()
+    with pytest.raises(Unreadable, match="127.0.0.1"):
+        latch.look()
+    with pytest.raises(Unreadable):
+        pair_words.resume(latch, "A~B", "ada", "over")
+    redis_server.start()
+    assert latch.look() == (word, {"A~B": halted})
+    assert pair_words.resume(latch, "A~B", "ada", "over").time_ns > halted.time_ns
+
+
+def test_words_of_pairs_that_are_none_are_unreadable(latch: RedisLatch, redis_server: RedisServer):
+    client = connect(redis_server.url)
+    client.set(PAIRS_KEY, b"[]")
+    with pytest.raises(Unreadable, match="hft:latch:pairs holds no word of ours"):
+        latch.look()
+    client.delete(PAIRS_KEY)
+    client.lpush(PAIRS_KEY, "another kind of key")
+    with pytest.raises(Unreadable, match="WRONGTYPE"):
+        latch.look()
+    with pytest.raises(Unreadable):
+        pair_words.halt(latch, "A~B", True, "ada", "drill")
+
+
+def test_a_change_that_another_one_overtook_is_made_again(
+    latch: RedisLatch, redis_server: RedisServer
+):
+    other = RedisLatch(connect(redis_server.url), redis_server.url)
+    seen: list[set[str]] = []
+
+    def change(words: PairWords) -> PairWords:
+        seen.append(set(words))
+        if len(seen) == 1:
+            pair_words.halt(other, "C~D", False, "bob", "meanwhile")
+        return {**words, "A~B": next(iter(other.look().pairs.values()))}
+
+    latch.change_pairs(change)
+    assert seen == [set(), {"C~D"}] and set(latch.look().pairs) == {"A~B", "C~D"}
+
+    def always_late(words: PairWords) -> PairWords:
+        pair_words.halt(other, "C~D", False, "bob", "again")
+        return words
+
+    with pytest.raises(Unreadable, match="was changed 20 times"):
+        latch.change_pairs(always_late)
 
 
 def test_the_settings_name_the_latch(redis_server: RedisServer, tmp_path: Any):
@@ -124,7 +177,7 @@ def test_an_answer_that_does_not_come_ends_within_a_second(
     with redis_server.frozen():
         began = time.monotonic()
         with pytest.raises(Unreadable):
-            latch.read()
+            latch.look()
         assert time.monotonic() - began < 1.0
 
 

@@ -8,7 +8,11 @@ HEAVY = ("pyarrow", "pandas", "sqlalchemy", "mlflow", "arch", "statsmodels", "pl
 
 def test_a_service_loads_no_layer_that_only_another_one_needs():
     found = subprocess.run(
-        [sys.executable, "-c", "import sys, serving.__main__, serving.process; print(*sys.modules)"],
+        [
+            sys.executable,
+            "-c",
+            "import sys, serving.__main__, serving.process; print(*sys.modules)",
+        ],
         capture_output=True,
         text=True,
         check=True,

@@ -20,7 +20,7 @@ JUDGE = Incoming.judge
 
 def snapshot_without_flush(patch: pytest.MonkeyPatch) -> None:
     """A snapshot says that something was written which is still under way."""
-    patch.setattr(ChainedBus, "flush", lambda self: None)
+    patch.setattr(ChainedBus, "flush", lambda self, *_: None)
 
 
 def repetitions_taken(patch: pytest.MonkeyPatch) -> None:

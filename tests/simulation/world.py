@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from serving.runtime.chained import BusError, Received
+from serving.runtime.chained import Away, BusError, Received
 
 T = TypeVar("T")
 _DRAWS = 4096
@@ -120,6 +120,10 @@ class World:
     def is_away(self) -> bool:
         """Whether the broker is away now."""
         return self.step < self.away_until
+
+    def refusal(self) -> BusError:
+        """What a broker that is away does: a process waits for it, or ends and begins again."""
+        return (Away if self.step % 2 else BusError)("the broker is away")
 
     def calm(self) -> None:
         """From now on the broker is there and nothing is held up on its way."""
@@ -258,7 +262,7 @@ class SimClient:
         while wires:
             self._life.call()
             if self._world.is_away:
-                raise BusError("the broker is away")
+                raise self._world.refusal()
             wire = self._world.chance.pick(wires)
             self._world.arrive(wire, 1 + self._world.chance.below(len(wire.under_way)))
             wires = [wire for wire in wires if wire.under_way]
@@ -290,14 +294,14 @@ class SimStore:
                 self._world.keep(key, value[:written])
             raise
         if self._world.is_away:
-            raise BusError("the broker is away")
+            raise self._world.refusal()
         self._world.keep(key, value)
 
     def drop(self, key: str) -> None:
         """Keep no value of `key` any more."""
         self._life.call()
         if self._world.is_away:
-            raise BusError("the broker is away")
+            raise self._world.refusal()
         self._world.keep(key, None)
 
     def values(self) -> list[tuple[str, bytes | None]]:

@@ -18,7 +18,7 @@ from hft_lib.events import (
 )
 from hft_lib.exchange.account import NS_PER_YEAR
 from hft_lib.parameters import Assumptions, Limits, parameter_sha256
-from hft_lib.stages.execution import lots_per_unit
+from hft_lib.stages.execution import RECORDS, STAGE, lots_per_unit
 from tests.builders import DAY_NS, HOUR_NS, PAIR, S_NS, START_NS, X
 from tests.trading import SPREAD_SD, Trader
 
@@ -395,6 +395,18 @@ def test_a_pair_resumed_stays_held_by_the_latch():
     trader.wait(10.0)
     trader.tick(-2.0)
     assert trader.orders("capital")
+
+
+def test_what_it_was_told_goes_on_and_the_last_word_of_a_pair_is_kept():
+    trader = Trader()
+    said: list[Halted | Resumed] = [
+        Halted(trader.now_ns, PAIR, True, "ada", "drill", 7),
+        Resumed(trader.now_ns, PAIR, "ada", "over", 9),
+        Halted(trader.now_ns, "", False, "ada", "drill"),
+    ]
+    assert [trader.post(fact) for fact in said] == [[fact] for fact in said]
+    assert trader.desk.word_ns == 9, "the latch's word is none of a pair's"
+    assert STAGE.routes[Resumed] == ("orchestrator", RECORDS)
 
 
 # --- what is carried ---

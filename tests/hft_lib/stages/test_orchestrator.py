@@ -309,7 +309,8 @@ def test_a_live_gap_freezes_promotions_and_voids_the_test_until_resumed():
     assert len(made.records("freeze")) == 1 and len(made.of(Promoted)) == 1
     assert made.state.pairs[0].test is None
     made.live_gap = 0.0
-    (thaw,) = made.post(Resumed(START_NS + 60 * DAY_NS, "", "ada", "fills refitted"))
+    assert not made.post(Resumed(START_NS + 60 * DAY_NS, "", "host", "the latch says run"))
+    (thaw,) = made.post(Resumed(START_NS + 60 * DAY_NS, PAIR, "ada", "fills refitted"))
     assert isinstance(thaw, DecisionRecorded)
     assert (decoded(thaw)["operator"], decoded(thaw)["reason_given"]) == ("ada", "fills refitted")
     made.run(60)

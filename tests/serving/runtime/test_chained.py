@@ -6,9 +6,17 @@ from functools import partial
 import msgspec
 import pytest
 
-from hft_lib.events import Event, TimePassed
-from serving.runtime.chain import NO_ORIGIN, Origin, Superseded, read_header
+from hft_lib.events import SCHEMA_VERSION, Event, TimePassed
+from serving.runtime.chain import (
+    LOGIC_VERSION,
+    NO_ORIGIN,
+    Origin,
+    Outgoing,
+    Superseded,
+    read_header,
+)
 from serving.runtime.chained import DEAD_LETTERS, BusError, ChainedBus, DeadLetter, Received
+from serving.runtime.opening import OtherVersion
 from tests.builders import START_NS
 
 Logs = dict[str, list[tuple[str, bytes | None, bytes]]]
@@ -120,6 +128,48 @@ def test_what_is_none_of_ours_is_buried_once_and_the_rest_goes_on():
     assert facts == [passed(1)] and bus.dead == 1
     letters = [msgspec.msgpack.decode(c, type=DeadLetter) for _, _, c in logs[DEAD_LETTERS]]
     assert [(x.log, x.offset, x.content) for x in letters] == [("execution", 0, b"poison")]
+
+
+def of_another_schema(writer: str, number: int, content: bytes) -> tuple[str, bytes, bytes]:
+    outgoing = Outgoing(writer)
+    for _ in range(number):
+        stamp = read_header(outgoing.header("execution", "", content))
+    stamp = msgspec.structs.replace(stamp, schema=SCHEMA_VERSION + 1)
+    return "", msgspec.msgpack.encode(stamp), content
+
+
+def test_the_next_fact_of_a_writer_of_the_line_in_another_schema_is_refused():
+    logs: Logs = {"execution": [of_another_schema("risk_manager", 1, b"of another shape")]}
+    bus, facts = opened(logs, 0)
+    with pytest.raises(OtherVersion, match=f"fact 1 on must be {SCHEMA_VERSION}, was"):
+        bus.pump(0.0)
+    assert not facts and DEAD_LETTERS not in logs
+
+
+def test_a_strangers_message_in_another_schema_is_buried_and_a_chain_of_them_refused():
+    logs: Logs = {"execution": [of_another_schema("stranger", 1, b"of another shape")]}
+    bus, _ = opened(logs, 0)
+    bus.pump(0.0)
+    assert bus.dead == 1
+    logs["execution"].append(of_another_schema("stranger", 2, b"of another shape"))
+    with pytest.raises(OtherVersion, match="stranger's fact 2"):
+        bus.pump(0.0)
+
+
+def test_a_change_of_logic_in_a_log_is_said_once(capsys: pytest.CaptureFixture[str]):
+    logs: Logs = {}
+    writer = ChainedBus(MemoryClient(logs), "risk_manager")
+    for number in range(3):
+        writer.write("execution", passed(number))
+    for place in (1, 2):
+        key, header, content = logs["execution"][place]
+        newer = msgspec.structs.replace(read_header(header), logic=LOGIC_VERSION + 1)
+        logs["execution"][place] = (key, msgspec.msgpack.encode(newer), content)
+    bus, facts = opened(logs, 0)
+    bus.pump(0.0)
+    assert len(facts) == 3
+    said = capsys.readouterr().out
+    assert said.count("another logic from here on") == 1 and "offset=1" in said
 
 
 def test_a_position_that_is_not_kept_any_more_is_refused():

@@ -13,7 +13,9 @@ from serving.runtime.latch import (
     POLL_S,
     STALE_S,
     UNREADABLE,
+    WENT_BACK,
     FileLatch,
+    InMemory,
     LatchEdge,
     Reading,
     Unreadable,
@@ -65,7 +67,8 @@ class Scene:
         monkeypatch.setattr(latches, "HOLD_S_MAX", 0.05)
         self.looks, self.stage, self.rests = Looks(), Stage(), 0
         self.back_after = self.end_after = 10**9
-        self.edge = LatchEdge(self.looks, self.stage, self.rest)
+        self.memory = InMemory()
+        self.edge = LatchEdge(self.looks, self.stage, self.rest, self.memory)
 
     def rest(self, seconds: float) -> bool:
         self.rests += 1
@@ -151,6 +154,50 @@ def test_a_kill_that_came_while_the_latch_was_away_is_told_by_its_name(scene: Sc
     scene.looks.says(KILLED)
     assert [scene.edge.turn() for _ in range(2)] == [1, 0]
     assert scene.stage.told[-1] == (True, False, "ada", "drill")
+
+
+def test_a_latch_that_went_back_before_the_kill_lets_nothing_go(scene: Scene):
+    scene.looks.says(KILLED)
+    scene.edge.turn()
+    scene.looks.says(RUN)
+    assert [scene.edge.turn() for _ in range(2)] == [0, 0]
+    assert scene.stage.held == (True, False)
+    assert "older than the kill of ada (drill)" in scene.edge.why()
+    scene.looks.says(Word(run=True, operator="bob", reason="over", time_ns=3))
+    assert scene.edge.turn() == 1 and scene.edge.why() == ""
+    assert scene.stage.told[-1] == (False, False, "bob", "over")
+
+
+def test_a_latch_that_went_back_halts_a_stage_that_forgot_the_kill(scene: Scene):
+    scene.memory.keep(KILLED)  # its process ended between the two
+    assert scene.edge.turn() == 1 and scene.rests == 0
+    assert scene.stage.told == [(True, False, HOST, WENT_BACK)]
+    scene.looks.says(Word(run=True, operator="bob", reason="over", time_ns=3))
+    assert scene.edge.turn() == 1
+    assert scene.stage.told[-1] == (False, False, "bob", "over")
+
+
+def test_new_risk_is_sent_only_under_a_word_that_says_run_and_to_a_stage_that_goes(scene: Scene):
+    assert scene.edge.may_send()
+    scene.looks.says(KILLED)
+    assert not scene.edge.may_send(), "before the stage is told"
+    scene.edge.turn()
+    scene.looks.says(RUN)
+    assert not scene.edge.may_send(), "older than the kill"
+    scene.looks.says(Word(run=True, operator="bob", reason="over", time_ns=3))
+    assert not scene.edge.may_send(), "the stage was not let go yet"
+    scene.edge.turn()
+    assert scene.edge.may_send()
+    for word, error in ((None, ""), (None, "gone")):
+        scene.looks.says(word, error)
+        assert not scene.edge.may_send()
+
+
+def test_a_word_is_later_than_the_one_it_replaces_whatever_the_clocks(tmp_path: Path):
+    latch = FileLatch(tmp_path / "latch")
+    kill(latch, False, "ada", "her clock is ahead", 1000)
+    assert reset(latch, "bob", "over", 7).time_ns == 1001
+    assert kill(latch, False, "ada", "again", 5).time_ns == 1002
 
 
 def test_the_pages_say_what_was_told_and_what_is_missing(scene: Scene):

@@ -6,8 +6,8 @@ import pytest
 from hft_lib.events import SCHEMA_VERSION
 from serving.runtime.chained import Position
 from serving.runtime.host import Snapshot
-from serving.runtime.opening import FeedOpened
-from serving.runtime.snapshots import ServiceSnapshot, SnapshotKeeper, checksum
+from serving.runtime.opening import FeedOpened, OtherVersion
+from serving.runtime.snapshots import ServiceSnapshot, Shared, SnapshotKeeper, checksum
 
 
 class MemoryStore:
@@ -92,18 +92,39 @@ def test_one_that_is_cut_leaves_the_one_before_it_and_its_epoch_taken(
     assert loaded(store) == (1, 4)
 
 
-def test_one_of_another_schema_is_left_aside_and_its_epoch_taken(store: MemoryStore):
+def of_schema(schema: int, epoch: int, serial: int) -> bytes:
     content = msgspec.msgpack.encode(
         ServiceSnapshot(
-            schema=SCHEMA_VERSION + 1,
-            serial=9,
-            epoch=7,
+            schema=schema,
+            serial=serial,
+            epoch=epoch,
             stage=Snapshot("execution", 9, 0, b""),
             bus=Position({}, {}),
         )
     )
-    store.put("execution/7/1", checksum(content) + content)
-    assert loaded(store) == (-1, 7)
+    return checksum(content) + content
+
+
+def test_the_newest_of_another_schema_refuses_and_says_both(store: MemoryStore):
+    save(SnapshotKeeper(store, "execution"), 6, 1)
+    store.put("execution/7/1", of_schema(SCHEMA_VERSION + 1, 7, 9))
+    why = f"snapshot of execution must be {SCHEMA_VERSION}, was {SCHEMA_VERSION + 1}"
+    with pytest.raises(OtherVersion, match=why):
+        SnapshotKeeper(store, "execution").load()
+    assert loaded(store, "orchestrator") == (-1, 0), "it is nobody else's"
+
+
+def test_an_older_one_of_another_schema_is_left_aside(store: MemoryStore):
+    store.put("execution/5/1", of_schema(SCHEMA_VERSION - 1, 5, 9))
+    save(SnapshotKeeper(store, "execution"), 6, 1)
+    assert loaded(store) == (1, 6)
+
+
+def test_how_the_line_was_opened_in_another_schema_is_refused(store: MemoryStore):
+    shared = msgspec.msgpack.encode(Shared(SCHEMA_VERSION + 1, b"of a shape that nobody knows"))
+    store.put("line", checksum(shared) + shared)
+    with pytest.raises(OtherVersion, match="'line' says must be"):
+        SnapshotKeeper(store, "execution").read("line", FeedOpened)
 
 
 def test_what_all_read_is_the_last_whole_value_of_its_key(store: MemoryStore):

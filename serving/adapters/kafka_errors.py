@@ -1,0 +1,23 @@
+"""Which of Kafka's errors pass by themselves."""
+
+from confluent_kafka import KafkaError, KafkaException
+
+# librdkafka, or the next try, mends these; a broker that starts says some of them for a while.
+PASSING = frozenset(
+    (
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    )
+)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error of Kafka is one that time mends."""
+    return isinstance(error, KafkaException) and error.args[0].code() in PASSING
