@@ -23,6 +23,7 @@ from hft_lib.line import registrations
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from serving.adapters.redis_latch import latch_of
+from serving.lines import begun_at
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header
 from serving.runtime.latch import Latch, opening
@@ -31,7 +32,6 @@ from serving.runtime.pair_words import newest_ns
 from serving.runtime.run_folder import (
     JOURNAL,
     PARAMETERS,
-    begun_at,
     new_header,
     resume_line,
     start_of,

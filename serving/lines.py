@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from hft_lib.events import Registered
 from hft_lib.line import LineConfig, PairConfig, registrations
 from hft_lib.parameters import Assumptions, Evop, ParameterFile
@@ -58,3 +60,14 @@ def config_of(
 def sets_of(files: Iterable[ParameterFile], time_ns: int) -> list[Registered]:
     """What the registry would say of the files at `time_ns`, pair by pair."""
     return [item for file in files for item in registrations(file, time_ns)]
+
+
+def begun_at(sets: Iterable[Registered], start_ns: int) -> list[Registered]:
+    """The sets as the registry says them at the run's first moment."""
+    return [msgspec.structs.replace(item, time_ns=start_ns) for item in sets]
+
+
+def is_registered(settings: Settings, sets: Sequence[Registered]) -> bool:
+    """Whether a line of these sets has its registry: one is named, and all of them are its."""
+    named = "mlflow_tracking_uri" in settings.model_fields_set
+    return named and all(item.model_version for item in sets)

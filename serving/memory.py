@@ -17,15 +17,16 @@ import structlog
 from hft_lib.events import Registered
 from hft_lib.line import LineConfig
 from hft_lib.lineage import NotRegistered
-from hft_lib.market.pairs import legs_of, possible_pairs
+from hft_lib.market.pairs import legs_of
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from serving.adapters import mlflow_store
 from serving.adapters.memory_bus import MemoryBus
 from serving.adapters.redis_latch import latch_of
 from serving.adapters.synthetic_market import synthetic_tape
-from serving.lines import config_of, in_order, sets_of
+from serving.lines import begun_at, config_of, in_order, sets_of
 from serving.orchestrator.wiring import InOneProcess, open_page
+from serving.registered_line import pairs_of
 from serving.runtime import embedded
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import serve
@@ -38,7 +39,6 @@ from serving.runtime.pages import Pages
 from serving.runtime.pair_words import newest_ns
 from serving.runtime.run_folder import (
     JOURNAL,
-    begun_at,
     new_header,
     open_line,
     params_sha256,
@@ -197,11 +197,7 @@ class MemoryLine:
         if files:
             _must_hold(tape, [file.pair for file in files])
             return Chosen(tape, files, tuple(sets_of(files, 0)), None)
-        pairs = self._settings.pairs or tuple(possible_pairs(tape.symbols))
-        if not self._settings.pairs and len(pairs) != 1:
-            raise NotThisLine(
-                f"which pair? Name it with PAIRS or --params: the tape has {tape.symbols}"
-            )
+        pairs = pairs_of(self._settings, tape.symbols)
         _must_hold(tape, pairs)
         return self._registered(tape, pairs, waiting) or self._fitted(tape, pairs, waiting)
 
@@ -222,7 +218,7 @@ class MemoryLine:
 
     def _client(self) -> Any:
         try:
-            return mlflow_store.open_client(self._settings)
+            return mlflow_store.open_registry(self._settings)
         except mlflow_store.Unreachable as error:
             _log.warning("the registry does not answer", why=str(error))
             return None

@@ -3,21 +3,22 @@
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from hft_lib.line import registry_words
+from hft_lib.market.pairs import legs_of
+from hft_lib.parameters import ParameterFile
 from serving.adapters.kafka_snapshots import Kafka, Snapshots
 from serving.adapters.kafka_topics import ensure_topics
 from serving.adapters.redis_client import connect
 from serving.adapters.redis_directory import Directory, Entry, Heartbeat, now_ns
 from serving.adapters.redis_latch import RedisLatch
 from serving.adapters.redis_lease import RedisLease
-from serving.lines import config_of, in_order, sets_of
+from serving.lines import begun_at, config_of, in_order, is_registered, sets_of
 from serving.runtime.chained import Away
 from serving.runtime.latch import HOST, Unreadable, Watch, opening
 from serving.runtime.latch_memory import KeptWord
@@ -192,7 +193,10 @@ class Process:
             words_ns = waiting.until("the latch can be written", self._open_latch)
             if words_ns is None:
                 return None
-            snapshots.put(LINE, self._line(feed, words_ns))
+            line = self._line(feed, words_ns, waiting)
+            if line is None:
+                return None
+            snapshots.put(LINE, line)
         opened = waiting.until("the line is opened", lambda: snapshots.read(LINE, LineOpened))
         if opened is not None:
             self._check(opened)
@@ -224,13 +228,20 @@ class Process:
                 f"{mine.tape_sha256[:12]}: a line has one feed from its opening on"
             )
 
-    def _line(self, feed: FeedOpened, words_ns: int) -> LineOpened:
-        if not self._start.params:
-            raise NotThisLine("no parameter file was named, and the line is not open yet")
-        files = in_order(self._settings, self._start.params)
+    def _line(self, feed: FeedOpened, words_ns: int, waiting: Waiting) -> LineOpened | None:
+        """The line of the named files, or of what the registry holds once it has a champion."""
+        files = in_order(self._settings, self._start.params) if self._start.params else ()
+        sets = sets_of(files, feed.start_ns)
+        if not files:
+            from serving.registered_line import registered_line
+
+            found = registered_line(self._settings, feed.symbols, waiting)
+            if found is None:
+                return None
+            files, sets = found[0], begun_at(found[1], feed.start_ns)
+        _must_be_fed(feed, files)
         config = config_of(self._settings, files, self._start.borrow_rate_annual)
-        sets = tuple(sets_of(files, feed.start_ns))
-        return LineOpened(config=config, sets=sets, words_ns=words_ns)
+        return LineOpened(config=config, sets=tuple(sets), words_ns=words_ns)
 
     def _check(self, opened: LineOpened) -> None:
         ours, theirs = self._settings.pairs, tuple(item.pair for item in opened.config.pairs)
@@ -249,8 +260,12 @@ class Process:
                 path = _tape_path(self._start)
                 return TapeEdge(worker, opened.config, path, self._start.speed).turn
             case "orchestrator":
+                # Here, because of the registry's layer there is need in one service alone.
+                from serving.registry_edge import RegistryEdge
+
                 assert self._gatherer is not None, "it has the page"
-                page, registry = self._gatherer, _RegistryEdge(worker, opened)
+                page, snapshots = self._gatherer, Snapshots(self._servers, "registry")
+                registry = RegistryEdge(worker, opened, snapshots, self._registry(opened, world))
                 return lambda: page.turn() + registry.turn()
             case "execution":
                 assert self._latch is not None, "REDIS_URL was checked"
@@ -266,25 +281,26 @@ class Process:
             case _:
                 return lambda: 0
 
+    def _registry(self, opened: LineOpened, world: ExitStack) -> Any:
+        """The registry that is asked and told while the line runs; None where it was opened from
+        files, of which no registry knows, or none is named.
+        """
+        if not is_registered(self._settings, opened.sets):
+            return None
+        from serving.registry_edge import Registry
 
-class _RegistryEdge:
-    """What the registry held at the opening into the orchestrator's inbox, once."""
+        pairs = tuple(item.pair for item in opened.config.pairs)
+        registry = Registry(self._settings, self._servers, pairs)
+        self._pages.add(registry)
+        return world.enter_context(registry)
 
-    def __init__(self, worker: Worker, opened: LineOpened) -> None:
-        self._worker = worker
-        self._words = list(registry_words(opened.sets))
-        self._told = False
 
-    def turn(self) -> int:
-        """Write what was not written yet; how many facts."""
-        if self._told:
-            return 0
-        inlet = self._worker.bus.edge("registry", "orchestrator")
-        rest = self._words[inlet.number :]
-        for fact in rest:
-            inlet.write(fact)
-        self._told = True
-        return len(rest)
+def _must_be_fed(feed: FeedOpened, files: Sequence[ParameterFile]) -> None:
+    missing = sorted({leg for file in files for leg in legs_of(file.pair)} - set(feed.symbols))
+    if feed.symbols and missing:
+        raise NotThisLine(
+            f"the feed must hold every leg of the line, {feed.tape} lacks {' and '.join(missing)}"
+        )
 
 
 def _tape_path(start: Start) -> Path:

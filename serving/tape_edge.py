@@ -19,7 +19,12 @@ _log = structlog.get_logger(__name__)
 def feed_of(path: Path) -> FeedOpened:
     """What a line that is fed by the tape at `path` says of it; raises TapeError."""
     tape = Tape.open(path)
-    return FeedOpened(tape=str(tape.path), tape_sha256=tape.sha256, start_ns=tape.start_ns)
+    return FeedOpened(
+        tape=str(tape.path),
+        tape_sha256=tape.sha256,
+        start_ns=tape.start_ns,
+        symbols=tuple(tape.symbols),
+    )
 
 
 class TapeEdge:

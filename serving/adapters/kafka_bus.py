@@ -27,6 +27,9 @@ HEADER = "hft"
 # What is consumed in one go: more would hold up the answers of the first, less costs calls.
 BATCH_MAX = 512
 LAG_S = 1.0  # between two looks at how far behind we are
+# What waits here for the stage, beside its state: enough for thousands. A larger message than a
+# fetch's bound comes alone.
+_FETCH_BYTES, _WAITING_KBYTES = 1024 * 1024, 4 * 1024
 ANSWER_S_MAX = 5.0  # a broker that is there says in milliseconds what it holds
 # Messages that the broker has not taken yet, from which on nothing more is read: what one batch
 # still makes of them has room in the queue, so that no step stops in its middle.
@@ -121,8 +124,9 @@ class KafkaClient:
                 "auto.offset.reset": "error",
                 "allow.auto.create.topics": False,
                 "fetch.wait.max.ms": 100,
-                "fetch.message.max.bytes": MESSAGE_BYTES_MAX,
-                "queued.max.messages.kbytes": 32 * 1024,
+                "fetch.message.max.bytes": _FETCH_BYTES,
+                "fetch.max.bytes": _FETCH_BYTES,
+                "queued.max.messages.kbytes": _WAITING_KBYTES,
                 "reconnect.backoff.max.ms": _RECONNECT_MS_MAX,
                 "socket.timeout.ms": _SILENT_MS_MAX,
                 "statistics.interval.ms": 1000,

@@ -9,11 +9,14 @@ FEED, LINE = "feed", "line"
 
 
 class FeedOpened(msgspec.Struct, frozen=True, kw_only=True):
-    """What ingestion feeds the line: the tape and its hash, and the time at which it begins."""
+    """What ingestion feeds the line: the tape and its hash, the time at which it begins, and its
+    symbols.
+    """
 
     tape: str
     tape_sha256: str
     start_ns: int
+    symbols: tuple[str, ...] = ()
 
 
 class LineOpened(msgspec.Struct, frozen=True, kw_only=True):

@@ -138,11 +138,6 @@ def resume_line(
         yield line
 
 
-def begun_at(sets: Iterable[Registered], start_ns: int) -> list[Registered]:
-    """The sets as the registry says them at the run's first moment."""
-    return [msgspec.structs.replace(item, time_ns=start_ns) for item in sets]
-
-
 def start_of(header: Header, tape: Tape) -> int:
     """The run's first moment."""
     return max(header.start_ns, tape.start_ns)

@@ -52,9 +52,13 @@ class SixProcesses:
         self.servers = servers
         self.redis_url = redis_url
         self.speed: float | None = None  # times the tape's pace, None for as fast as it goes
+        self.environment: dict[str, str] = {}  # beside what every line needs
         self._folder = folder
         self._ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
-        self._options = {"ingestion": ("--tape", tape), "orchestrator": ("--params", params)}
+        self.options: dict[str, tuple[object, ...]] = {
+            "ingestion": ("--tape", tape),
+            "orchestrator": ("--params", params),
+        }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *names: str) -> None:
@@ -89,7 +93,7 @@ class SixProcesses:
 
     def _begin(self, name: str, port: int, out: Any) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "serving", name, "--port", str(port)]
-        words += [str(word) for word in self._options.get(name, ())]
+        words += [str(word) for word in self.options.get(name, ())]
         if name == "ingestion" and self.speed is not None:
             words += ["--speed", str(self.speed)]
         return subprocess.Popen(
@@ -103,6 +107,7 @@ class SixProcesses:
             "KAFKA_BOOTSTRAP_SERVERS": self.servers,
             "REDIS_URL": self.redis_url,
             "HFT_HOME": str(self._folder / "home"),
+            **self.environment,
         }
         environment.pop("COVERAGE_PROCESS_CONFIG", None)  # what is killed leaves half a file
         return environment

@@ -1,0 +1,54 @@
+"""A real MLflow tracking server, which a test may kill and start again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from serving.adapters import mlflow_store
+
+START_S_MAX = 120.0
+
+
+class RegistryServer:
+    """The server on `port`, its database and artifacts in `folder`."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.uri = f"http://127.0.0.1:{port}"
+        self._folder = folder
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; returns when it answers."""
+        words = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        words += ["--host", "127.0.0.1", "--port", str(self._port)]
+        words += ["--backend-store-uri", f"sqlite:///{self._folder / 'mlflow.db'}"]
+        words += ["--artifacts-destination", str(self._folder / "artifacts")]
+        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment.pop("COVERAGE_PROCESS_CONFIG", None)
+        with (self._folder / "server.log").open("ab") as log:
+            # A session of its own: its workers end with it.
+            self._process = subprocess.Popen(
+                words, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        until = time.monotonic() + START_S_MAX
+        while not self._answers():
+            assert time.monotonic() < until and self._process.poll() is None
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        try:
+            mlflow_store.ask(self.uri)
+        except mlflow_store.Unreachable:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """SIGKILL to all of it."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None

@@ -1,0 +1,163 @@
+"""A line on Kafka with a real MLflow: opened from it, told what is new, moving its aliases."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hft_lib import lineage
+from hft_lib.events import Promoted, Registered
+from hft_lib.lineage import CHAMPION, PREDECESSOR, Candidate
+from hft_lib.parameters import ParameterFile, Parameters, read_parameter_file
+from serving.adapters import mlflow_store
+from serving.adapters.registered_sets import registered_sets
+from serving.runtime.settings import Settings
+from tests.integration.conftest import Outside, free_ports
+from tests.integration.registry_server import RegistryServer
+from tests.integration.six import Played, SixProcesses, facts, recorded
+from tests.integration.test_six_services import is_through
+
+pytestmark = pytest.mark.slow
+PAGE_S_MAX = 60.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    made = RegistryServer(tmp_path_factory.mktemp("mlflow"), free_ports(1)[0])
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture(scope="module")
+def client(server: RegistryServer) -> Any:
+    return mlflow_store.open_client(Settings(mlflow_tracking_uri=server.uri))
+
+
+def add(client: Any, file: ParameterFile, name: str, parameters: Parameters, alias: str) -> str:
+    """Register a set under an alias; its version."""
+    found = Candidate(pair=file.pair, name=name, parameters=parameters, provenance=file.provenance)
+    made = lineage.register(client, lineage.experiment_id(client, None), found)
+    lineage.set_alias(client, file.pair, alias, made.version)
+    return made.version
+
+
+@pytest.fixture(scope="module")
+def file(client: Any, played: Played) -> ParameterFile:
+    """What was played, registered; its challengers in the registry's order."""
+    known = read_parameter_file(played.params.read_bytes())
+    add(client, known, "fitted", known.params, CHAMPION)
+    for item in known.challengers:
+        add(client, known, item.name, item.params, lineage.challenger_alias(item.name))
+    return registered_sets(client, known.pair)[0]
+
+
+@pytest.fixture
+def line(six: SixProcesses, server: RegistryServer, file: ParameterFile) -> SixProcesses:
+    """A line that names its registry and no file."""
+    six.environment = {"MLFLOW_TRACKING_URI": server.uri}
+    six.options["orchestrator"] = ()
+    return six
+
+
+def shown(six: SixProcesses) -> dict[str, Any]:
+    """What the orchestrator says of its registry."""
+    known: dict[str, Any] = six.state("orchestrator").get("registry", {})
+    return known
+
+
+def told(six: SixProcesses) -> list[str]:
+    """The versions that the registry edge wrote into the orchestrator's inbox."""
+    said = facts(six.servers, "orchestrator")
+    return [fact.model_version for fact in said if isinstance(fact, Registered)]
+
+
+def aliases_of(client: Any, file: ParameterFile) -> dict[str, str]:
+    return lineage.read_aliases(client, file.pair)
+
+
+def test_a_line_opened_from_the_registry_trades_its_sets_and_moves_its_aliases(
+    line: SixProcesses, client: Any, file: ParameterFile, played: Played, outside: Outside
+) -> None:
+    params = played.params.with_name("registered.json")
+    params.write_bytes(msgspec.json.encode(file))
+    replay = outside("replay", "--tape", played.tape, "--params", params, "--json").json
+    line.start()
+    line.await_ready()
+    line.wait_for("through", lambda: is_through(line, played), 300.0)
+    assert recorded(line.servers).orders_sha256() == replay["orders_sha256"]
+    said = facts(line.servers, "hft.registry")
+    moves = [fact for fact in said if isinstance(fact, Promoted)]
+    assert len(moves) > 1
+    wanted = {CHAMPION: moves[-1].model_version, PREDECESSOR: moves[-2].model_version}
+    line.wait_for(
+        "the aliases moved",
+        lambda: wanted.items() <= aliases_of(client, file).items(),
+        PAGE_S_MAX,
+    )
+    assert shown(line) == {"why": "", "refused": "", "aliases_waiting": []}
+    lineage.set_alias(client, file.pair, CHAMPION, moves[0].model_version)
+    line.kill("orchestrator")  # a start reads the log again, and puts right what another moved
+    line.start("orchestrator")
+    line.wait_for(
+        "the aliases moved again",
+        lambda: wanted.items() <= aliases_of(client, file).items(),
+        PAGE_S_MAX,
+    )
+    assert len(told(line)) == len(set(told(line))) == 1 + len(file.challengers)
+    peak_kib = int(
+        Path(f"/proc/{line.process('orchestrator').pid}/status")
+        .read_text()
+        .split("VmHWM:")[1]
+        .split()[0]
+    )
+    assert peak_kib < 256 * 1024
+
+
+def test_a_version_that_is_new_is_told_once_though_the_orchestrator_and_the_registry_are_killed(
+    line: SixProcesses, server: RegistryServer, client: Any, file: ParameterFile
+) -> None:
+    line.speed = 50_000.0
+    line.start()
+    line.await_ready()
+    line.wait_for("asked", lambda: shown(line).get("why") == "")
+    before = told(line)
+    server.kill()
+    line.wait_for("missed", lambda: "refused" in shown(line)["why"].lower(), PAGE_S_MAX)
+    assert line.page("orchestrator", "/readyz")[0] == 200
+    assert "hft_registry_away 1.0" in line.page("orchestrator", "/metrics")[1]
+    server.start()
+    known = file.params.strategy
+    strategy = msgspec.structs.replace(known, entry_z=known.entry_z + 0.25)
+    late = msgspec.structs.replace(file.params, strategy=strategy)
+    version = add(client, file, "late", late, "challenger-late")
+    line.wait_for("told", lambda: version in told(line), PAGE_S_MAX)
+    line.kill("orchestrator")
+    line.start("orchestrator")
+    line.await_ready("orchestrator")
+    line.wait_for("asked again", lambda: shown(line).get("why") == "", PAGE_S_MAX)
+    assert told(line) == [*before, version]
+    assert set(line.stop().values()) == {0}
+
+
+def test_a_line_waits_for_a_champion_and_says_so(six: SixProcesses, server: RegistryServer) -> None:
+    six.environment = {"MLFLOW_TRACKING_URI": server.uri, "PAIRS": "SYN/USDT~SYN/USDT:USDT"}
+    six.options["orchestrator"] = ()
+    six.start("ingestion", "orchestrator")
+    six.wait_for(
+        "waiting",
+        lambda: "the registry has a champion of" in six.page("orchestrator", "/readyz")[1],
+    )
+    assert six.page("orchestrator", "/readyz")[0] == 503
+    six.process("orchestrator").send_signal(signal.SIGTERM)
+    assert six.forget("orchestrator") == 0
+
+
+def test_without_files_and_registry_a_line_is_refused(six: SixProcesses) -> None:
+    six.options["orchestrator"] = ()
+    six.start("ingestion", "orchestrator")
+    assert six.forget("orchestrator") == 3
+    assert "MLFLOW_TRACKING_URI" in six.log("orchestrator").splitlines()[-1]
