@@ -51,6 +51,7 @@ class SixProcesses:
     ) -> None:
         self.servers = servers
         self.redis_url = redis_url
+        self.settings: dict[str, str] = {}
         self.speed: float | None = None  # times the tape's pace, None for as fast as it goes
         self._folder = folder
         self._ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
@@ -103,6 +104,7 @@ class SixProcesses:
             "KAFKA_BOOTSTRAP_SERVERS": self.servers,
             "REDIS_URL": self.redis_url,
             "HFT_HOME": str(self._folder / "home"),
+            **self.settings,
         }
         environment.pop("COVERAGE_PROCESS_CONFIG", None)  # what is killed leaves half a file
         return environment
@@ -111,6 +113,11 @@ class SixProcesses:
         """SIGKILL: nothing is flushed, nothing said."""
         self._running[name].kill()
         self._running.pop(name).wait()
+
+    def stop_one(self, name: str) -> int:
+        """SIGTERM to a service; its exit code."""
+        self._running[name].send_signal(signal.SIGTERM)
+        return self._running.pop(name).wait(10.0)
 
     def stop(self, timeout_s: float = 10.0) -> dict[str, int]:
         """SIGTERM to all; each one's exit code."""
