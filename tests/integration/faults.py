@@ -12,14 +12,14 @@ from hft_lib.market.tape import Tape
 from hft_lib.stage import replay
 from serving.adapters.kafka_bus import header_of
 from serving.adapters.kafka_snapshots import KafkaStore, Snapshots
-from serving.adapters.kafka_topics import RECORDS, REGISTRY, SNAPSHOTS, topic_of
+from serving.adapters.kafka_topics import SNAPSHOTS, topic_of
 from serving.adapters.tape_feed import tape_feed
 from serving.runtime.chain import Incoming, Outgoing, Undecodable, Verdict, read_fact, read_header
 from serving.runtime.chained import DEAD_LETTERS, DeadLetter, Position
 from serving.runtime.host import Snapshot
 from serving.runtime.opening import FEED, LINE, LineOpened
 from serving.runtime.snapshots import ServiceSnapshot, checksum
-from serving.services import INBOXES, STAGES
+from serving.services import STAGES
 
 Said = list[tuple[str, bytes]]  # writer and fact, in the order of a log
 
@@ -71,11 +71,12 @@ def check_replay(servers: str, *names: str, is_through: bool = False) -> int:
     compared; `is_through` says that it has come to rest and all must be there.
     """
     config = opened(servers).config
-    logs = {log: said(servers, log) for log in (*sorted(INBOXES), RECORDS, REGISTRY)}
+    stages = [stage for stage in STAGES if not names or stage.name in names]
+    read = {stage.name for stage in stages}
+    read |= {log for stage in stages for targets in stage.routes.values() for log in targets}
+    logs = {log: said(servers, log) for log in sorted(read)}
     compared = 0
-    for stage in STAGES:
-        if names and stage.name not in names:
-            continue
+    for stage in stages:
         made: dict[str, list[bytes]] = {}
         for fact in replay(stage, config, facts_of(logs[stage.name])):
             for log in stage.routes[type(fact)]:

@@ -21,7 +21,7 @@ from tests.integration.six import NAMES, Played, SixProcesses
 from tests.integration.test_six_services import is_through
 
 pytestmark = pytest.mark.slow
-SPEED = 60_000.0  # the tape's months in minutes: the line is busy and not yet at its end
+SPEED = 25_000.0  # the tape's months in minutes: the line is busy and not yet at its end
 AWAY_S = 62.0
 # A second on a machine that is ours; the bounds are added up in test_latch.py.
 KILL_S_MAX = 10.0
