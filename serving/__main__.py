@@ -15,13 +15,14 @@ from hft_lib.parameters import read_parameter_file
 from serving.adapters.kafka_topics import TopicsError
 from serving.process import Process, Start
 from serving.runtime.chain import Superseded
+from serving.runtime.chained import BusError
 from serving.runtime.lease import Held
 from serving.runtime.opening import NotThisLine
 from serving.runtime.pages import Pages
 from serving.runtime.settings import load_settings
 from serving.services import SERVICES
 
-REFUSED, BAD_USAGE = 3, 2
+REFUSED, BAD_USAGE, FAILED = 3, 2, 1
 Name = Enum("Name", {service.name: service.name for service in SERVICES})  # type: ignore[misc]
 
 
@@ -58,13 +59,17 @@ def serve(
 
 
 def main() -> None:
-    """Leave with 2 where the settings or the usage are wrong, 3 where a rule refuses the start."""
+    """Leave with 2 where the settings or the usage are wrong, 3 where a rule refuses the start, 1
+    where the broker refused what was sent.
+    """
     try:
         typer.run(serve)
     except ValueError as error:
         sys.exit(_say(str(error), BAD_USAGE))
     except (NotThisLine, Held, Superseded, TopicsError) as error:
         sys.exit(_say(str(error), REFUSED))
+    except BusError as error:
+        sys.exit(_say(f"{error}; the next start goes on from the snapshot", FAILED))
 
 
 def _say(sentence: str, code: int) -> int:
