@@ -147,17 +147,17 @@ def said_letters(servers: str) -> list[DeadLetter]:
 # --- snapshots ---
 
 
+def snapshots(servers: str, name: str) -> dict[str, bytes]:
+    """The snapshots of a service, the newest first."""
+    last = dict(KafkaStore(servers, "faults").values())
+    mine = {k: v for k, v in last.items() if k.startswith(f"{name}/") and v is not None}
+    return dict(sorted(mine.items(), key=lambda item: _serial_of(item[1]), reverse=True))
+
+
 def cut_snapshots(servers: str, name: str, count: int) -> None:
     """Leave half of the newest `count` snapshots of a service."""
-    last = {
-        key: value
-        for key, value in KafkaStore(servers, "faults").values()
-        if key.startswith(f"{name}/") and value is not None
-    }
-    whole = sorted(last, key=lambda key: _serial_of(last[key]), reverse=True)
-    assert len(whole) >= count
-    for key in whole[:count]:
-        KafkaStore(servers, "faults").put(key, last[key][: len(last[key]) // 2])
+    for key, value in list(snapshots(servers, name).items())[:count]:
+        KafkaStore(servers, "faults").put(key, value[: len(value) // 2])
 
 
 def _serial_of(value: bytes) -> tuple[int, int]:

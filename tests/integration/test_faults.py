@@ -21,7 +21,7 @@ from tests.integration.six import NAMES, Played, SixProcesses
 from tests.integration.test_six_services import is_through
 
 pytestmark = pytest.mark.slow
-SPEED = 25_000.0  # the tape's months in minutes: the line is busy and not yet at its end
+SPEED = 40_000.0  # the tape's months in minutes: the line is busy and not yet at its end
 AWAY_S = 62.0
 # A second on a machine that is ours; the bounds are added up in test_latch.py.
 KILL_S_MAX = 10.0
@@ -75,6 +75,10 @@ class Line:
     def has_buried(self, name: str, count: int) -> bool:
         """Whether a service has buried so many messages."""
         return self.six.state(name).get("dead_letters") == count
+
+    def has_saved(self, name: str, count: int) -> bool:
+        """Whether a service has so many snapshots."""
+        return len(faults.snapshots(self.six.servers, name)) >= count
 
     def _says(self, name: str, text: str) -> bool:
         status, body = self.six.page(name, "/readyz")
@@ -139,6 +143,7 @@ def test_poison_in_every_inbox_is_buried_and_stops_nobody(line: Line):
 def test_snapshots_cut_in_half_leave_the_one_before_or_the_log(line: Line):
     six = line.six
     for name, count in (("garch_model", 1), ("execution", 2)):
+        six.wait_for("saved", partial(line.has_saved, name, count))
         six.kill(name)
         faults.cut_snapshots(six.servers, name, count)
     line.pull("execution is down")
