@@ -16,6 +16,7 @@ import typer
 
 from hft_lib.parameters import read_parameter_file
 from serving.runtime.chain import Superseded
+from serving.runtime.chained import BusError
 from serving.runtime.journal import JournalError
 from serving.runtime.lease import Held
 from serving.runtime.opening import NotThisLine, RunError
@@ -24,7 +25,7 @@ from serving.runtime.settings import Settings, SettingsError, load_settings
 from serving.services import SERVICES, Service
 from serving.start import Start
 
-REFUSED, BAD_USAGE = 3, 2
+REFUSED, BAD_USAGE, FAILED = 3, 2, 1
 ALL = "all"
 Name = Enum(  # type: ignore[misc]
     "Name", {name: name for name in (*(service.name for service in SERVICES), ALL)}
@@ -179,13 +180,17 @@ def _log_to_stderr(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Leave with 2 where the settings, the usage or a file are wrong, 3 where a rule refuses."""
+    """Leave with 2 where the settings, the usage or a file are wrong, 3 where a rule refuses, 1 where
+    the broker refused what was sent.
+    """
     try:
         typer.run(serve)
     except (ValueError, JournalError, FileNotFoundError) as error:
         sys.exit(_say(str(error), BAD_USAGE))
     except (NotThisLine, Held, Superseded, PortTaken, RunError) as error:
         sys.exit(_say(str(error), REFUSED))
+    except BusError as error:
+        sys.exit(_say(f"{error}; the next start goes on from the snapshot", FAILED))
 
 
 def _say(sentence: str, code: int) -> int:

@@ -122,7 +122,7 @@ class Process:
                 return act()
             except Away as error:
                 _log.warning("waits for the broker", why=str(error))
-                self._pages.wait_for(f"the broker answers: {error}")
+                self._pages.wait_for(f"the broker answers ({error})")
                 stop.wait(POLL_S)
         return None
 

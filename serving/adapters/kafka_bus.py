@@ -208,7 +208,7 @@ class KafkaClient:
             self._logs[message.topic() or ""],
             message.offset() or 0,
             message.key() or b"",
-            _header_of(message),
+            header_of(message),
             message.value() or b"",
         )
 
@@ -284,7 +284,7 @@ def continue_letters(servers: str, bus: ChainedBus, log: str) -> None:
             message = consumer.poll(ANSWER_S_MAX)
             if message is None or message.error() is not None:
                 raise Away(f"{DEAD_LETTERS} cannot be read: {message and message.error()}")
-            header = read_header(_header_of(message))
+            header = read_header(header_of(message))
             letter = msgspec.msgpack.decode(message.value() or b"", type=DeadLetter)
             if header.writer == bus.outgoing.writer and header.number > last.number:
                 last = Mark(header.number, header.digest)
@@ -295,7 +295,8 @@ def continue_letters(servers: str, bus: ChainedBus, log: str) -> None:
     bus.outgoing.continue_at(DEAD_LETTERS, "", last)
 
 
-def _header_of(message: Message) -> bytes | None:
+def header_of(message: Message) -> bytes | None:
+    """Our header of a message as it came; None where it has none."""
     headers: Any = message.headers()
     for name, value in headers or ():
         if name == HEADER:

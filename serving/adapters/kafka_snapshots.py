@@ -6,8 +6,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from serving.adapters.kafka_bus import ANSWER_S_MAX, KafkaBus, watermarks
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, SNAPSHOTS
-from serving.runtime.chained import FLUSH_S_MAX, Away, BusError
+from serving.runtime.chained import Away, BusError
 from serving.runtime.snapshots import SnapshotKeeper
+
+PUT_S_MAX = 4.0  # some megabytes, over a connection that may be new
 
 
 class KafkaStore:
@@ -39,8 +41,8 @@ class KafkaStore:
 
     def _send(self, key: str, value: bytes | None) -> None:
         self._producer.produce(SNAPSHOTS, value, key.encode(), 0)
-        if self._producer.flush(FLUSH_S_MAX):
-            raise Away(f"the broker must take {key} in {FLUSH_S_MAX} s, and did not")
+        if self._producer.flush(PUT_S_MAX):
+            raise Away(f"the broker must take {key} in {PUT_S_MAX} s, and did not")
 
     def values(self) -> Iterator[tuple[str, bytes | None]]:
         """Every key and value that the topic holds now, in order; None where a key was dropped."""

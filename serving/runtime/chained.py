@@ -37,6 +37,8 @@ from serving.services import WRITERS
 DEAD_LETTERS = "hft.dead-letter"
 # A broker that is there has everything in milliseconds; who waits longer looks at nothing else.
 FLUSH_S_MAX = 2.0
+# The first message of a process also waits for its connection.
+FIRST_FLUSH_S_MAX = 8.0
 _log = structlog.get_logger(__name__)
 
 
@@ -215,7 +217,7 @@ class ChainedBus:
             header = Outgoing(writer, self.outgoing.epoch).announcement()
             self._client.append(log, "", header, b"")
             self._announced.append((log, writer))
-        self.flush()
+        self.flush(FIRST_FLUSH_S_MAX)
 
     @property
     def is_heard(self) -> bool:

@@ -72,6 +72,11 @@ class Broker:
         """End it as a shutdown would."""
         self._run("stop", str(self.folder))
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return int((self.folder / "pid").read_text())
+
     def _run(self, *words: str) -> None:
         done = subprocess.run(
             [str(KAFKA), *words], capture_output=True, text=True, timeout=START_S_MAX, check=False
@@ -92,6 +97,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 @pytest.fixture
 def servers(broker: Broker) -> str:
     """The broker with the topics of a line, all empty."""
+    return emptied(broker)
+
+
+def emptied(broker: Broker) -> str:
+    """The broker's address, once it holds the topics of a line, all empty."""
     admin = AdminClient({"bootstrap.servers": broker.servers})
     there = [name for name in admin.list_topics(timeout=10).topics if name.startswith("hft.")]
     for answer in admin.delete_topics(there, operation_timeout=30).values() if there else ():
@@ -126,6 +136,18 @@ class RedisServer:
                 assert time.monotonic() < until and self._process.poll() is None
                 time.sleep(0.02)
         client.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def wait(self) -> None:
+        """Return when it has ended by itself."""
+        assert self._process is not None
+        self._process.wait(START_S_MAX)
+        self._process = None
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

@@ -117,6 +117,11 @@ class SixProcesses:
         self._running[name].kill()
         self._running.pop(name).wait()
 
+    def stop_one(self, name: str) -> int:
+        """SIGTERM to a service; its exit code."""
+        self._running[name].send_signal(signal.SIGTERM)
+        return self._running.pop(name).wait(10.0)
+
     def stop(self, timeout_s: float = 10.0) -> dict[str, int]:
         """SIGTERM to all; each one's exit code."""
         for process in self._running.values():

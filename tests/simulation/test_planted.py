@@ -92,7 +92,7 @@ def announcement_not_awaited(patch: pytest.MonkeyPatch) -> None:
 
     def announced(self: ChainedBus, log: str, *edges: str) -> None:
         with patch.context() as unflushed:
-            unflushed.setattr(self, "flush", lambda: None)
+            unflushed.setattr(self, "flush", lambda *_: None)
             announce(self, log, *edges)
 
     patch.setattr(ChainedBus, "announce", announced)

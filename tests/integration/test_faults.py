@@ -1,0 +1,270 @@
+"""One line of six processes through everything that can befall it, the latch pulled each time.
+
+The tests go on with the line of the one before: each leaves it ready and let go. After each, what
+the services wrote is what a replay of their inboxes makes, with the operator's words in them.
+"""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from serving.adapters.redis_client import connect
+from serving.adapters.redis_latch import KEY
+from serving.runtime.latch import WENT_BACK
+from serving.services import INBOXES
+from tests.integration import faults
+from tests.integration.conftest import Broker, RedisServer, emptied, free_ports, needs
+from tests.integration.six import NAMES, Played, SixProcesses
+from tests.integration.test_six_services import is_through
+
+pytestmark = pytest.mark.slow
+SPEED = 40_000.0  # the tape's months in minutes: the line is busy and not yet at its end
+AWAY_S = 62.0
+# A second on a machine that is ours; the bounds are added up in test_latch.py.
+KILL_S_MAX = 10.0
+STOP_S_MAX = 10.0
+
+
+class Line:
+    """The six, their servers, and what their operator does."""
+
+    def __init__(self, six: SixProcesses, broker: Broker, redis: RedisServer, tape: Path) -> None:
+        self.six = six
+        self.broker = broker
+        self.redis = redis
+        self.tape = tape
+        self._told = 0
+
+    def pull(self, reason: str) -> None:
+        """`hft kill`."""
+        answer = self.six.verb("kill", "--operator", "ada", "--reason", reason, "--json")
+        assert answer.code == 0, answer.err
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether execution says that it was told of a halt and has stepped on it."""
+        return bool(self.six.state("execution").get("latch", {}).get("halted"))
+
+    def await_told(self, reason: str) -> None:
+        """The kill arrives soon, once, and before anything else that execution is told."""
+        self.six.wait_for("halted", lambda: self.is_halted, KILL_S_MAX)
+        new = faults.words(self.six.servers)[self._told :]
+        assert [word.reason for word in new] == [reason]
+        assert self.six.state("execution")["latch"]["may_send"] is False
+
+    def let_go(self) -> None:
+        """`hft reset-kill`; the line is ready and goes on."""
+        assert self.six.verb("reset-kill", "--operator", "bob", "--reason", "over").code == 0
+        self.six.wait_for("let go", lambda: not self.is_halted)
+        self.six.await_ready()
+        self._told = len(faults.words(self.six.servers))
+
+    def check(self) -> None:
+        """What was fed is the tape, what execution wrote is its replay."""
+        assert faults.check_feed(self.six.servers, self.tape) > 0
+        assert faults.check_replay(self.six.servers, "execution") > 0
+
+    def await_pages(self, text: str, *names: str) -> None:
+        """Wait until the services say `text` where they say why they are not ready."""
+        for name in names:
+            self.six.wait_for(f"{name}: {text}", partial(self._says, name, text))
+
+    def has_buried(self, name: str, count: int) -> bool:
+        """Whether a service has buried so many messages."""
+        return self.six.state(name).get("dead_letters") == count
+
+    def has_saved(self, name: str, count: int) -> bool:
+        """Whether a service has so many snapshots."""
+        return len(faults.snapshots(self.six.servers, name)) >= count
+
+    def _says(self, name: str, text: str) -> bool:
+        status, body = self.six.page(name, "/readyz")
+        return status == 503 and text in body
+
+
+@pytest.fixture(scope="module")
+def line(
+    broker: Broker, played: Played, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Line]:
+    needs("redis-server")
+    folder = tmp_path_factory.mktemp("faults")
+    redis = RedisServer(tmp_path_factory.mktemp("redis"), free_ports(1)[0])
+    redis.start()
+    six = SixProcesses(emptied(broker), redis.url, folder, played.tape, played.params)
+    six.environment["DATABASE_URL"] = f"sqlite:///{folder / 'ledger.db'}"
+    six.speed = SPEED
+    six.start()
+    six.await_ready()
+    yield Line(six, broker, redis, played.tape)
+    six.end()
+    redis.kill()
+
+
+def test_a_minute_without_a_broker_is_survived_by_every_process(line: Line):
+    six = line.six
+    processes = [six.process(name).pid for name in NAMES]
+    line.broker.stop()
+    began = time.monotonic()
+    line.await_pages("waits for the broker", *NAMES)
+    six.kill("garch_model")  # what is started meanwhile waits too
+    six.start("garch_model")
+    line.await_pages("the broker answers", "garch_model")
+    time.sleep(AWAY_S - (time.monotonic() - began))
+    line.pull("no broker")
+    assert six.state("execution")["latch"]["may_send"] is False
+    line.broker.start()
+    line.await_told("no broker")
+    six.await_ready()
+    now = [six.process(name).pid for name in NAMES]
+    assert [a == b for a, b in zip(now, processes, strict=True)] == [
+        name != "garch_model" for name in NAMES
+    ]
+    line.let_go()
+    line.check()
+
+
+def test_poison_in_every_inbox_is_buried_and_stops_nobody(line: Line):
+    six, count = line.six, 0
+    for name in (*NAMES, "hft.records"):
+        count = faults.poison(six.servers, name)
+    line.pull("poison")
+    line.await_told("poison")
+    for name in NAMES:
+        six.wait_for("buried", partial(line.has_buried, name, count))
+        assert len(faults.letters(six.servers, name)) == count
+        assert six.page(name, "/readyz")[0] == 200
+    line.let_go()
+    line.check()
+
+
+def test_snapshots_cut_in_half_leave_the_one_before_or_the_log(line: Line):
+    six = line.six
+    for name, count in (("garch_model", 1), ("execution", 2)):
+        six.wait_for("saved", partial(line.has_saved, name, count))
+        six.kill(name)
+        faults.cut_snapshots(six.servers, name, count)
+    line.pull("execution is down")
+    assert six.verb("status").code == 1
+    six.start("garch_model", "execution")
+    six.await_ready("execution")
+    line.await_told("execution is down")
+    assert six.log("execution").count("a snapshot is cut or changed") >= 2
+    assert "a snapshot is cut or changed" in six.log("garch_model")
+    line.let_go()
+    line.check()
+
+
+def test_a_second_orchestrator_and_a_second_ingestion_refuse(line: Line):
+    six = line.six
+    names = ("orchestrator", "ingestion")
+    epochs = [six.state(name)["epoch"] for name in names]
+    seconds = [six.second(name) for name in names]
+    line.pull("two of them")
+    line.await_told("two of them")
+    for name, second in zip(names, seconds, strict=True):
+        _, told = second.communicate(timeout=60.0)
+        assert second.returncode == 3
+        assert f"there is one {name} alone: process {six.process(name).pid}" in told.decode()
+    assert [six.state(name)["epoch"] for name in names] == epochs, "they took no epoch"
+    line.let_go()
+    line.check()
+
+
+def test_a_full_disk_of_the_broker_stops_the_line_until_there_is_room(line: Line):
+    faults.fill_disk_of(line.broker.pid)
+    line.await_pages("waits for the broker", *NAMES)
+    line.pull("disk full")
+    line.broker.stop()
+    line.broker.start()
+    line.await_told("disk full")
+    line.let_go()
+    line.check()
+
+
+def test_a_full_disk_of_redis_fails_the_kill_and_the_line_halts_by_itself(line: Line):
+    six = line.six
+    faults.fill_disk_of(line.redis.pid)
+    answer = six.verb("kill", "--operator", "ada", "--reason", "disk full")
+    assert answer.code == 1 and "halts by itself" in " ".join(answer.err.split())
+    line.redis.wait()
+    six.wait_for("halted", lambda: line.is_halted)
+    line.redis.start()
+    six.wait_for("let go", lambda: not line.is_halted)
+    line.pull("room again")
+    six.wait_for("halted", lambda: line.is_halted, KILL_S_MAX)
+    line.let_go()
+    line.check()
+
+
+@pytest.mark.parametrize("name", ["execution", "risk_manager"])
+def test_a_snapshot_of_another_schema_refuses_the_start_and_says_both(line: Line, name: str):
+    six = line.six
+    assert six.stop_one(name) == 0
+    key = faults.put_of_another_schema(six.servers, name)
+    why = f"newest snapshot of {name} must be 1, was 2"
+    six.start(name)
+    line.await_pages(why, name)
+    line.pull("another schema")
+    assert six.forget(name) == 3
+    assert why in six.log(name)
+    if name != "execution":
+        line.await_told("another schema")
+    faults.drop(six.servers, key)
+    six.start(name)
+    six.await_ready(name)
+    line.await_told("another schema")
+    line.let_go()
+    line.check()
+
+
+def test_a_latch_that_went_back_in_time_lets_nothing_go(line: Line):
+    six, client = line.six, connect(line.redis.url)
+    before = client.get(KEY)
+    line.pull("before the loss")
+    line.await_told("before the loss")
+    client.set(KEY, before)  # a server that came back with what it had a minute ago
+    line.await_pages(WENT_BACK, "execution")
+    assert line.is_halted
+    six.kill("execution")
+    six.start("execution")
+    line.await_pages(WENT_BACK, "execution")
+    assert line.is_halted and six.state("execution")["latch"]["may_send"] is False
+    line.let_go()
+    line.check()
+
+
+def test_a_stop_under_full_load_ends_in_time_and_drops_nothing(line: Line, played: Played):
+    six = line.six
+    six.speed = None
+    assert six.stop_one("ingestion") == 0
+    read = six.state("execution")["read"]
+    six.start("ingestion")
+    six.wait_for("under load", lambda: six.state("execution").get("read", 0) > read + 500)
+    began = time.monotonic()
+    assert six.stop(2 * STOP_S_MAX) == dict.fromkeys(NAMES, 0)
+    assert time.monotonic() - began < STOP_S_MAX
+    line.pull("all are down")
+    six.start()
+    six.await_ready("execution")
+    line.await_told("all are down")
+    line.let_go()
+    six.wait_for("through", lambda: is_through(six, played), 300.0)
+    assert faults.check_feed(six.servers, line.tape) == played.replay["events"]
+    assert faults.check_replay(six.servers, is_through=True) > 0
+
+
+def test_a_ledger_that_is_dropped_is_rebuilt_to_the_same_rows(line: Line):
+    six = line.six
+    line.pull("the ledger is dropped")
+    first = six.verb("ledger", "rebuild", "--json")
+    line.await_told("the ledger is dropped")
+    again = six.verb("ledger", "rebuild", "--json")
+    assert first.code == again.code == 0, first.err + again.err
+    assert first.json["rows"] == again.json["rows"] and first.json["rows"]["orders"] > 0
+    letters = faults.letters(six.servers, "hft.records")
+    assert len(letters) == len(set(letters)) == 3
+    line.let_go()
+    assert INBOXES == set(NAMES)
