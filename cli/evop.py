@@ -1,4 +1,7 @@
-"""`hft evop`: what EVOP decided and why, read from the decision records of a run's journal."""
+"""`hft evop`: what EVOP decided and why, read from the decision records of a run's journal.
+
+And what its rules do in simulated years.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,9 +14,11 @@ from rich.table import Table
 
 from cli.console import emit, text
 from cli.errors import BadInput, Failed
+from cli.evop_simulate import simulate
 from cli.options import JournalOption, JsonOption
 
 app = typer.Typer(help="What EVOP decided, and why.", no_args_is_help=True)
+app.command("simulate")(simulate)
 
 NumberArgument = Annotated[int, typer.Argument(help="The number of a decision, as in `history`.")]
 ENDS_A_TEST = ("promote", "drop", "expire", "rollback", "freeze")

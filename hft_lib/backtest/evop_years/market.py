@@ -28,7 +28,7 @@ from hft_lib.parameters import (
     parameter_sha256,
 )
 
-DAYS = YEAR_DAYS + 1  # tests begin at the close of the first day, and may run a year from there
+DAYS = YEAR_DAYS  # the first test begins at the close of the first day
 SETS = 9  # the champion and eight candidates: a year takes six tests
 S0 = 0.001  # of the capital share: sd of a paired daily difference half a unit from the champion
 CHAMPION_SD = S0 / 0.444  # of the champion's own day; 0.444 is measured on real pairs
@@ -51,7 +51,7 @@ class Market(Protocol):
         """What the registry holds: the champion, then candidates in order."""
 
     def results(self, day: int, running: Sequence[SlotAssigned], champion: int) -> Sequence[float]:
-        """Each set's result of the day, fractions of the share; `champion` is its index."""
+        """Each set's result of the day, of the share; `champion` is an index."""
 
     def live_gap(self, day: int) -> float:
         """What the champion's shadow account earns more than the live one that day."""
@@ -125,7 +125,7 @@ def table(noise: Noise, rng: np.random.Generator, ir: Sequence[float]) -> TableM
     differences[:, 1:] = S0 * noise.draws + [daily(value, S0) for value in ir]
     return TableMarket(
         differences=differences,
-        base=CHAMPION_SD * rng.standard_normal(days),
+        base=np.multiply(CHAMPION_SD, rng.standard_normal(days)),
         volatility=noise.volatility.tolist(),
         ir=[0.0, *ir],
     )

@@ -181,9 +181,7 @@ def recorded(
     Flipped: each day's sign is a coin's. Otherwise each set's mean is taken away, and what
     dependence there is between days stays.
     """
-    rows = noise.resampled(
-        rng, np.column_stack((base, differences)), DAYS, RECORDED_BLOCK_DAYS
-    )
+    rows = noise.resampled(rng, np.column_stack((base, differences)), DAYS, RECORDED_BLOCK_DAYS)
     drawn = rows[:, 1:]
     drawn = noise.flipped(rng, drawn) if is_flipped else drawn - np.mean(differences, axis=0)
     columns = np.zeros((DAYS, SETS))
@@ -226,7 +224,9 @@ _MARTINGALE, _NULL, _REGIME = Bounds(false_max=0.01), Bounds(false_max=0.05), Bo
 _DAYS_MAX = {3: None, 5: 200.0, 8: 105.0, 12: 65.0, 20: 38.0, 30: None}
 
 
-def _null(name: str, about: str, bounds: Bounds, build: Callable[[Rng], Sequence[Market]]) -> Scenario:
+def _null(
+    name: str, about: str, bounds: Bounds, build: Callable[[Rng], Sequence[Market]]
+) -> Scenario:
     return Scenario(f"null-{name}", about, build, bounds)
 
 
@@ -268,15 +268,33 @@ _ALL = (
         _MARTINGALE,
         partial(equal_behind_a_limit, noise.hidden_tail, HIDDEN_TAIL_LIMIT_SDS),
     ),
+    _null(
+        "broken-limit",
+        "the same behind a limit of 5 that does not hold",
+        Bounds(),
+        partial(equal, noise.hidden_tail),
+    ),
     _null("penny", "an hour earns 1, or loses 199", _NULL, partial(equal, noise.penny)),
     _null("winner-of-many", "the best 8 of 200 on 60 d, AR(0.2)", _NULL, winners),
-    _null("sign-flipped", "skewed clustered t3, signs by a coin", _MARTINGALE,
-          partial(equal, noise.sign_flipped)),
+    _null(
+        "sign-flipped",
+        "skewed clustered t3, signs by a coin",
+        _MARTINGALE,
+        partial(equal, noise.sign_flipped),
+    ),
     _null("several-pairs", f"{PAIRS} pairs in one line, t3", _NULL, several),
-    _null("all-guards", "equal sets, alarms, costs and a noisy live account", _MARTINGALE,
-          partial(guarded, partial(equal, noise.normal))),
-    _null("flattered", "the gain is what simulated fills give away", _NULL,
-          partial(flattered, FLATTERY)),
+    _null(
+        "all-guards",
+        "equal sets, alarms, costs and a noisy live account",
+        _MARTINGALE,
+        partial(guarded, partial(equal, noise.normal)),
+    ),
+    _null(
+        "flattered",
+        "the gain is what simulated fills give away",
+        _NULL,
+        partial(flattered, FLATTERY),
+    ),
     _null("flat-surface", "the design on a flat surface", Bounds(false_max=0.02), flat),
     Scenario("worse", "all candidates of IR -8", partial(worse, 8.0), _MARTINGALE),
     *(_better(ir) for ir in _DAYS_MAX),
@@ -290,10 +308,16 @@ _ALL = (
     _climb("surface-10", "the design, 10 to be gained", 10.0, 0.65, partial(climb, 10.0, 0.0)),
     _climb("surface-20", "the design, 20 to be gained", 20.0, 0.75, partial(climb, 20.0, 0.0)),
     _climb("estimated-covariance", "the same 10 under t3 noise", 10.0, None, partial(wild, 10.0)),
-    _climb("drifting-optimum", "20 to be gained, the optimum wanders 1 unit a year", 20.0, None,
-           partial(climb, 20.0, 1.0)),
-    _climb("cliff", "20 to be gained, 40 lost behind the optimum", 20.0, None,
-           partial(cliff, 20.0)),
+    _climb(
+        "drifting-optimum",
+        "20 to be gained, the optimum wanders 1 unit a year",
+        20.0,
+        None,
+        partial(climb, 20.0, 1.0),
+    ),
+    _climb(
+        "cliff", "20 to be gained, 40 lost behind the optimum", 20.0, None, partial(cliff, 20.0)
+    ),
     Scenario(
         "lucky-then-bad",
         "IR 30 until it has the capital, then -12",

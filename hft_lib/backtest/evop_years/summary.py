@@ -34,9 +34,9 @@ def summarise(scenario: Scenario, outcomes: Sequence[Outcome]) -> dict[str, Any]
     years = len(outcomes)
     bad = sum(one.false_promotions > 0 for one in outcomes)
     promotions = [move for one in outcomes for move in one.moves if move.kind == "promote"]
-    waited = [_days_to_detect(scenario, one) for one in outcomes]
-    waited = [days for days in waited if days is not None]
-    found = sum(math.isfinite(days) for days in waited)
+    days = (_days_to_detect(scenario, one) for one in outcomes)
+    waited = [wait for wait in days if wait is not None]
+    found = sum(math.isfinite(wait) for wait in waited)
     document: dict[str, Any] = {
         "scenario": scenario.name,
         "about": scenario.about,
@@ -100,7 +100,9 @@ def _days_to_detect(scenario: Scenario, outcome: Outcome) -> float | None:
     None where it could not: without a promotion there is nothing to roll back.
     """
     if scenario.finds == "promote":
-        right = (m.day for m in outcome.moves if m.kind == "promote" and _is_right(scenario, m.gain))
+        right = (
+            m.day for m in outcome.moves if m.kind == "promote" and _is_right(scenario, m.gain)
+        )
         return next((float(day - FIRST_DAY) for day in right), math.inf)
     start = outcome.first_day("promote")
     if start is None:

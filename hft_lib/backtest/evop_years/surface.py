@@ -69,6 +69,9 @@ class SurfaceMarket:
     def __post_init__(self) -> None:
         self._points: dict[str, Draws] = {}
         self._factors: dict[tuple[str, ...], Draws] = {}
+        self._drifts = bool(np.any(self.drift))
+        self._scale = _square(self.form, self.optimum)
+        self._heights: dict[tuple[str, int], float] = {}
 
     def sets(self) -> Sequence[Parameters]:
         """The champion alone."""
@@ -96,17 +99,21 @@ class SurfaceMarket:
 
     def gain(self, day: int, run: SlotAssigned) -> float:
         """The height of the surface on this day, champion-Sharpes a year over the start."""
-        if self.gain_most == 0.0:
-            return 0.0
-        optimum = self.optimum + self.drift * (day / YEAR_DAYS)
-        point = self._point(run)
-        scale = _square(self.form, self.optimum)
-        height = self.gain_most * (1.0 - _square(self.form, point - optimum) / scale)
-        beyond = (point - self.optimum) @ self.optimum / OPTIMUM_UNITS
-        return float(height - (self.cliff_drop if beyond > CLIFF_UNITS else 0.0))
+        key = (run.parameters_sha256, day if self._drifts else 0)
+        if key not in self._heights:
+            self._heights[key] = self._height(key[1], self._point(run))
+        return self._heights[key]
 
     def moved(self, day: int, run: SlotAssigned) -> None:
         """The surface does not care who has the capital."""
+
+    def _height(self, day: int, point: Draws) -> float:
+        if self.gain_most == 0.0:
+            return 0.0
+        optimum = self.optimum + self.drift * (day / YEAR_DAYS)
+        height = self.gain_most * (1.0 - _square(self.form, point - optimum) / self._scale)
+        beyond = float((point - self.optimum) @ self.optimum) / OPTIMUM_UNITS
+        return height - (self.cliff_drop if beyond > CLIFF_UNITS else 0.0)
 
     def _point(self, run: SlotAssigned) -> Draws:
         if run.parameters_sha256 not in self._points:
@@ -119,7 +126,8 @@ class SurfaceMarket:
         if key not in self._factors:
             centre = self._point(running[champion])
             steps = np.array([self._point(run) - centre for run in running])
-            self._factors[key] = np.linalg.cholesky(covariance(steps) + JITTER * np.eye(len(steps)))
+            found: Draws = np.linalg.cholesky(covariance(steps) + JITTER * np.eye(len(steps)))
+            self._factors[key] = found
         return self._factors[key]
 
 
