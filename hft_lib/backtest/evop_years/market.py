@@ -39,7 +39,7 @@ ORDINARY_TURNOVER = 0.1  # of the capital share, a day
 
 
 class Market(Protocol):
-    """One pair of a simulated year; `day` counts from 0, a set is known by the slot that runs it."""
+    """One pair of a simulated year; `day` counts from 0, a set goes by the slot that runs it."""
 
     s0: float
     loss_max: float

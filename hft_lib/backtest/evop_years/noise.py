@@ -44,12 +44,12 @@ def heavy_tails(rng: np.random.Generator, days: int, sets: int) -> Noise:
 
 
 def volatility_clusters(rng: np.random.Generator, days: int, sets: int) -> Noise:
-    """GARCH(1,1), of persistence 0.95: the scale of all sets moves with the pair's volatility."""
+    """GARCH(1,1) of persistence 0.95: all sets have the scale that the first one's days drive."""
     shocks, scale = correlated(rng, days, sets), np.empty(days)
     variance, omega = 1.0, 1.0 - GARCH_ALPHA - GARCH_BETA
     for day in range(days):
         scale[day] = np.sqrt(variance)
-        square = variance * np.mean(np.square(shocks[day]))
+        square = variance * shocks[day, 0] * shocks[day, 0]
         variance = omega + GARCH_ALPHA * square + GARCH_BETA * variance
     return Noise(shocks * scale[:, None], scale)
 

@@ -126,8 +126,8 @@ class SurfaceMarket:
         if key not in self._factors:
             centre = self._point(running[champion])
             steps = np.array([self._point(run) - centre for run in running])
-            found: Draws = np.linalg.cholesky(covariance(steps) + JITTER * np.eye(len(steps)))
-            self._factors[key] = found
+            jittered = covariance(steps) + JITTER * np.eye(len(steps))
+            self._factors[key] = np.linalg.cholesky(jittered).astype(np.float64, copy=False)
         return self._factors[key]
 
 
