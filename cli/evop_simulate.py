@@ -166,11 +166,15 @@ def _recorded(
     """The nulls of a tape's days: every set of the file in its own slot, through the stages."""
     from hft_lib.backtest.candidates import compare, ordinary
     from hft_lib.backtest.evop_years.scenarios import recorded_scenarios
+    from hft_lib.evop.policy import DAY_NS
     from hft_lib.market.merge import feed_events
     from hft_lib.market.tape import Tape
 
     tape, file = Tape.open(path), read_parameters(params)
     name = resolve_pair(pair, file, settings, tape)
+    days = (tape.end_ns - tape.start_ns) // DAY_NS
+    if days < RECORDED_DAYS_MIN:
+        raise BadInput(f"the tape must hold at least {RECORDED_DAYS_MIN} whole days, had {days}")
     beside = file.challengers or ordinary(file.params)
     sets = [("champion", file.params), *((item.name, item.params) for item in beside)]
     config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
@@ -182,8 +186,8 @@ def _recorded(
     differences = differences[:, differences.any(axis=0)]
     if len(share) < RECORDED_DAYS_MIN or differences.shape[1] == 0:
         raise BadInput(
-            f"the tape must hold at least {RECORDED_DAYS_MIN} whole days on which sets differ, "
-            f"had {len(share)} days and {differences.shape[1]} sets that differ from the champion"
+            f"at least {RECORDED_DAYS_MIN} whole days on which all sets ran are needed, and a set "
+            f"that differs from the champion: had {len(share)} and {differences.shape[1]}"
         )
     return recorded_scenarios(differences, share[:, 0])
 
