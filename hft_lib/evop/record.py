@@ -138,7 +138,10 @@ def judge(case: Case) -> Verdict:
 def _judge_test(case: Case) -> Verdict:
     v = guards.differences(case)
     before, after = _accumulated(v, case, case.policy.bets, case.s0)
-    _, stressed = _accumulated(guards.haircut_differences(case), case, case.policy.bets, case.s0)
+    h_plus, stressed = guards.haircut(case), after
+    if h_plus != 0.0:  # without a haircut the stressed differences are the very same
+        cut = guards.haircut_differences(case)
+        _, stressed = _accumulated(cut, case, case.policy.bets, case.s0)
     verdicts = tuple(rule(case, after, stressed) for rule in guards.GUARDS)
     standing = Standing(
         e=after.e,
@@ -148,7 +151,7 @@ def _judge_test(case: Case) -> Verdict:
         failing=tuple(guard.name for guard in verdicts if not guard.verdict),
     )
     decision, reason = decide(case.policy, standing)
-    return _verdict(decision, reason, before, after, v, guards.haircut(case), verdicts)
+    return _verdict(decision, reason, before, after, v, h_plus, verdicts)
 
 
 def _judge_rollback(case: Case) -> Verdict:
