@@ -63,8 +63,9 @@ def simulate(
     began = time.perf_counter()
     if (tape is None) != (params is None):
         raise BadInput("--tape and --params go together: the tape's days under the file's sets")
+    facts: dict[str, Any] = {}
     if tape is not None and params is not None:
-        known = _recorded(settings, tape, params, pair, borrow)
+        known, facts = _recorded(settings, tape, params, pair, borrow)
     else:
         known = _made_up()
     chosen = _chosen(known, scenario)
@@ -72,6 +73,7 @@ def simulate(
     document = {
         "seed": seed,
         "challengers": challengers,
+        **facts,
         "scenarios": run_scenarios(chosen, years, seed, challengers),
         "seconds": time.perf_counter() - began,
     }
@@ -162,8 +164,11 @@ def _chosen(known: dict[str, "Scenario"], wanted: list[str] | None) -> list["Sce
 
 def _recorded(
     settings: "Settings", path: Path, params: Path, pair: str | None, borrow: float | None
-) -> dict[str, "Scenario"]:
-    """The nulls of a tape's days: every set of the file in its own slot, through the stages."""
+) -> tuple[dict[str, "Scenario"], dict[str, Any]]:
+    """The scenarios of a tape's days: every set of the file in its own slot, through the stages.
+
+    Beside them what was recorded: the pair, the tape, how many days of how many sets.
+    """
     from hft_lib.backtest.candidates import compare, ordinary
     from hft_lib.backtest.evop_years.scenarios import recorded_scenarios
     from hft_lib.evop.policy import DAY_NS
@@ -189,7 +194,13 @@ def _recorded(
             f"at least {RECORDED_DAYS_MIN} whole days on which all sets ran are needed, and a set "
             f"that differs from the champion: had {len(share)} and {differences.shape[1]}"
         )
-    return recorded_scenarios(differences, share[:, 0])
+    facts = {
+        "pair": name,
+        "tape_sha256": tape.sha256,
+        "recorded_days": len(share),
+        "recorded_sets": differences.shape[1],
+    }
+    return recorded_scenarios(differences, share[:, 0]), facts
 
 
 # --- text ---

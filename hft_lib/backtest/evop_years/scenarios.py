@@ -12,7 +12,6 @@ import numpy as np
 
 from hft_lib.backtest.evop_years import noise
 from hft_lib.backtest.evop_years.market import (
-    CLIP,
     DAYS,
     ORDINARY_COST,
     ORDINARY_TURNOVER,
@@ -20,6 +19,7 @@ from hft_lib.backtest.evop_years.market import (
     SETS,
     Market,
     TableMarket,
+    daily,
     table,
     tighter,
 )
@@ -169,56 +169,7 @@ def wild(gain_most: float, rng: Rng) -> list[Market]:
     return [made]
 
 
-# --- recorded days ---
-
-
-def recorded(
-    differences: Draws, base: Draws, s0: float, is_flipped: bool, rng: Rng
-) -> list[TableMarket]:
-    """A year drawn in blocks from recorded days, its differences without a gain.
-
-    `differences` (recorded days, sets) and `base` (recorded days,), fractions of the share.
-    Flipped: each day's sign is a coin's. Otherwise each set's mean is taken away, and what
-    dependence there is between days stays.
-    """
-    rows = noise.resampled(rng, np.column_stack((base, differences)), DAYS, RECORDED_BLOCK_DAYS)
-    drawn = rows[:, 1:]
-    drawn = noise.flipped(rng, drawn) if is_flipped else drawn - np.mean(differences, axis=0)
-    columns = np.zeros((DAYS, SETS))
-    columns[:, 1:] = drawn[:, np.arange(CANDIDATES) % differences.shape[1]]
-    return [
-        TableMarket(
-            differences=columns,
-            base=rows[:, 0],
-            volatility=noise.volatilities(rng, DAYS).tolist(),
-            ir=[0.0] * SETS,
-            s0=s0,
-            loss_max=CLIP * s0,
-        )
-    ]
-
-
-def recorded_scenarios(differences: Draws, base: Draws) -> dict[str, Scenario]:
-    """The nulls of one recording; s0 is the root mean square of its differences' deviations."""
-    s0 = float(np.sqrt(np.mean(np.var(differences, axis=0, ddof=1))))
-    shapes = (("null-tape-flipped", True), ("null-tape-centred", False))
-    about = {
-        True: "recorded differences in blocks of 3 d, each day's sign a coin's",
-        False: "recorded differences in blocks of 3 d, less their mean",
-    }
-    made = [
-        Scenario(
-            name,
-            about[is_flipped],
-            partial(recorded, differences, base, s0, is_flipped),
-            Bounds(false_max=0.05),
-        )
-        for name, is_flipped in shapes
-    ]
-    return {scenario.name: scenario for scenario in made}
-
-
-# --- the table ---
+# --- their targets ---
 
 _MARTINGALE, _NULL, _REGIME = Bounds(false_max=0.01), Bounds(false_max=0.05), Bounds(false_max=0.08)
 _DAYS_MAX = {3: None, 5: 200.0, 8: 105.0, 12: 65.0, 20: 38.0, 30: None}
@@ -246,6 +197,63 @@ def _climb(name: str, about: str, gain: float, gain_min: float | None, build: ob
     return Scenario(name, about, build, bounds, gain_most=gain)
 
 
+# --- recorded days ---
+
+
+def recorded(
+    differences: Draws, base: Draws, is_flipped: bool, ir: float, rng: Rng
+) -> list[TableMarket]:
+    """A year drawn in blocks from recorded days, its differences without a gain but `ir`, which
+    the first candidate has.
+
+    `differences` (recorded days, sets) and `base` (recorded days,), fractions of the share.
+    Flipped: each day's sign is a coin's. Otherwise each set's mean is taken away, and what
+    dependence there is between days stays. s0 is each set's own standard deviation.
+    """
+    scaled = S0 * differences / np.std(differences, axis=0, ddof=1)
+    rows = noise.resampled(rng, np.column_stack((base, scaled)), DAYS, RECORDED_BLOCK_DAYS)
+    drawn = noise.flipped(rng, rows[:, 1:]) if is_flipped else rows[:, 1:] - np.mean(scaled, axis=0)
+    columns = np.zeros((DAYS, SETS))
+    columns[:, 1:] = drawn[:, np.arange(CANDIDATES) % differences.shape[1]]
+    columns[:, 1] += daily(ir, S0)
+    scale = S0 / float(np.mean(np.std(differences, axis=0, ddof=1)))
+    return [
+        TableMarket(
+            differences=columns,
+            base=scale * rows[:, 0],
+            volatility=noise.volatilities(rng, DAYS).tolist(),
+            ir=[0.0, ir, *[0.0] * (CANDIDATES - 1)],
+        )
+    ]
+
+
+def recorded_scenarios(differences: Draws, base: Draws) -> dict[str, Scenario]:
+    """The nulls of one recording, and its centred days with a known gain added.
+
+    Differences are scaled to one unit, so that the limits are as tight as the proof allows.
+    """
+    build = partial(recorded, differences, base)
+    made = [
+        _null(
+            "tape-flipped", "recorded days, each sign a coin's", _NULL, partial(build, True, 0.0)
+        ),
+        _null("tape-centred", "recorded days less their mean", _NULL, partial(build, False, 0.0)),
+        *(
+            Scenario(
+                f"tape-better-{ir}",
+                f"recorded days less their mean, one candidate of IR {ir}",
+                partial(build, False, float(ir)),
+                Bounds(false_max=0.05, days_max=days_max),
+                gain_most=float(ir),
+            )
+            for ir, days_max in _DAYS_MAX.items()
+        ),
+    ]
+    return {scenario.name: scenario for scenario in made}
+
+
+# --- the table ---
+
 _ALL = (
     _null("equal", "equal sets, normal days", _MARTINGALE, partial(equal, noise.normal)),
     _null("heavy-tails", "equal sets, t3", _MARTINGALE, partial(equal, noise.heavy_tails)),
@@ -267,12 +275,6 @@ _ALL = (
         "1 % of days lose 30 sd, mean zero, behind a limit of 35",
         _MARTINGALE,
         partial(equal_behind_a_limit, noise.hidden_tail, HIDDEN_TAIL_LIMIT_SDS),
-    ),
-    _null(
-        "broken-limit",
-        "the same behind a limit of 5 that does not hold",
-        Bounds(),
-        partial(equal, noise.hidden_tail),
     ),
     _null("penny", "an hour earns 1, or loses 199", _NULL, partial(equal, noise.penny)),
     _null("winner-of-many", "the best 8 of 200 on 60 d, AR(0.2)", _NULL, winners),
@@ -296,6 +298,11 @@ _ALL = (
         partial(flattered, FLATTERY),
     ),
     _null("flat-surface", "the design on a flat surface", Bounds(false_max=0.02), flat),
+    Scenario(
+        "broken-limit",
+        "1 % of days lose 30 sd behind a limit of 5 that does not hold",
+        partial(equal, noise.hidden_tail),
+    ),
     Scenario("worse", "all candidates of IR -8", partial(worse, 8.0), _MARTINGALE),
     *(_better(ir) for ir in _DAYS_MAX),
     Scenario(
