@@ -4,6 +4,7 @@ import fnmatch
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -141,8 +142,19 @@ def _run_batches(
 
 
 def _heed_only_the_parent() -> None:
-    """Ctrl-C reaches the whole group of processes: the parent alone says how the verb ends."""
+    """Ctrl-C reaches the whole group of processes: the parent alone says how the verb ends.
+
+    And where the parent is killed nobody is left to work for.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 # --- scenarios ---
