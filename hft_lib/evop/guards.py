@@ -283,8 +283,10 @@ def _drawdown(changes: list[float]) -> float:
     equity = peak = deepest = 0.0
     for change in changes:
         equity += change
-        peak = max(peak, equity)
-        deepest = max(deepest, peak - equity)
+        if equity > peak:
+            peak = equity
+        elif peak - equity > deepest:
+            deepest = peak - equity
     return deepest
 
 
