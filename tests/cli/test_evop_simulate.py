@@ -5,10 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli import evop_simulate
-from hft_lib.backtest.evop_years.scenarios import SCENARIOS
 from hft_lib.backtest.evop_years.summary import interval
-from hft_lib.backtest.evop_years.year import SimulatedLine, generator
-from hft_lib.evop.policy import Policy
 from tests.cli.conftest import Verb
 
 PROMISED = {
@@ -87,13 +84,3 @@ def test_a_tape_gives_its_own_nulls(
     found = {one["scenario"]: one for one in answer.json["scenarios"]}
     assert list(found) == ["null-tape-flipped", "null-tape-centred"]
     assert all(one["tests_per_year"] >= 3.0 for one in found.values())
-
-
-@pytest.mark.parametrize("name", [name for name, one in SCENARIOS.items() if one.is_null])
-def test_no_set_of_a_null_is_worth_more_than_its_champion(name: str):
-    for market in SCENARIOS[name].build(generator(1, name, 0)):
-        line = SimulatedLine([market], 5, Policy())
-        line.close(0)
-        rows = [run for rows in line.running.values() for run in rows.values()]
-        assert len(rows) > 3
-        assert {market.gain(day, run) for run in rows for day in (0, 200)} == {0.0}

@@ -188,6 +188,16 @@ def test_pairs_share_one_budget():
     )
 
 
+@pytest.mark.parametrize("name", [name for name, one in SCENARIOS.items() if one.is_null])
+def test_no_set_of_a_null_is_worth_more_than_its_champion(name: str):
+    for pair in SCENARIOS[name].build(generator(1, name, 0)):
+        line = SimulatedLine([pair], 5, Policy())
+        line.close(0)
+        rows = [run for rows in line.running.values() for run in rows.values()]
+        assert len(rows) > 3
+        assert {pair.gain(day, run) for run in rows for day in (0, 200)} == {0.0}
+
+
 def test_recorded_differences_lose_their_gain_and_take_a_known_one():
     differences = 0.001 * (1.0 + rng().standard_normal((60, 3)))
     made = recorded_scenarios(differences, 0.002 * rng().standard_normal(60))
