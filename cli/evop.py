@@ -1,5 +1,5 @@
 """`hft evop`: what EVOP decided and why, read from the decision records of a run's journal, or of
-the line on Kafka.
+the line on Kafka; and what its rules do in simulated years.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cli.console import emit, text
 from cli.errors import BadInput, Failed
+from cli.evop_simulate import simulate
 from cli.options import JournalOption, JsonOption
 from hft_lib.evop.telling import line_of, name_of
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from serving.runtime.settings import Settings
 
 app = typer.Typer(help="What EVOP decided, and why.", no_args_is_help=True)
+app.command("simulate")(simulate)
 
 NumberArgument = Annotated[int, typer.Argument(help="The number of a decision, as in `history`.")]
 ENDS_A_TEST = ("promote", "drop", "expire", "rollback", "freeze")

@@ -180,8 +180,8 @@ def _log_to_stderr(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Leave with 2 where the settings, the usage or a file are wrong, 3 where a rule refuses, 1 where
-    the broker refused what was sent.
+    """Leave with 2 where the settings, the usage or a file are wrong, 3 where a rule refuses, 1
+    where the broker refused what was sent.
     """
     try:
         typer.run(serve)

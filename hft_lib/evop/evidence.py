@@ -134,16 +134,15 @@ def run(rows: Rows, index: int, differences: Vector, const: Vector, e: Vector) -
 
 def view(rows: Rows, index: int) -> Evidence:
     """Row `index` as plain numbers."""
-    row = rows[index]
-    w = (float(row["w1"]), float(row["w2"]), float(row["w3"]))
+    w1, w2, w3, s2, v_prev, floor, blocks, active = rows[index].item()
     return Evidence(
-        w=w,
-        e=w[0] + w[1] + w[2],
-        s2=float(row["s2"]),
-        v_prev=float(row["v_prev"]),
-        floor=float(row["floor"]),
-        blocks=int(row["blocks"]),
-        active=int(row["active"]),
+        w=(w1, w2, w3),
+        e=w1 + w2 + w3,
+        s2=s2,
+        v_prev=v_prev,
+        floor=floor,
+        blocks=blocks,
+        active=active,
     )
 
 

@@ -9,6 +9,7 @@ as why it did not. Only promotions are guarded: a rollback returns to a known st
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
@@ -55,7 +56,7 @@ class Gap(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tt: float = 0.0
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All that a decision depends on; `judge` of `hft_lib.evop.record` is a pure function of it.
 
     `process` is test, rollback, gap or begin. `loss_max` and `s0` are fractions of the capital
@@ -84,6 +85,12 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     gap: Gap = Gap()
     charges: tuple[Charge, ...] = ()
 
+    @cached_property
+    def v(self) -> tuple[float, ...]:
+        """The difference of the equity changes of every block, a fraction of the capital share."""
+        share = self.capital_quote
+        return tuple([(b.change_quote - b.base_change_quote) / share for b in self.blocks])
+
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
     """One guard's verdict, true when it passes, with all it was made of."""
@@ -95,10 +102,8 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def differences(case: Case) -> list[float]:
-    """v of every block: the difference of the equity changes, a fraction of the capital share."""
-    return [
-        (block.change_quote - block.base_change_quote) / case.capital_quote for block in case.blocks
-    ]
+    """v of every block."""
+    return list(case.v)
 
 
 def haircut(case: Case) -> float:
@@ -120,7 +125,7 @@ def haircut_differences(case: Case) -> list[float]:
     rate = haircut(case) / case.capital_quote
     return [
         v - rate * (block.turnover_quote - block.base_turnover_quote)
-        for v, block in zip(differences(case), case.blocks, strict=True)
+        for v, block in zip(case.v, case.blocks, strict=True)
     ]
 
 
@@ -138,7 +143,7 @@ def tail(case: Case, evidence: Evidence, _: Evidence) -> Guard:
 
     Such a block breaks the bound under the proof, and retires the challenger.
     """
-    worst, bound = min(differences(case), default=0.0), -case.policy.bets.clip * evidence.floor
+    worst, bound = min(case.v, default=0.0), -case.policy.bets.clip * evidence.floor
     return _guard("tail", {"worst": worst, "floor": evidence.floor}, bound, worst >= bound)
 
 
@@ -160,7 +165,7 @@ def cost_stress(case: Case, _: Evidence, __: Evidence) -> Guard:
     """The mean difference stays positive at a multiple of the fees and slippage charged."""
     more = (case.policy.cost_stress - 1.0) / case.capital_quote
     total = 0.0
-    for v, block in zip(differences(case), case.blocks, strict=True):
+    for v, block in zip(case.v, case.blocks, strict=True):
         total += v - more * (block.cost_quote - block.base_cost_quote)
     mean = total / max(len(case.blocks), 1)
     return _guard(
@@ -278,8 +283,10 @@ def _drawdown(changes: list[float]) -> float:
     equity = peak = deepest = 0.0
     for change in changes:
         equity += change
-        peak = max(peak, equity)
-        deepest = max(deepest, peak - equity)
+        if equity > peak:
+            peak = equity
+        elif peak - equity > deepest:
+            deepest = peak - equity
     return deepest
 
 
@@ -290,7 +297,7 @@ def _tercile_counts(case: Case) -> list[int]:
     """
     history, counts = sorted(case.volatilities), [0, 0, 0]
     placed: dict[float, int] = {}
-    for v, block in zip(differences(case), case.blocks, strict=True):
+    for v, block in zip(case.v, case.blocks, strict=True):
         if v == 0.0 or not history:
             continue
         before = placed.get(block.volatility, 0)

@@ -9,6 +9,7 @@ The orchestrator decides by `judge` and by nothing else, and writes the case bes
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -136,9 +137,12 @@ def judge(case: Case) -> Verdict:
 
 
 def _judge_test(case: Case) -> Verdict:
-    v = guards.differences(case)
+    v = case.v
     before, after = _accumulated(v, case, case.policy.bets, case.s0)
-    _, stressed = _accumulated(guards.haircut_differences(case), case, case.policy.bets, case.s0)
+    h_plus, stressed = guards.haircut(case), after
+    if h_plus != 0.0:  # without a haircut the stressed differences are the very same
+        cut = guards.haircut_differences(case)
+        _, stressed = _accumulated(cut, case, case.policy.bets, case.s0)
     verdicts = tuple(rule(case, after, stressed) for rule in guards.GUARDS)
     standing = Standing(
         e=after.e,
@@ -148,11 +152,11 @@ def _judge_test(case: Case) -> Verdict:
         failing=tuple(guard.name for guard in verdicts if not guard.verdict),
     )
     decision, reason = decide(case.policy, standing)
-    return _verdict(decision, reason, before, after, v, guards.haircut(case), verdicts)
+    return _verdict(decision, reason, before, after, v, h_plus, verdicts)
 
 
 def _judge_rollback(case: Case) -> Verdict:
-    v = guards.differences(case)
+    v = case.v
     before, after = _accumulated(v, case, case.policy.bets, case.s0)
     scale = case.s0 if case.s0 > 0.0 else after.floor
     behind = 0.0
@@ -163,7 +167,7 @@ def _judge_rollback(case: Case) -> Verdict:
 
 
 def _judge_gap(case: Case) -> Verdict:
-    v = guards.differences(case)
+    v = case.v
     before, after = _accumulated(v, case, case.policy.bets, case.policy.gap_s0)
     decision, reason = decide_gap(case.policy, after.e)
     return _verdict(decision, reason, before, after, v, guards.haircut(case), ())
@@ -183,7 +187,9 @@ def _judge_begin(case: Case) -> Verdict:
     return _verdict(decision, reason, None, None, (), 0.0, checks)
 
 
-def _accumulated(v: Numbers, case: Case, bets: Bets, s0: float) -> tuple[Evidence, Evidence]:
+def _accumulated(
+    v: Sequence[float], case: Case, bets: Bets, s0: float
+) -> tuple[Evidence, Evidence]:
     return accumulate(np.array(v, dtype=np.float64), bets, s0, case.loss_max)
 
 
@@ -192,14 +198,14 @@ def _verdict(
     reason: str,
     before: Evidence | None,
     after: Evidence | None,
-    v: Numbers | tuple[()],
+    v: tuple[float, ...],
     h_plus: float,
     verdicts: tuple[Guard, ...],
 ) -> Verdict:
     return Verdict(
         decision=decision,
         reason=reason,
-        v=tuple(v),
+        v=v,
         before=before,
         evidence=after,
         h_plus=h_plus,
