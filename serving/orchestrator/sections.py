@@ -20,6 +20,7 @@ ROLES = {
     "test": "under test",
     "explorer": "explorer",
     "predecessor": "predecessor",
+    "free": "its set has no role any more",
 }
 NUMBER, WORD, TEXT = "number", "word", "text"
 

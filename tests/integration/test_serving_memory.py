@@ -90,13 +90,17 @@ def test_all_six_answer_every_page_over_a_tape_and_stay_up_after_it(
 def the_operators_page_shows_the_line(serving: Serving) -> None:
     """On the orchestrator's port, and no other's."""
     place = NAMES.index("orchestrator")
-    held = serving.state("execution")["holdings"]
-    figures = [money(row["equity_quote"], "USDT") for row in held]
-    serving.wait_for("on the page", lambda: "TRADING" in serving.page(place, "/")[1])
+
+    def shows_what_is_held() -> bool:
+        held = serving.state("execution")["holdings"]
+        figures = [money(row["equity_quote"], "USDT") for row in held]
+        page = serving.page(place, "/")[1]
+        return len(held) > 1 and all(f">{figure}</td>" in page for figure in figures)
+
+    serving.wait_for("what is held on the page", shows_what_is_held)
     status, page = serving.page(place, "/")
     assert status == 200 and "6 of 6" in page and '<p class="word">RUNNING</p>' in page
-    assert len(held) > 1 and all(f">{figure}</td>" in page for figure in figures)
-    assert "<code>hft evop explain 1</code>" in page
+    assert "TRADING" in page and "<code>hft evop explain 1</code>" in page
     assert {serving.page(other, "/")[0] for other in range(len(NAMES)) if other != place} == {404}
 
 

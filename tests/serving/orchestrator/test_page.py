@@ -17,7 +17,7 @@ from serving.orchestrator.gathering import Gatherer
 from serving.orchestrator.sections import sections, slot_state
 from serving.orchestrator.seen import look
 from tests.hft_lib.evop.world import PAIR, World, config, per_set
-from tests.serving.orchestrator.board import HALT, RUN, SINCE_NS, Board, world_with_test
+from tests.serving.orchestrator.board import HALT, RUN, SINCE_NS, Board, holding, world_with_test
 
 
 def page(board: Board) -> str:
@@ -59,6 +59,15 @@ def test_positions_and_pnl_are_those_that_execution_told():
     now = part(board, "now")
     assert money(1234.56, "USDT") in now and money(210.25, "USDT") in now and "6 of 6" in now
     assert f"capital of 1 pair, line time {minute(board.execution['line_ns'])}" in now
+
+
+def test_an_account_whose_set_was_dropped_says_so():
+    made = world_with_test()
+    made.state.pairs[0].slots[2].role = "free"
+    board = Board(made)
+    board.execution["holdings"].append(holding("slot-2", 2))
+    assert rows(part(board, "positions"))[3][5] == "shadow, its set has no role any more"
+    assert [cells[0] for cells in rows(part(board, "slots"))] == ["0", "1"]
 
 
 def test_the_capital_of_all_pairs_is_summed_by_currency():
