@@ -118,9 +118,14 @@ def _serve(
     service, page = services[0], pages[services[0].name]
     if bus is Bus.KAFKA:
         from serving.process import Process
+        from serving.slim import give_back, without_linear_algebra
 
         ending.begun()
-        Process(settings, service, start, page).run(stop)
+        if service.name != "orchestrator":  # MLflow's own client may need it, and no kernel runs
+            without_linear_algebra()
+        process = Process(settings, service, start, page)
+        give_back()
+        process.run(stop)
     elif len(services) == 1:
         from serving.memory import serve_alone
 
