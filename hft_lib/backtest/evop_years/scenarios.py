@@ -323,7 +323,11 @@ _ALL = (
         partial(climb, 20.0, 1.0),
     ),
     _climb(
-        "cliff", "20 to be gained, 40 lost from 0.6 units on the way there", 20.0, None, partial(cliff, 20.0)
+        "cliff",
+        "20 to be gained, 40 lost from 0.6 units on the way there",
+        20.0,
+        None,
+        partial(cliff, 20.0),
     ),
     Scenario(
         "lucky-then-bad",
