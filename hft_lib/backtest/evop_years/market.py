@@ -91,22 +91,28 @@ class TableMarket:
         self._results = (self.base[:, None] + self.differences).tolist()
 
     def sets(self) -> Sequence[Parameters]:
+        """One set a column."""
         return [candidate(k) for k in range(self.differences.shape[1])]
 
     def results(self, day: int, running: Sequence[SlotAssigned], champion: int) -> Sequence[float]:
+        """The day's row of the table."""
         row = self._results[day]
         return [row[self._column(run)] for run in running]
 
     def live_gap(self, day: int) -> float:
+        """What `gaps` says."""
         return self.gaps[day]
 
     def trading(self, run: SlotAssigned) -> tuple[float, float]:
+        """What `costs` says."""
         return self.costs[self._column(run)]
 
     def gain(self, day: int, run: SlotAssigned) -> float:
+        """What `ir` says, whatever the day."""
         return self.ir[self._column(run)]
 
     def moved(self, day: int, run: SlotAssigned) -> None:
+        """With the capital the first candidate is worth `ir_promoted`, from the next day on."""
         if self.ir_promoted is None or self._column(run) != 1:
             return
         change = daily(self.ir_promoted - self.ir[1], self.s0)

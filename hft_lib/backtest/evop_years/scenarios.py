@@ -158,7 +158,7 @@ def climb(gain_most: float, drift_units: float, rng: Rng) -> list[Market]:
 
 
 def cliff(gain_most: float, rng: Rng) -> list[Market]:
-    """A surface that breaks off behind its optimum."""
+    """A surface that breaks off on the way to its optimum."""
     return [surface(rng, gain_most, 0.0, 2.0 * gain_most)]
 
 
@@ -323,7 +323,11 @@ _ALL = (
         partial(climb, 20.0, 1.0),
     ),
     _climb(
-        "cliff", "20 to be gained, 40 lost behind the optimum", 20.0, None, partial(cliff, 20.0)
+        "cliff",
+        "20 to be gained, 40 lost from 0.6 units on the way there",
+        20.0,
+        None,
+        partial(cliff, 20.0),
     ),
     Scenario(
         "lucky-then-bad",

@@ -41,7 +41,7 @@ UNITS = {
 }
 NOISE_SCALE, NOISE_POWER = 0.65, 0.55
 OPTIMUM_UNITS = 1.5
-CLIFF_UNITS = 0.3  # beyond the optimum
+CLIFF_UNITS = 0.6  # on the way to the optimum: within a step or two of the start
 JITTER = 1e-9  # of a variance: two rows may hold one set
 
 
@@ -50,7 +50,7 @@ class SurfaceMarket:
     """Sets are points of the surface; the design makes them.
 
     `drift` (d,) moves the optimum over the year; a `cliff_drop` is lost beyond the cliff, which
-    stands a little behind the optimum, square to the way there.
+    stands across the way to the optimum.
     """
 
     rng: np.random.Generator
@@ -112,8 +112,8 @@ class SurfaceMarket:
             return 0.0
         optimum = self.optimum + self.drift * (day / YEAR_DAYS)
         height = self.gain_most * (1.0 - _square(self.form, point - optimum) / self._scale)
-        beyond = float((point - self.optimum) @ self.optimum) / OPTIMUM_UNITS
-        return height - (self.cliff_drop if beyond > CLIFF_UNITS else 0.0)
+        along = float(point @ self.optimum) / OPTIMUM_UNITS
+        return height - (self.cliff_drop if along > CLIFF_UNITS else 0.0)
 
     def _point(self, run: SlotAssigned) -> Draws:
         if run.parameters_sha256 not in self._points:

@@ -126,8 +126,8 @@ def test_the_optimum_wanders_and_the_cliff_falls():
     assert wandering.gain(0, start) == pytest.approx(0.0)
     assert wandering.gain(364, start) != pytest.approx(0.0, abs=1e-3)
     broken = surface.surface(rng(), 20.0, cliff_drop=40.0)
-    beyond = design.parameters_at(market.CHAMPION, belief, (1.3 * broken.optimum).tolist())
-    before = design.parameters_at(market.CHAMPION, belief, (1.1 * broken.optimum).tolist())
+    beyond = design.parameters_at(market.CHAMPION, belief, (0.45 * broken.optimum).tolist())
+    before = design.parameters_at(market.CHAMPION, belief, (0.35 * broken.optimum).tolist())
     assert broken.gain(0, running(before)) > 0.0 > broken.gain(0, running(beyond))
 
 
