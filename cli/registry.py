@@ -66,9 +66,7 @@ def register_beside(
     with progress(f"registering {found.name}"):
         experiment = lineage.experiment_id(client, mlflow_store.artifact_location(settings))
         made = lineage.register(client, experiment, found, figures)
-        first = lineage.CHAMPION not in lineage.read_aliases(client, found.pair)
-        alias = lineage.CHAMPION if first else lineage.challenger_alias(found.name)
-        lineage.set_alias(client, found.pair, alias, made.version)
+        alias = lineage.seat(client, found.pair, found.name, made.version)
     return {"name": made.name, "version": made.version, "run_id": made.run_id, "alias": alias}
 
 
