@@ -1,5 +1,6 @@
 """How verbs use the model registry: what they register, and the sets that a run starts with."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ def set_aliases(client: Any, pair: str, wanted: Mapping[str, str]) -> None:
         lineage.set_alias(client, pair, alias, version)
 
 
+def lock_sha256() -> str:
+    """Hash of the research set's lock, empty where there is none."""
+    return hashlib.sha256(_LOCK.read_bytes()).hexdigest() if _LOCK.is_file() else ""
+
+
 def candidate(
     file: ParameterFile,
     name: str,
@@ -93,7 +99,6 @@ def candidate(
 ) -> Candidate:
     """What the registry is told of one set of a parameter file."""
     from hft_lib.kernel import sources_sha256
-    from hft_lib.lineage.version import sha256
 
     return Candidate(
         pair=file.pair,
@@ -102,7 +107,7 @@ def candidate(
         provenance=file.provenance,
         config_sha256=config_sha256,
         code_sha256=sources_sha256(),
-        lock_sha256=sha256(_LOCK.read_bytes()) if _LOCK.is_file() else "",
+        lock_sha256=lock_sha256(),
         metrics=dict(metrics),
         diagnostics=dict(diagnostics),
     )
