@@ -15,7 +15,7 @@ _FIELD = re.compile(r"[0-9A-Za-z*/,?-]+")
 
 
 class Target(NamedTuple):
-    """Where to send: the API's address, the experiment, the namespace and token where it has any."""
+    """Where to send: the API's address, experiment, namespace and token where it has any."""
 
     host: str
     experiment: str
