@@ -1,7 +1,10 @@
 """A pipeline sent to a Kubeflow API: once, or as a recurring run."""
 
+import contextlib
+import io
 import re
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +37,7 @@ def send(
 ) -> dict[str, Any]:
     """Create the run, or with `cron` the recurring run; Failed where the API does not take it."""
     schedule = None if cron is None else cron_of(cron)
-    package = content if image is None else with_image(content, image)
+    package = changed(content, image, target.caching)
     _ask(target.host)
     from kfp_server_api.exceptions import ApiException
 
@@ -42,7 +45,10 @@ def send(
         path = Path(folder, f"{name}.yaml")
         path.write_bytes(package)
         try:
-            return _send(target, name, str(path), arguments, schedule)
+            # What it prints would stand beside the JSON, and its warning is of its own first year.
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                return _send(target, name, str(path), arguments, schedule)
         except ApiException as error:
             said = f"{error.status} {error.reason}"
             raise Failed(f"the Kubeflow API at {target.host} refused: {said}") from error
@@ -66,8 +72,6 @@ def _send(
             run_name=label,
             experiment_name=target.experiment,
             namespace=namespace,
-            # Set for all steps it would also turn on those that must look at the world now.
-            enable_caching=None if target.caching else False,
         )
         return {**known, "name": label, "run_id": made.run_id}
     experiment = client.create_experiment(target.experiment, namespace=namespace)
@@ -80,7 +84,6 @@ def _send(
         no_catchup=True,
         params=arguments,
         pipeline_package_path=path,
-        enable_caching=None if target.caching else False,
     )
     return {
         **known,
@@ -115,12 +118,21 @@ def cron_of(text: str) -> str:
     return " ".join(("0", *fields))
 
 
-def with_image(content: bytes, image: str) -> bytes:
-    """The compiled pipeline with `image` for every step."""
-    documents = list(yaml.safe_load_all(content))
-    for one in documents[0]["deploymentSpec"]["executors"].values():
-        one["container"]["image"] = image
-    return yaml.safe_dump_all(documents, sort_keys=True).encode()
+def changed(content: bytes, image: str | None, caching: bool) -> bytes:
+    """The compiled pipeline with `image` for every step, and without caching where it is not wanted.
+
+    kfp's own switch reaches no step inside a loop.
+    """
+    if image is None and caching:
+        return content
+    spec, *others = yaml.safe_load_all(content)
+    for one in spec["deploymentSpec"]["executors"].values():
+        one["container"]["image"] = image or one["container"]["image"]
+    graphs = [spec["root"], *spec["components"].values()]
+    for graph in graphs if not caching else ():
+        for task in graph.get("dag", {}).get("tasks", {}).values():
+            task["cachingOptions"] = {}
+    return yaml.safe_dump_all([spec, *others], sort_keys=True).encode()
 
 
 def _ask(host: str) -> None:

@@ -75,7 +75,9 @@ def test_what_refuses_is_not_retried_and_what_looks_at_the_world_is_not_cached()
     assert retried == {"fit-kalman", "fit-garch", "fit-bocd", "walk-forward", "register"}
     fits = ("fit-kalman", "fit-garch", "fit-bocd")
     assert not [name for name in fits if set(tasks[name].get("dependentTasks", ())) & set(tasks)]
-    kept = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
+    kept = {
+        name for name, task in tasks.items() if task.get("cachingOptions", {}).get("enableCache")
+    }
     assert {"check-tape", "register"}.isdisjoint(kept) and "walk-forward" in kept
 
 
@@ -231,7 +233,7 @@ def test_a_schedule_is_made_once(hft: Verb, cluster: Kubeflow) -> None:
     assert first.json["recurring_run_id"] == "c-1"
     (body,) = cluster.bodies("/recurringruns")
     assert body["trigger"]["cron_schedule"]["cron"] == "0 0 6 * * 1"
-    assert body["max_concurrency"] == "1" and body["no_catchup"] is True
+    assert body["max_concurrency"] == 1 and body["no_catchup"] is True
     again = submit(hft, cluster, "--cron", "0 6 * * 1")
     assert again.code == 3 and "is scheduled already as c-1" in again.sentence
     assert len(cluster.schedules) == 1

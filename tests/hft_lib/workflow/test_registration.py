@@ -9,7 +9,7 @@ from hft_lib import lineage
 from hft_lib.workflow.evop_design import Designed, Evidence, design_file, enrol_file
 from hft_lib.workflow.gate import judge
 from hft_lib.workflow.refusal import Refused, read_json, write_json
-from hft_lib.workflow.registration import Origin, register_file
+from hft_lib.workflow.registration import Origin, Registered, register_file
 from tests.hft_lib import registry_world
 from tests.hft_lib.workflow.made import OTHER_PAIR, PAIR, trials
 
@@ -29,7 +29,7 @@ def client(home: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def made(home: Path, client: Any) -> list[dict[str, Any]]:
+def made(home: Path, client: Any) -> list[list[Registered]]:
     """What registering a skilled pair and a luckless one came to, once and again."""
     walks = [trials((0.6, 0.5, 0.0, -0.3)), trials(pair=OTHER_PAIR, seed=9)]
     paths = [home / f"trials-{number}" for number in range(2)]
@@ -44,18 +44,18 @@ def made(home: Path, client: Any) -> list[dict[str, Any]]:
     )
     assert register_file(client, home / "verdict", paths, origin, home / "first") == 2
     assert register_file(client, home / "verdict", paths, origin, home / "second") == 0
-    return [read_json(home / name, list[dict[str, Any]]) for name in ("first", "second")]  # type: ignore[return-value]
+    return [read_json(home / name, list[Registered]) for name in ("first", "second")]
 
 
 def test_the_best_is_champion_and_the_next_a_challenger(client: Any, made: Any) -> None:
     first, second = made
-    assert [(one["candidate"], one["alias"]) for one in first] == [
+    assert [(one.candidate, one.alias) for one in first] == [
         ("calibrated", "champion"),
         ("bold", "challenger-bold"),
     ]
-    assert [one["reused"] for one in second] == [True, True]
+    assert [one.reused for one in second] == [True, True]
     for name in ("version", "alias", "run_id"):
-        assert [one[name] for one in first] == [one[name] for one in second]
+        assert [getattr(one, name) for one in first] == [getattr(one, name) for one in second]
     assert lineage.read_aliases(client, PAIR) == {"challenger-bold": "2", "champion": "1"}
     assert lineage.read_aliases(client, OTHER_PAIR) == {}
 
