@@ -119,7 +119,7 @@ def cron_of(text: str) -> str:
 
 
 def changed(content: bytes, image: str | None, caching: bool) -> bytes:
-    """The compiled pipeline with `image` for every step, and without caching where it is not wanted.
+    """The compiled pipeline with `image` for every step, without caching where it is not wanted.
 
     kfp's own switch reaches no step inside a loop.
     """

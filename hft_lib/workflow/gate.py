@@ -100,7 +100,7 @@ def _pair(walk: Trials, trials: int, pairs: int) -> PairVerdict:
     daily = np.array(walk.daily_quote, np.float64).reshape(-1, len(walk.names))
     days = len(daily)
     found = [sharpe(daily[:, k]) for k in range(len(walk.names))]
-    ratios = [0.0 if one is None else one.ratio for one in found]
+    ratios = [one.ratio for one in found if one is not None]
     tested = superiority(daily) if days >= DAYS_MIN else None
     variance = variance_of_ratios(ratios, days) if days >= DAYS_MIN else None
     judged = []

@@ -8,13 +8,13 @@ from hft_lib.workflow.gate import GateVerdict, gate_file, judge
 from hft_lib.workflow.refusal import Refused, read_json, write_json
 from tests.hft_lib.workflow.made import OTHER_PAIR, PAIR, trials
 
-SKILL = (0.6, 0.5, 0.0, -0.3)
+SKILL = (1.2, 1.1, 0.3, 0.2)
 
 
 def test_skill_passes_and_the_best_stands_first() -> None:
     found = judge([trials(SKILL)])
     (pair,) = found.pairs
-    assert found.trials == 4 and pair.days == 60
+    assert found.trials == 4 and pair.days == 250
     assert [item.name for item in pair.passed] == ["calibrated", "bold"]
     assert pair.spa_p is not None and pair.spa_p <= 0.05
     assert {item.name for item in pair.candidates if item.reason} == {"patient", "eager"}

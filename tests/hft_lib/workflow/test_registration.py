@@ -31,7 +31,7 @@ def client(home: Path) -> Any:
 @pytest.fixture(scope="module")
 def made(home: Path, client: Any) -> list[list[Registered]]:
     """What registering a skilled pair and a luckless one came to, once and again."""
-    walks = [trials((0.6, 0.5, 0.0, -0.3)), trials(pair=OTHER_PAIR, seed=9)]
+    walks = [trials((1.2, 1.1, 0.3, 0.2)), trials(pair=OTHER_PAIR, seed=9)]
     paths = [home / f"trials-{number}" for number in range(2)]
     for path, walk in zip(paths, walks, strict=True):
         write_json(path, walk)
