@@ -1,5 +1,6 @@
 """How verbs use the model registry: what they register, and the sets that a run starts with."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,7 @@ def register_beside(
     with progress(f"registering {found.name}"):
         experiment = lineage.experiment_id(client, mlflow_store.artifact_location(settings))
         made = lineage.register(client, experiment, found, figures)
-        first = lineage.CHAMPION not in lineage.read_aliases(client, found.pair)
-        alias = lineage.CHAMPION if first else lineage.challenger_alias(found.name)
-        lineage.set_alias(client, found.pair, alias, made.version)
+        alias = lineage.seat(client, found.pair, found.name, made.version)
     return {"name": made.name, "version": made.version, "run_id": made.run_id, "alias": alias}
 
 
@@ -77,6 +76,11 @@ def set_aliases(client: Any, pair: str, wanted: Mapping[str, str]) -> None:
         lineage.set_alias(client, pair, alias, version)
 
 
+def lock_sha256() -> str:
+    """Hash of the research set's lock, empty where there is none."""
+    return hashlib.sha256(_LOCK.read_bytes()).hexdigest() if _LOCK.is_file() else ""
+
+
 def candidate(
     file: ParameterFile,
     name: str,
@@ -87,7 +91,6 @@ def candidate(
 ) -> Candidate:
     """What the registry is told of one set of a parameter file."""
     from hft_lib.kernel import sources_sha256
-    from hft_lib.lineage.version import sha256
 
     return Candidate(
         pair=file.pair,
@@ -96,7 +99,7 @@ def candidate(
         provenance=file.provenance,
         config_sha256=config_sha256,
         code_sha256=sources_sha256(),
-        lock_sha256=sha256(_LOCK.read_bytes()) if _LOCK.is_file() else "",
+        lock_sha256=lock_sha256(),
         metrics=dict(metrics),
         diagnostics=dict(diagnostics),
     )

@@ -22,6 +22,7 @@ from cli import (
     ledger,
     models,
     pairs,
+    pipeline,
     positions,
     reconcile,
     replay,
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.add_typer(tape.app, name="tape")
 app.add_typer(pairs.app, name="pairs")
+app.add_typer(pipeline.app, name="pipeline")
 app.command("calibrate")(calibrate.calibrate)
 app.command("replay")(replay.replay)
 app.command("run")(run.run)

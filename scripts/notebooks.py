@@ -12,8 +12,6 @@ may differ by machine is tagged `nbval-ignore-output`; pictures are not compared
 
 import argparse
 import ast
-import html
-import logging
 import os
 import re
 import subprocess
@@ -43,7 +41,6 @@ METADATA = {
 }
 MACHINE_PATH = re.compile(r"(?<![\w.:])/(home|root|tmp|usr|var|opt|mnt|Users)/|[A-Z]:\\\\Users")
 QUIET = ["--IPKernelApp.log_level=ERROR"]  # a kernel's notices are no news of the notebook
-NO_ALT = 'alt="No description has been provided for this image"'
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 Node = Any  # nbformat's notebooks and cells: dictionaries with attributes
@@ -252,6 +249,8 @@ def run_one(path: Path, given: Parameters, out: Path) -> str:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    from hft_lib.workflow.notebooks import page_of
+
     out.mkdir(parents=True, exist_ok=True)
     executed, failure = out / path.name, ""
     try:
@@ -270,20 +269,6 @@ def run_one(path: Path, given: Parameters, out: Path) -> str:
     if executed.is_file():
         executed.with_suffix(".html").write_text(page_of(read(executed)), encoding="utf-8")
     return failure
-
-
-def page_of(notebook: Node) -> str:
-    """The executed notebook as one HTML page, each figure with its title as the text for it."""
-    from nbconvert import HTMLExporter
-
-    logging.getLogger("traitlets").setLevel(logging.ERROR)  # it misses the texts added below
-    page, _ = HTMLExporter().from_notebook_node(notebook)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            if "image/png" in output.get("data", {}):
-                title = html.escape(output.data.get("text/plain", "figure"))
-                page = page.replace(NO_ALT, f'alt="{title}"', 1)
-    return str(page)
 
 
 def compare_one(path: Path) -> str:

@@ -73,6 +73,34 @@ class Calibration:
         }
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A window as the models are fitted to it: log mids and `steps` (time,) on the grid.
+
+    `steps` are the whole grid intervals since the row before.
+    """
+
+    pair: str
+    relation: Relation
+    grid_ms: int
+    log_y: Vector
+    log_x: Vector
+    steps: Counts
+    start_ns: int
+    end_ns: int
+
+    def innovations(self, fitted: KalmanParameters) -> Vector:
+        """What the Kalman filter of these parameters leaves, (time,), log units."""
+        row = kalman.params_row(fitted)
+        return kalman.run(row, self.log_y, self.log_x, self.steps)["innovation"].copy()
+
+    def normal_scores(self, innovations: Vector, fitted: GarchParameters) -> Vector:
+        """The innovations as normal scores under this volatility model, (time,)."""
+        row = garch.params_row(fitted)
+        track = garch.run(row, innovations, self.steps)
+        return garch.normal_scores(row, track["standardised"])
+
+
 def calibrate(
     time_ns: npt.ArrayLike,
     log_y: npt.ArrayLike,
@@ -88,34 +116,62 @@ def calibrate(
     Raises FitRefused where the window is too short or a leg does not move.
     """
     tell = progress if progress is not None else _say_nothing
+    tell("relation")
+    window = prepare(time_ns, log_y, log_x, pair, cadence_ns_min)
+    tell("kalman")
+    filtered = fit_kalman(window.log_y, window.log_x, window.steps)
+    innovations = window.innovations(filtered.params)
+    tell("garch")
+    volatility = fit_garch_best(innovations, window.steps)
+    tell("changepoints")
+    detector = fit_bocd(window.normal_scores(innovations, volatility.params))
+    return assemble(window, filtered, volatility, detector)
+
+
+def prepare(
+    time_ns: npt.ArrayLike,
+    log_y: npt.ArrayLike,
+    log_x: npt.ArrayLike,
+    pair: str,
+    cadence_ns_min: int = 0,
+) -> Prepared:
+    """Relate a pair's complete moments and put them on the grid; arguments as of `calibrate`."""
     times = np.asarray(time_ns, dtype=np.int64)
     y, x = vector("log_y", log_y, times.size), vector("log_x", log_x, times.size)
-    tell("relation")
     found, grid_ms = relate(times, y, x, cadence_ns_min)
-    window = int(times[-1] - times[0])
     indices, steps = grid_moments(times, grid_ms)
-    y, x = y[indices], x[indices]
-    tell("kalman")
-    filtered = fit_kalman(y, x, steps)
-    innovations = kalman.run(kalman.params_row(filtered.params), y, x, steps)["innovation"].copy()
-    tell("garch")
-    volatility = fit_garch_best(innovations, steps)
-    row = garch.params_row(volatility.params)
-    track = garch.run(row, innovations, steps)
-    tell("changepoints")
-    detector = fit_bocd(garch.normal_scores(row, track["standardised"]))
+    start_ns, end_ns = int(times[0]), int(times[-1])
+    return Prepared(pair, found, grid_ms, y[indices], x[indices], steps, start_ns, end_ns)
+
+
+def assemble(
+    window: Prepared,
+    filtered: Fit[KalmanParameters],
+    volatility: Fit[GarchParameters],
+    detector: Fit[BocdParameters],
+) -> Calibration:
+    """The parameter set of three fits to one window, with the default strategy."""
+    grid_ms = window.grid_ms
     detector = replace(detector, params=held(detector.params, grid_ms))
-    strategy = default_strategy(found.half_life_s, grid_ms, window / 1e9)
+    window_s = (window.end_ns - window.start_ns) / 1e9
     params = Parameters(
         grid_ms=grid_ms,
         kalman=filtered.params,
         garch=volatility.params,
         bocd=detector.params,
-        strategy=strategy,
+        strategy=default_strategy(window.relation.half_life_s, grid_ms, window_s),
     )
     check_parameters(params)
-    start_ns, end_ns = int(times[0]), int(times[-1])
-    return Calibration(pair, params, found, filtered, volatility, detector, start_ns, end_ns)
+    return Calibration(
+        pair=window.pair,
+        params=params,
+        relation=window.relation,
+        kalman=filtered,
+        garch=volatility,
+        bocd=detector,
+        start_ns=window.start_ns,
+        end_ns=window.end_ns,
+    )
 
 
 def relate(times: Counts, y: Vector, x: Vector, cadence_ns_min: int = 0) -> tuple[Relation, int]:

@@ -36,6 +36,7 @@ from hft_lib.lineage.writing import (
     delete_alias,
     experiment_id,
     register,
+    seat,
     set_alias,
 )
 
@@ -59,6 +60,7 @@ __all__ = [
     "register",
     "Registration",
     "RegistryError",
+    "seat",
     "set_alias",
     "Version",
 ]

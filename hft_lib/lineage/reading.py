@@ -125,6 +125,8 @@ def _version(row: Any, aliases: Mapping[str, str]) -> Version:
         window_start=tags.get("window_start", ""),
         window_end=tags.get("window_end", ""),
         created_ms=int(row.creation_timestamp),
+        trials=int(tags.get("trials") or 0),
+        pipeline_run=tags.get("pipeline_run", ""),
     )
 
 

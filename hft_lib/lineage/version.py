@@ -32,6 +32,7 @@ class Candidate(Set, frozen=True):
 
     `metrics` are finite numbers. `diagnostics` is any JSON: standard errors, convergence, log-
     likelihoods. `origin` says in a few words who made it, such as `calibration` or a decision's id.
+    `pipeline_run` and `notebook` name the run or the notebook that it came from, empty for none.
     """
 
     pair: str
@@ -42,6 +43,9 @@ class Candidate(Set, frozen=True):
     config_sha256: str = ""
     code_sha256: str = ""
     lock_sha256: str = ""
+    environment_sha256: str = ""
+    pipeline_run: str = ""
+    notebook: str = ""
     metrics: dict[str, float] = {}
     diagnostics: dict[str, Any] = {}
 
@@ -62,6 +66,8 @@ class Version(Set, frozen=True):
     window_start: str
     window_end: str
     created_ms: int
+    trials: int = 0
+    pipeline_run: str = ""
 
 
 class Registration(Set, frozen=True):

@@ -12,6 +12,7 @@ import msgspec
 from hft_lib.lineage.model_folder import write_model
 from hft_lib.lineage.reading import find, read_aliases
 from hft_lib.lineage.version import (
+    CHAMPION,
     Candidate,
     Registration,
     RegistryError,
@@ -109,6 +110,9 @@ def _tags(candidate: Candidate) -> dict[str, str]:
         "config_sha256": candidate.config_sha256,
         "code_sha256": candidate.code_sha256,
         "lock_sha256": candidate.lock_sha256,
+        "environment_sha256": candidate.environment_sha256,
+        "pipeline_run": candidate.pipeline_run,
+        "notebook": candidate.notebook,
     }
 
 
@@ -192,6 +196,17 @@ def set_alias(client: Any, pair: str, alias: str, version: str) -> bool:
         return False
     client.set_registered_model_alias(model_name(pair), alias, version)
     return True
+
+
+def seat(client: Any, pair: str, name: str, version: str) -> str:
+    """Seat a version beside what the pair has: its champion where it has none, else a challenger.
+
+    Returns the alias, which for a version that is champion already is that. Others stay.
+    """
+    champion = read_aliases(client, pair).get(CHAMPION)
+    alias = CHAMPION if champion in (None, version) else challenger_alias(name)
+    set_alias(client, pair, alias, version)
+    return alias
 
 
 def delete_alias(client: Any, pair: str, alias: str) -> bool:
