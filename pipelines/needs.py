@@ -17,7 +17,10 @@ def registry(task: dsl.PipelineTask) -> dsl.PipelineTask:
     address = {"MLFLOW_TRACKING_URI": "MLFLOW_TRACKING_URI"}
     # Optional: where nothing is configured the environment of the step says it, as a local run's.
     kubernetes.use_config_map_as_env(task, REGISTRY_CONFIG, address, optional=True)
-    login = {"username": "MLFLOW_TRACKING_USERNAME", "password": "MLFLOW_TRACKING_PASSWORD"}
+    login = {
+        "username": "MLFLOW_TRACKING_USERNAME",
+        "password": "MLFLOW_TRACKING_PASSWORD",  # nosec B105: a name
+    }
     kubernetes.use_secret_as_env(task, REGISTRY_SECRET, login, optional=True)
     task.set_env_variable("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     task.set_env_variable("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
