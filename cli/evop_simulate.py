@@ -200,11 +200,12 @@ def _recorded(
         daily = compare(config, sets, events, tape.start_ns, task.advance).daily_quote
     share = daily / config.pairs[0].capital_quote
     differences = share[:, 1:] - share[:, :1]
-    differences = differences[:, differences.any(axis=0)]
-    if len(share) < RECORDED_DAYS_MIN or differences.shape[1] == 0:
+    active = (differences != 0.0).sum(axis=0)
+    differences = differences[:, active >= RECORDED_DAYS_MIN]
+    if differences.shape[1] == 0:
         raise BadInput(
-            f"at least {RECORDED_DAYS_MIN} whole days on which all sets ran are needed, and a set "
-            f"that differs from the champion: had {len(share)} and {differences.shape[1]}"
+            f"no set differed from the champion on {RECORDED_DAYS_MIN} of {len(share)} whole days, "
+            f"the most were {active.max(initial=0)}: sets that hardly trade say nothing"
         )
     facts = {
         "pair": name,

@@ -12,6 +12,7 @@ import numpy as np
 
 from hft_lib.backtest.evop_years import noise
 from hft_lib.backtest.evop_years.market import (
+    CLIP,
     DAYS,
     ORDINARY_COST,
     ORDINARY_TURNOVER,
@@ -210,27 +211,42 @@ def recorded(
     Flipped: each day's sign is a coin's. Otherwise each set's mean is taken away, and what
     dependence there is between days stays. s0 is each set's own standard deviation.
     """
-    scaled = S0 * differences / np.std(differences, axis=0, ddof=1)
-    rows = noise.resampled(rng, np.column_stack((base, scaled)), DAYS, RECORDED_BLOCK_DAYS)
-    drawn = noise.flipped(rng, rows[:, 1:]) if is_flipped else rows[:, 1:] - np.mean(scaled, axis=0)
+    fair, limit = fair_days(differences, is_flipped)
+    rows = noise.resampled(rng, np.column_stack((base, fair)), DAYS, RECORDED_BLOCK_DAYS)
+    drawn = noise.flipped(rng, rows[:, 1:]) if is_flipped else rows[:, 1:]
     columns = np.zeros((DAYS, SETS))
     columns[:, 1:] = drawn[:, np.arange(CANDIDATES) % differences.shape[1]]
     columns[:, 1] += daily(ir, S0)
     scale = S0 / float(np.mean(np.std(differences, axis=0, ddof=1)))
-    return [
-        TableMarket(
-            differences=columns,
-            base=scale * rows[:, 0],
-            volatility=noise.volatilities(rng, DAYS).tolist(),
-            ir=[0.0, ir, *[0.0] * (CANDIDATES - 1)],
-        )
-    ]
+    market = TableMarket(
+        differences=columns,
+        base=scale * rows[:, 0],
+        volatility=noise.volatilities(rng, DAYS).tolist(),
+        ir=[0.0, ir, *[0.0] * (CANDIDATES - 1)],
+    )
+    return [tighter(market, limit)]
+
+
+def fair_days(differences: Draws, is_flipped: bool) -> tuple[Draws, float]:
+    """The recorded differences in units of `S0`, (days, sets), and the limit that holds for them
+    in standard deviations: the worst day of any set, at least what the bets are clipped at.
+
+    To be centred, each day on which a set differed loses the set's mean of such days: a day without
+    a difference stays one. To be flipped, the days stay as they are and every size may be a loss.
+    """
+    scaled = S0 * differences / np.std(differences, axis=0, ddof=1)
+    if is_flipped:
+        return scaled, max(CLIP, float(np.max(np.abs(scaled))) / S0)
+    active = scaled != 0.0
+    means = np.sum(scaled, axis=0) / np.sum(active, axis=0)
+    centred = np.where(active, scaled - means, 0.0)
+    return centred, max(CLIP, -float(np.min(centred)) / S0)
 
 
 def recorded_scenarios(differences: Draws, base: Draws) -> dict[str, Scenario]:
     """The nulls of one recording, and its centred days with a known gain added.
 
-    Differences are scaled to one unit, so that the limits are as tight as the proof allows.
+    Differences are scaled to one unit; the limits are as tight as the recording allows.
     """
     build = partial(recorded, differences, base)
     made = [
@@ -243,10 +259,10 @@ def recorded_scenarios(differences: Draws, base: Draws) -> dict[str, Scenario]:
                 f"tape-better-{ir}",
                 f"recorded days less their mean, one candidate of IR {ir}",
                 partial(build, False, float(ir)),
-                Bounds(false_max=0.05, days_max=days_max),
+                Bounds(false_max=0.05),
                 gain_most=float(ir),
             )
-            for ir, days_max in _DAYS_MAX.items()
+            for ir in _DAYS_MAX
         ),
     ]
     return {scenario.name: scenario for scenario in made}

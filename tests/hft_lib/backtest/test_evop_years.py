@@ -13,6 +13,7 @@ from hft_lib.backtest.evop_years.scenarios import (
     Bounds,
     Scenario,
     better,
+    fair_days,
     recorded_scenarios,
 )
 from hft_lib.backtest.evop_years.summary import interval, median, missed, simulate, summarise
@@ -210,6 +211,19 @@ def test_recorded_differences_lose_their_gain_and_take_a_known_one():
         assert simulate(made[name], [0], 0, 5)[0].false_promotions == 0
     (year,) = simulate(made["tape-better-20"], [0], 0, 5)
     assert [move.gain for move in year.moves] == [20.0]
+
+
+def test_a_recorded_day_without_a_difference_stays_one_and_the_worst_day_is_the_limit():
+    differences = np.zeros((100, 1))
+    differences[:10, 0] = (-9.0, *[0.5] * 9)
+    centred, limit = fair_days(differences, False)
+    assert (centred[10:] == 0.0).all()
+    assert centred.sum() == pytest.approx(0.0, abs=1e-12)
+    assert limit == pytest.approx(-centred.min() / market.S0) and limit > 5.0
+    flipped, limit = fair_days(-differences, True)
+    assert limit == pytest.approx(np.abs(flipped).max() / market.S0)
+    calm = np.where(np.arange(100) % 2 == 0, 1.0, -1.0)[:, None]
+    assert fair_days(calm, False)[1] == 5.0
 
 
 # --- the figures ---
