@@ -34,7 +34,7 @@ class Kubeflow:
 
     async def answer(self, request: Request) -> JSONResponse:
         """Keep the request, and answer as the API does."""
-        body = await request.json() if request.method == "POST" else None
+        body: Any = await request.json() if request.method == "POST" else None
         path = request.url.path.removeprefix("/apis/v2beta1")
         self.sent.append((request.method, path, dict(request.headers), body))
         if self.refuses and request.method == "POST":

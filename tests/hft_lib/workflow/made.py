@@ -23,7 +23,10 @@ def sets() -> dict[str, Parameters]:
 
 
 def trials(
-    means: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0), days: int = 250, pair: str = PAIR, seed: int = 1
+    means: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0),
+    days: int = 250,
+    pair: str = PAIR,
+    seed: int = 1,
 ) -> Trials:
     """A walk-forward whose candidates earn `means` standard deviations a day."""
     random = np.random.Generator(np.random.PCG64(seed))
