@@ -150,7 +150,7 @@ def _borrow(rate: float | None) -> dict[str, Any]:
 
 
 def _print_compiled(known: dict[str, Any]) -> None:
-    said = "written" if known["changed"] else "unchanged"
+    said = "written" if known["changed"] else "same"
     print_rows(((said, near(Path(known["path"]))), ("sha256", known["sha256"])))
 
 

@@ -46,7 +46,7 @@ def _typed(key: str, value: str, kind: str) -> Any:
             return float(value)
         if kind == "Boolean":
             return {"true": True, "false": False}[value.lower()]
-        if kind == "List":
+        if "List" in kind:  # typing.List[str]
             return json.loads(value) if value.startswith("[") else value.split(",")
         return value
     except (ValueError, KeyError) as error:
