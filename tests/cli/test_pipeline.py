@@ -150,7 +150,9 @@ def notebook(path: Path, source: str) -> None:
     from nbformat.v4 import new_code_cell, new_notebook
 
     known = new_code_cell('quick, tape, pair = True, "", ""', metadata={"tags": ["parameters"]})
-    nbformat.write(new_notebook(cells=[known, new_code_cell(source)]), path)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [known, new_code_cell(source)]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
 
 
 @pytest.mark.parametrize(
