@@ -141,7 +141,10 @@ def test_a_report_is_a_page_a_notebook(hft: Verb, tmp_path: Path) -> None:
     (page,) = hft(*base, "notebooks=one").json["pages"]
     assert "pair None" in Path(page).read_text()
     answer = hft(*base, "notebooks=two")
-    assert answer.code == 3 and "notebook two, cell 1: ZeroDivisionError" in answer.sentence
+    assert (
+        answer.code == 3
+        and "notebook two, cell 2 of the executed copy: ZeroDivisionError" in answer.sentence
+    )
 
 
 def notebook(path: Path, source: str) -> None:
