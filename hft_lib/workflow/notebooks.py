@@ -43,7 +43,7 @@ def render_notebook_file(
             extra_arguments=QUIET,
         )
     except PapermillExecutionError as error:
-        cell = f"cell {error.cell_index}"
+        cell = f"cell {error.cell_index} of the executed copy"
         raise Refused(f"notebook {name}, {cell}: {error.ename}: {error.evalue}") from error
     finally:
         if work.is_file():

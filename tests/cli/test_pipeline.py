@@ -141,7 +141,10 @@ def test_a_report_is_a_page_a_notebook(hft: Verb, tmp_path: Path) -> None:
     (page,) = hft(*base, "notebooks=one").json["pages"]
     assert "pair None" in Path(page).read_text()
     answer = hft(*base, "notebooks=two")
-    assert answer.code == 3 and "notebook two, cell 1: ZeroDivisionError" in answer.sentence
+    assert (
+        answer.code == 3
+        and "notebook two, cell 2 of the executed copy: ZeroDivisionError" in answer.sentence
+    )
 
 
 def notebook(path: Path, source: str) -> None:
@@ -150,7 +153,9 @@ def notebook(path: Path, source: str) -> None:
     from nbformat.v4 import new_code_cell, new_notebook
 
     known = new_code_cell('quick, tape, pair = True, "", ""', metadata={"tags": ["parameters"]})
-    nbformat.write(new_notebook(cells=[known, new_code_cell(source)]), path)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [known, new_code_cell(source)]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
 
 
 @pytest.mark.parametrize(
