@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from hft_lib import lineage
 from hft_lib.events import Promoted, Registered
@@ -16,7 +17,7 @@ from serving.adapters import mlflow_store
 from serving.adapters.registered_sets import registered_sets
 from serving.runtime.settings import Settings
 from tests.integration.conftest import Outside, free_ports
-from tests.integration.registry_server import RegistryServer
+from tests.integration.registry_server import START_S_MAX, RegistryServer
 from tests.integration.six import Played, SixProcesses, facts, recorded
 from tests.integration.test_six_services import is_through
 
@@ -34,7 +35,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]
 
 @pytest.fixture(scope="module")
 def client(server: RegistryServer) -> Any:
-    return mlflow_store.open_client(Settings(mlflow_tracking_uri=server.uri))
+    """A client, once the server answers in time: on a busy machine its first answers are slow."""
+    patient = retry(
+        retry=retry_if_exception_type(mlflow_store.Unreachable),
+        stop=stop_after_delay(START_S_MAX),
+        wait=wait_fixed(0.5),
+        reraise=True,
+    )
+    return patient(mlflow_store.open_client)(Settings(mlflow_tracking_uri=server.uri))
 
 
 def add(client: Any, file: ParameterFile, name: str, parameters: Parameters, alias: str) -> str:
