@@ -6,6 +6,7 @@ library is imported.
 """
 
 import http.client
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -71,6 +72,8 @@ def open_client(settings: Settings, on_progress: Callable[[str], None] = lambda 
     on_progress(doing)
     from mlflow import MlflowClient
 
+    # Stderr is the verbs' own: that a store's tables are made is no news.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=settings.mlflow_tracking_uri)
 
 

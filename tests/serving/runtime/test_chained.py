@@ -5,6 +5,7 @@ from functools import partial
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from hft_lib.events import SCHEMA_VERSION, Event, TimePassed
 from serving.runtime.chain import (
@@ -156,7 +157,7 @@ def test_a_strangers_message_in_another_schema_is_buried_and_a_chain_of_them_ref
         bus.pump(0.0)
 
 
-def test_a_change_of_logic_in_a_log_is_said_once(capsys: pytest.CaptureFixture[str]):
+def test_a_change_of_logic_in_a_log_is_said_once():
     logs: Logs = {}
     writer = ChainedBus(MemoryClient(logs), "risk_manager")
     for number in range(3):
@@ -166,10 +167,11 @@ def test_a_change_of_logic_in_a_log_is_said_once(capsys: pytest.CaptureFixture[s
         newer = msgspec.structs.replace(read_header(header), logic=LOGIC_VERSION + 1)
         logs["execution"][place] = (key, msgspec.msgpack.encode(newer), content)
     bus, facts = opened(logs, 0)
-    bus.pump(0.0)
+    with capture_logs() as said:
+        bus.pump(0.0)
     assert len(facts) == 3
-    said = capsys.readouterr().out
-    assert said.count("another logic from here on") == 1 and "offset=1" in said
+    offsets = [one["offset"] for one in said if one["event"] == "another logic from here on"]
+    assert offsets == [1]
 
 
 def test_a_position_that_is_not_kept_any_more_is_refused():

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from hft_lib.events import TimePassed
 from serving.runtime import service
@@ -122,15 +123,16 @@ def test_what_no_time_mends_ends_the_process(broker: Broker):
 
 
 def test_a_snapshot_of_another_logic_is_gone_on_from_and_that_is_said(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
 ):
     worker = broker.worker()
     broker.tell(3)
     worker.turn(nothing)
     worker.save()
     monkeypatch.setattr(service, "LOGIC_VERSION", LOGIC_VERSION + 1)
-    assert broker.worker().host.read == 3
-    assert "another logic goes on from here" in capsys.readouterr().out
+    with capture_logs() as said:
+        assert broker.worker().host.read == 3
+    assert "another logic goes on from here" in [one["event"] for one in said]
 
 
 def test_a_state_of_another_layout_is_refused(broker: Broker, monkeypatch: pytest.MonkeyPatch):
