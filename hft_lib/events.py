@@ -469,6 +469,23 @@ class Resumed(Fact):
     word_ns: int = 0
 
 
+class MoveAsked(Fact):
+    """An operator asks that capital of `pair` moves: `promote` to the set that `wanted` names, or
+    `rollback` to the predecessor.
+
+    `wanted` is a version of the registry, a candidate's name, or the first digits of the set's
+    hash. `word_ns` numbers these words of operators, as in `Halted`.
+    """
+
+    time_ns: int
+    pair: str
+    move: str
+    wanted: str
+    operator: str
+    reason: str
+    word_ns: int
+
+
 Event: TypeAlias = (
     MarketEvent
     | TimePassed
@@ -491,5 +508,6 @@ Event: TypeAlias = (
     | DecisionRecorded
     | Halted
     | Resumed
+    | MoveAsked
 )
 SCHEMA_VERSION = 1

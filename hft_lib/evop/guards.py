@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from hft_lib.evop.evidence import Evidence
 from hft_lib.evop.policy import DAY_NS, YEAR_DAYS, Policy
@@ -56,13 +57,28 @@ class Gap(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tt: float = 0.0
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator asked for, and where the set stood that it came to.
+
+    `move` is promote or rollback. `slot` is -1 where no row of the pair runs what `wanted` names,
+    `warm_ns` when that row is warm.
+    """
+
+    move: str
+    wanted: str
+    slot: int
+    role: str
+    warm_ns: int
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All that a decision depends on; `judge` of `hft_lib.evop.record` is a pure function of it.
 
-    `process` is test, rollback, gap or begin. `loss_max` and `s0` are fractions of the capital
+    `process` is test, rollback, gap, begin or asked. `loss_max` and `s0` are fractions of the capital
     share. `volatilities` is the pair's history, oldest first, this block last. `alarm_ns` is the
     end of the last block with an alarm (0: none), `changed_ns` the last move of the capital
-    pointer. `charges` are the tests begun before.
+    pointer. `charges` are the tests begun before. `asked` is an operator's, and left out of the
+    record of every other case.
     """
 
     process: str
@@ -84,6 +100,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     frozen: bool = False
     gap: Gap = Gap()
     charges: tuple[Charge, ...] = ()
+    asked: Asked | UnsetType = UNSET
 
     @cached_property
     def v(self) -> tuple[float, ...]:
@@ -237,6 +254,9 @@ GUARDS: tuple[Rule, ...] = (
 )
 
 
+# Those that an operator's word does not override: the others weigh evidence.
+RULING: tuple[Rule, ...] = (live_twin_gap, barred)
+
 # --- the guards of a test's begin ---
 
 NO_EVIDENCE = Evidence(w=(0.0, 0.0, 0.0), e=0.0, s2=0.0, v_prev=0.0, floor=0.0, blocks=0, active=0)
@@ -260,6 +280,26 @@ def tests_of_the_year(case: Case) -> Guard:
         case.policy.tests_a_year,
     )
     return _guard("tests_of_the_year", {"begun": begun}, most, begun < most)
+
+
+# --- what an operator's word does not override ---
+
+
+def seated(case: Case, asked: Asked) -> Guard:
+    """A row runs what was asked for, in a role from which it can take the capital."""
+    may = ("predecessor",) if asked.move == "rollback" else ("explorer", "test")
+    return _guard("seated", {"slot": asked.slot}, 0.0, asked.slot >= 0 and asked.role in may)
+
+
+def reached(case: Case, evidence: Evidence) -> Guard:
+    """e of the set's own process has reached what moves the capital without an operator."""
+    return _guard("evidence", {"e": evidence.e}, case.threshold, evidence.e >= case.threshold)
+
+
+def warm(case: Case, asked: Asked) -> Guard:
+    """The row's models are warm: before that they forecast their priors."""
+    seconds = max((asked.warm_ns - case.time_ns) / 1e9, 0.0) if asked.slot >= 0 else 0.0
+    return _guard("warm", {"seconds_left": seconds}, 0.0, seconds <= 0.0)
 
 
 # --- leaves ---

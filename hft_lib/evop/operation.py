@@ -10,7 +10,7 @@ from hft_lib.evop.guards import Case
 from hft_lib.evop.policy import DAY_NS
 from hft_lib.evop.record import Verdict, judge
 from hft_lib.evop.slots import EXPLORER, FREE, PREDECESSOR, TEST, Pair, Slot
-from hft_lib.evop.turn import Turn, champion_of
+from hft_lib.evop.turn import NOBODY, Operator, Turn, champion_of
 from hft_lib.parameters import parameter_sha256
 
 
@@ -47,7 +47,7 @@ def _decide_gap(now: Turn) -> None:
     verdict = judge(case)
     if verdict.decision == "freeze":
         pair.frozen = True
-        turn.record(now, "freeze", case, verdict, _void_test(pair))
+        turn.record(now, "freeze", case, verdict, void_test(pair))
 
 
 def _decide_rollback(now: Turn) -> None:
@@ -58,7 +58,7 @@ def _decide_rollback(now: Turn) -> None:
     case = turn.case(now, "rollback", pair.watch, policy.rollback_threshold, pair.changed_ns)
     verdict = judge(case)
     if verdict.decision == "rollback":
-        _roll_back(now, case, verdict, predecessor)
+        roll_back(now, case, verdict, predecessor)
     elif now.now_ns >= pair.watch_until_ns:
         predecessor.role, pair.watch = FREE, []
 
@@ -68,12 +68,12 @@ def _decide_test(now: Turn) -> None:
     if test is None:
         return
     challenger = pair.slots[test.slot]
-    barred_ns = _barred_ns(pair, challenger.parameters_sha256)
-    case = turn.case(now, "test", test.blocks, test.threshold, test.began_ns, barred_ns)
+    until_ns = barred_ns(pair, challenger.parameters_sha256)
+    case = turn.case(now, "test", test.blocks, test.threshold, test.began_ns, until_ns)
     verdict = judge(case)
     test.e = verdict.e
     if verdict.decision == "promote":
-        _promote(now, case, verdict, challenger)
+        promote(now, case, verdict, challenger)
     elif verdict.decision in ("drop", "expire"):
         _retire(now, case, verdict, challenger)
     elif verdict.decision == "refuse" and verdict.reason != test.refused:
@@ -99,14 +99,14 @@ def _begin_test(now: Turn) -> None:
     if pair.test is not None or not _has_its_turn(now):
         return
     for candidate in slots.candidates(pair):
-        case = turn.begin_case(now, _barred_ns(pair, candidate.parameters_sha256))
+        case = turn.begin_case(now, barred_ns(pair, candidate.parameters_sha256))
         verdict = judge(case)
         if verdict.decision == "test":
             _open_test(now, case, verdict, candidate)
             return
     content = _recommended(pair)
     if content is not None and slots.room(pair) > 0:
-        case = turn.begin_case(now, _barred_ns(pair, content.parameters_sha256))
+        case = turn.begin_case(now, barred_ns(pair, content.parameters_sha256))
         verdict = judge(case)
         if verdict.decision == "test":
             row = slots.lowest_free(pair).slot
@@ -135,7 +135,8 @@ def _wants_test(pair: Pair) -> bool:
     return bool(slots.candidates(pair)) or _recommended(pair) is not None
 
 
-def _barred_ns(pair: Pair, parameters_sha256: str) -> int:
+def barred_ns(pair: Pair, parameters_sha256: str) -> int:
+    """Until when this set may not take the champion's place, 0 where it may."""
     return slots.barred_until(pair, champion_of(pair).parameters_sha256, parameters_sha256)
 
 
@@ -151,11 +152,14 @@ def _open_test(now: Turn, case: Case, verdict: Verdict, challenger: Slot) -> Non
     turn.record(now, "test", case, verdict, challenger)
 
 
-def _promote(now: Turn, case: Case, verdict: Verdict, challenger: Slot) -> None:
+def promote(
+    now: Turn, case: Case, verdict: Verdict, challenger: Slot, operator: Operator = NOBODY
+) -> None:
+    """Write the promotion down, and give the challenger the capital."""
     pair, policy = now.pair, now.state.policy
     if pair.design is not None:
         designs.moved(pair.design, policy.design)
-    turn.record(now, "promote", case, verdict, challenger)
+    turn.record(now, "promote", case, verdict, challenger, operator=operator)
     old = slots.holder(pair, PREDECESSOR)
     if old is not None:
         old.role = FREE
@@ -166,12 +170,15 @@ def _promote(now: Turn, case: Case, verdict: Verdict, challenger: Slot) -> None:
     _send_explorers(now)
 
 
-def _roll_back(now: Turn, case: Case, verdict: Verdict, predecessor: Slot) -> None:
+def roll_back(
+    now: Turn, case: Case, verdict: Verdict, predecessor: Slot, operator: Operator = NOBODY
+) -> None:
+    """Write the rollback down, give the predecessor the capital back, and bar the pair of sets."""
     pair, policy, champion = now.pair, now.state.policy, champion_of(now.pair)
     if pair.design is not None:
         designs.held(pair.design, policy.design)
-    turn.record(now, "rollback", case, verdict, predecessor)
-    _void_test(pair)
+    turn.record(now, "rollback", case, verdict, predecessor, operator=operator)
+    void_test(pair)
     key = slots.bar_key(champion.parameters_sha256, predecessor.parameters_sha256)
     live = {name: until_ns for name, until_ns in pair.barred.items() if until_ns > now.now_ns}
     pair.barred = {**live, key: now.now_ns + policy.barred_days * DAY_NS}
@@ -188,7 +195,7 @@ def _retire(now: Turn, case: Case, verdict: Verdict, challenger: Slot) -> None:
     challenger.role, pair.test = FREE, None
 
 
-def _void_test(pair: Pair) -> Slot | None:
+def void_test(pair: Pair) -> Slot | None:
     """End the open test without a verdict.
 
     A candidate waits for a new one, a made set gives its row up.

@@ -160,3 +160,27 @@ def decide_gap(policy: Policy, e: float) -> tuple[str, str]:
     if e >= policy.gap_threshold:
         return "freeze", f"e of twin less live reached {policy.gap_threshold}"
     return "continue", ""
+
+
+# Why a rule refuses what an operator asked for, by the guard that does not pass.
+REFUSALS = {
+    "warm": "its models are warming",
+    "live_twin_gap": "promotions are frozen until the pair is resumed",
+    "barred": "these two sets changed places and back less than the barred days ago",
+}
+
+
+def decide_asked(
+    move: str, unseated: str, ruling: tuple[str, ...], advising: tuple[str, ...]
+) -> tuple[str, str]:
+    """What becomes of an operator's word: the move, or refuse.
+
+    `unseated` is why no row can take the capital, empty where one can; `ruling` and `advising` are
+    the guards that do not pass: a word overrides the evidence, and no rule.
+    """
+    if unseated:
+        return "refuse", unseated
+    if ruling:
+        return "refuse", ", ".join(REFUSALS[name] for name in ruling)
+    over = f", over {', '.join(advising)}" if advising else ", and every guard passed"
+    return move, f"asked for by an operator{over}"

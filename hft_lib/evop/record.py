@@ -18,11 +18,12 @@ import numpy as np
 from hft_lib.evop import guards
 from hft_lib.evop.design import Lesson, Matrix, Numbers, learn
 from hft_lib.evop.evidence import Bets, Evidence, accumulate
-from hft_lib.evop.guards import Case, Guard
+from hft_lib.evop.guards import Asked, Case, Guard
 from hft_lib.evop.policy import (
     DAY_NS,
     Standing,
     decide,
+    decide_asked,
     decide_gap,
     decide_rollback,
     policy_json,
@@ -132,17 +133,14 @@ def judge(case: Case) -> Verdict:
             return _judge_gap(case)
         case "begin":
             return _judge_begin(case)
+        case "asked":
+            return _judge_asked(case)
         case _:
             return _verdict("given", "", None, None, (), 0.0, ())
 
 
 def _judge_test(case: Case) -> Verdict:
-    v = case.v
-    before, after = _accumulated(v, case, case.policy.bets, case.s0)
-    h_plus, stressed = guards.haircut(case), after
-    if h_plus != 0.0:  # without a haircut the stressed differences are the very same
-        cut = guards.haircut_differences(case)
-        _, stressed = _accumulated(cut, case, case.policy.bets, case.s0)
+    before, after, stressed, h_plus = _weighed(case)
     verdicts = tuple(rule(case, after, stressed) for rule in guards.GUARDS)
     standing = Standing(
         e=after.e,
@@ -152,7 +150,7 @@ def _judge_test(case: Case) -> Verdict:
         failing=tuple(guard.name for guard in verdicts if not guard.verdict),
     )
     decision, reason = decide(case.policy, standing)
-    return _verdict(decision, reason, before, after, v, h_plus, verdicts)
+    return _verdict(decision, reason, before, after, case.v, h_plus, verdicts)
 
 
 def _judge_rollback(case: Case) -> Verdict:
@@ -185,6 +183,61 @@ def _judge_begin(case: Case) -> Verdict:
     decision = "wait" if failing else "test"
     reason = "held back by " + ", ".join(failing) if failing else "the test slot was free"
     return _verdict(decision, reason, None, None, (), 0.0, checks)
+
+
+def _judge_asked(case: Case) -> Verdict:
+    """What was asked for is done unless a rule forbids it; the evidence only advises."""
+    asked = case.asked
+    assert isinstance(asked, Asked), "the case of an operator's word holds it"
+    before, after, h_plus, advice = _advice(case, asked.move)
+    ruling = [guards.seated(case, asked)]
+    if asked.move == "promote":
+        ruling += [
+            guards.warm(case, asked),
+            guards.live_twin_gap(case, guards.NO_EVIDENCE, guards.NO_EVIDENCE),
+            guards.barred(case, guards.NO_EVIDENCE, guards.NO_EVIDENCE),
+        ]
+    unseated = "" if ruling[0].verdict else _unseated(asked)
+    failing = [
+        tuple(guard.name for guard in group if not guard.verdict) for group in (ruling[1:], advice)
+    ]
+    decision, reason = decide_asked(asked.move, unseated, *failing)
+    return _verdict(decision, reason, before, after, case.v, h_plus, (*ruling, *advice))
+
+
+def _advice(
+    case: Case, move: str
+) -> tuple[Evidence | None, Evidence | None, float, tuple[Guard, ...]]:
+    """The evidence before and after the last block, the haircut, and the guards of both."""
+    if not case.blocks:
+        return None, None, 0.0, (guards.reached(case, guards.NO_EVIDENCE),)
+    before, after, stressed, h_plus = _weighed(case)
+    if move == "rollback":
+        return before, after, 0.0, (guards.reached(case, after),)
+    rules = [rule for rule in guards.GUARDS if rule not in guards.RULING]
+    advice = tuple(rule(case, after, stressed) for rule in rules)
+    return before, after, h_plus, (guards.reached(case, after), *advice)
+
+
+def _unseated(asked: Asked) -> str:
+    """Why what an operator named cannot take the capital."""
+    if asked.move == "rollback":
+        return "the pair has no predecessor to go back to"
+    if asked.role == "champion":
+        return f"{asked.wanted} is the champion already"
+    if asked.role == "predecessor":
+        return f"{asked.wanted} is the predecessor, which a rollback gives the capital back"
+    return f"{asked.wanted} runs in no slot of the pair"
+
+
+def _weighed(case: Case) -> tuple[Evidence, Evidence, Evidence, float]:
+    """The evidence of a test before and after its last block, that after the haircut, and h+."""
+    before, after = _accumulated(case.v, case, case.policy.bets, case.s0)
+    h_plus, stressed = guards.haircut(case), after
+    if h_plus != 0.0:  # without a haircut the stressed differences are the very same
+        cut = guards.haircut_differences(case)
+        _, stressed = _accumulated(cut, case, case.policy.bets, case.s0)
+    return before, after, stressed, h_plus
 
 
 def _accumulated(

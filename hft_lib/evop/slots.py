@@ -5,6 +5,8 @@ that can take the capital back. Of explorers and test there are never more than 
 the line allows.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from hft_lib.events import AccountBlock, BlockClosed, Registered
@@ -16,6 +18,8 @@ from hft_lib.parameters import Limits, Parameters
 FREE, CHAMPION, EXPLORER, TEST, PREDECESSOR = "free", "champion", "explorer", "test", "predecessor"
 CAPITAL = -1
 HISTORY_BLOCKS_MAX = 365  # volatilities and gaps of a year
+CHALLENGER_PREFIX = "challenger-"  # of a candidate's name in a parameter file
+DIGITS_MIN = 8  # as many of a hash as the verbs print
 QUEUE_MAX = 256  # candidates waiting; more than a line can test in decades
 
 
@@ -57,7 +61,7 @@ class Pair(msgspec.Struct, kw_only=True):
     `changed_ns` is when the capital pointer last moved, `handed_over_ns` when the capital account
     was at its new slot's position (0: not yet). `watch` are the blocks of the predecessor against
     the champion's twin, `gap_blocks` those of the twin against the live account. `pending` sums
-    blocks whose marks were stale.
+    blocks whose marks were stale. `word_ns` numbers the last operator's word that was answered.
     """
 
     pair: str
@@ -84,6 +88,7 @@ class Pair(msgspec.Struct, kw_only=True):
     block_end_ns: int = 0
     pending: list[AccountBlock] = []
     pending_start_ns: int = 0
+    word_ns: int = 0
 
 
 # --- roles ---
@@ -123,6 +128,28 @@ def known(pair: Pair, parameters_sha256: str) -> Slot | None:
     return next(
         (s for s in pair.slots if s.role != FREE and s.parameters_sha256 == parameters_sha256), None
     )
+
+
+def named(pair: Pair, wanted: str) -> Slot | None:
+    """The slot that runs what an operator calls `wanted`: a version of the registry, the name of a
+    candidate, or the first digits of a set's hash, `DIGITS_MIN` at least.
+    """
+    name = wanted.removeprefix(CHALLENGER_PREFIX)
+    running = [slot for slot in pair.slots if slot.role != FREE]
+    is_called: tuple[Callable[[Slot], bool], ...] = (
+        lambda slot: slot.model_version == wanted,
+        # The alias `champion` is where a set began, and may be another's by now.
+        lambda slot: slot.alias.removeprefix(CHALLENGER_PREFIX) == name != CHAMPION,
+        lambda slot: len(wanted) >= DIGITS_MIN and slot.parameters_sha256.startswith(wanted),
+    )
+    found = (slot for is_it in is_called for slot in running if is_it(slot))
+    return next(found, None) if wanted else None
+
+
+def warm_from(slot: Slot) -> int:
+    """When the models of a row that is not free are warm, in nanoseconds."""
+    assert slot.parameters is not None, "a row that is not free runs a set"
+    return slot.effective_ns + round(slot.parameters.strategy.warmup_s * 1e9)
 
 
 def barred_until(pair: Pair, one_sha256: str, other_sha256: str) -> int:

@@ -23,6 +23,7 @@ def line_of(record: dict[str, Any]) -> dict[str, Any]:
         "champion": _who(record["champion"]),
         "challenger": _who(record["challenger"]),
         "operator": record["operator"] or None,
+        "operator_reason": record["reason_given"] or None,
     }
 
 

@@ -3,10 +3,13 @@
 The state it changes, the control and the records that it sends out.
 """
 
+from typing import TypeAlias
+
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from hft_lib.events import DecisionRecorded, Event, Promoted, RolledBack, SlotAssigned
-from hft_lib.evop.guards import Case, Charge, PairedBlock
+from hft_lib.evop.guards import Asked, Case, Charge, PairedBlock
 from hft_lib.evop.policy import DAY_NS, YEAR_DAYS, Policy, loss_max, promotion_threshold
 from hft_lib.evop.record import (
     RECORD_VERSION,
@@ -18,6 +21,10 @@ from hft_lib.evop.record import (
     policy_sha256,
 )
 from hft_lib.evop.slots import CHAMPION, Pair, Slot, design_record, holder, slot_record
+
+# Who moved the capital by hand, and why.
+Operator: TypeAlias = tuple[str, str]
+NOBODY: Operator = ("", "")
 
 
 class State(msgspec.Struct, kw_only=True):
@@ -139,6 +146,7 @@ def case(
     threshold: float,
     began_ns: int = 0,
     barred_until_ns: int = 0,
+    asked: Asked | UnsetType = UNSET,
 ) -> Case:
     """All that a decision about `blocks` depends on, as it stands now."""
     pair, policy = turn.pair, turn.state.policy
@@ -155,13 +163,14 @@ def case(
         threshold=threshold,
         began_ns=began_ns,
         blocks=tuple(blocks),
-        volatilities=tuple(pair.volatilities) if process == "test" else (),
+        volatilities=tuple(pair.volatilities) if process in ("test", "asked") else (),
         alarm_ns=pair.alarm_ns,
         changed_ns=pair.changed_ns,
         barred_until_ns=barred_until_ns,
         frozen=pair.frozen,
         gap=pair.gap,
         charges=tuple(turn.state.charges) if process == "begin" else (),
+        asked=asked,
     )
 
 
@@ -180,7 +189,10 @@ def charge(turn: Turn, threshold: float) -> int:
 
 
 def _loss_max(pair: Pair, policy: Policy) -> float:
-    parameters = champion_of(pair).parameters
+    champion = holder(pair, CHAMPION)
+    if champion is None:
+        return 0.0  # nothing is weighed against nobody
+    parameters = champion.parameters
     assert parameters is not None
     return loss_max(policy, pair.limits, parameters.strategy.gross_fraction_max)
 
@@ -195,7 +207,7 @@ def record(
     verdict: Verdict,
     challenger: Slot | None,
     reason: str = "",
-    operator: tuple[str, str] = ("", ""),
+    operator: Operator = NOBODY,
     handover_cost_quote: float | None = None,
 ) -> None:
     """Write one decision down, with the number that comes next.
@@ -239,7 +251,7 @@ def record_given(
     turn: Turn,
     kind: str,
     reason: str,
-    operator: tuple[str, str] = ("", ""),
+    operator: Operator = NOBODY,
     handover_cost_quote: float | None = None,
 ) -> None:
     """Write down what came from outside: no evidence led to it."""

@@ -1,8 +1,9 @@
 """EVOP as a stage: assigns slots, gathers evidence block by block, promotes, rolls back.
 
-In: `Registered`, `RegistryRead`, `BlockClosed`, `HandedOver`, `Resumed`. Out: control for the head
-of the line, effective at the block's end plus the lead; a record of every decision; and, last in
-the answer to every block and to the registry's last word, `Decided`.
+In: `Registered`, `RegistryRead`, `BlockClosed`, `HandedOver`, `Resumed`, `MoveAsked`. Out: control
+for the head of the line, effective at the block's end plus the lead, or when an operator asked for
+it; a record of every decision; and, last in the answer to every block and to the registry's last
+word, `Decided`.
 """
 
 from typing import assert_never
@@ -15,6 +16,7 @@ from hft_lib.events import (
     Event,
     Fact,
     HandedOver,
+    MoveAsked,
     Promoted,
     Registered,
     RegistryRead,
@@ -23,7 +25,7 @@ from hft_lib.events import (
     SlotAssigned,
 )
 from hft_lib.evop import design as designs
-from hft_lib.evop import slots, turn
+from hft_lib.evop import override, slots, turn
 from hft_lib.evop.guards import Gap, PairedBlock
 from hft_lib.evop.operation import decide_block, seat_candidates
 from hft_lib.evop.policy import YEAR_DAYS
@@ -58,6 +60,8 @@ def step(state: State, event: Event) -> tuple[Event, ...]:
             return hand_over(state, event)
         case Resumed():
             return resume(state, event)
+        case MoveAsked():
+            return ask(state, event)
         case Fact():
             return ()
         case _:
@@ -130,6 +134,22 @@ def resume(state: State, event: Resumed) -> tuple[Event, ...]:
     pair.frozen, pair.gap, pair.gap_blocks = False, Gap(), []
     now = turn.begin(state, pair, event.time_ns, event.time_ns, event.time_ns)
     turn.record_given(now, "thaw", "resumed", (event.operator, event.reason))
+    return tuple(now.facts)
+
+
+def ask(state: State, event: MoveAsked) -> tuple[Event, ...]:
+    """Answer an operator's word about the capital, once.
+
+    It acts when it is heard, and not before what was decided last.
+    """
+    pair = _pair(state, event.pair)
+    if pair is None or event.word_ns <= pair.word_ns:
+        return ()
+    pair.word_ns = event.word_ns
+    decided_ns = pair.block_end_ns + state.lead_ns if pair.block_end_ns else 0
+    at_ns = max(event.time_ns, decided_ns, pair.changed_ns)
+    now = turn.begin(state, pair, at_ns, at_ns, at_ns)
+    override.answer(now, event)
     return tuple(now.facts)
 
 
