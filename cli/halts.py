@@ -16,7 +16,8 @@ from serving.adapters.redis_client import connect
 from serving.adapters.redis_directory import Directory, DirectoryError
 from serving.adapters.redis_latch import latch_of
 from serving.runtime import pair_words
-from serving.runtime.latch import ABSENT, UNREADABLE, Latch, Unreadable, Word
+from serving.runtime.kept_words import Unreadable
+from serving.runtime.latch import ABSENT, UNREADABLE, Latch, Word
 from serving.runtime.pair_words import ALL
 from serving.runtime.settings import Settings
 

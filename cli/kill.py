@@ -12,7 +12,8 @@ from cli.context import iso
 from cli.errors import BadInput, Failed
 from serving.adapters.redis_latch import RedisLatch, latch_of
 from serving.runtime import latch as latches
-from serving.runtime.latch import Latch, Unreadable, Word
+from serving.runtime.kept_words import Unreadable
+from serving.runtime.latch import Latch, Word
 from serving.runtime.settings import Settings
 
 

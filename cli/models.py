@@ -1,11 +1,11 @@
-"""`hft models`: what the model registry holds."""
+"""`hft models`: what the model registry holds, and which of it has the capital."""
 
 from typing import Any
 
 import msgspec
 import typer
 
-from cli import options
+from cli import model_moves, options
 from cli.console import emit, progress, text
 from cli.context import iso
 from cli.errors import Failed
@@ -20,6 +20,10 @@ app = typer.Typer(help="Registered parameter sets, in MLflow.", no_args_is_help=
 @app.callback()
 def group() -> None:
     """Registered parameter sets, in MLflow."""
+
+
+app.command("promote")(model_moves.promote)
+app.command("rollback")(model_moves.rollback)
 
 
 @app.command("list")

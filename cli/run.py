@@ -22,12 +22,15 @@ from hft_lib.events import Registered
 from hft_lib.line import registrations
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
-from serving.adapters.redis_latch import latch_of
+from serving.adapters.redis_latch import latch_of, moves_of
 from serving.lines import begun_at
+from serving.runtime import model_words
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header
+from serving.runtime.kept_words import Kept
 from serving.runtime.latch import Latch, opening
 from serving.runtime.latched import latched
+from serving.runtime.model_words import Move
 from serving.runtime.pair_words import newest_ns
 from serving.runtime.run_folder import (
     JOURNAL,
@@ -73,14 +76,14 @@ def run(
             f"EXCHANGE must be simulated for hft run in this release, was {settings.exchange}"
         )
     pace = parse_speed(speed)
-    latch = latch_of(settings)
+    latch, moves = latch_of(settings), moves_of(settings)
     began = time.perf_counter()
     if resume is not None:
         given: dict[str, Any] = {"--tape": tape, "--params": params, "--pair": pair, "--out": out}
         given |= {"--start": start, "--end": end, "--assume-borrow": borrow}
         _refuse_with_resume(given)
         folder = resume.absolute()
-        document = _resume(folder, pace, latch)
+        document = _resume(folder, pace, latch, moves)
     else:
         opened = synthetic_tape(settings, seed) if tape is None else Tape.open(tape)
         window = window_of(opened, start, end)
@@ -89,17 +92,18 @@ def run(
         file, sets = _sets(settings, file, name)
         config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
         latch.open(opening("hft run", time.time_ns()))
-        words_ns = newest_ns(latch.look().pairs)
+        words_ns, moves_ns = newest_ns(latch.look().pairs), model_words.newest_ns(moves.read())
         with run_folder(settings, "run", out) as folder:
             stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
-            header = new_header(opened, (file,), config, folder.name, "hft run", window, words_ns)
+            said_ns = (words_ns, moves_ns)
+            header = new_header(opened, (file,), config, folder.name, "hft run", window, *said_ns)
+            # Noted first: it is asked about while it runs.
+            note_journal(settings, folder / JOURNAL)
             try:
-                document = _run(opened, header, file, folder, sets, pace, latch)
+                document = _run(opened, header, file, folder, sets, pace, latch, moves)
             except (KeyboardInterrupt, OSError):
                 _say_how_to_go_on(folder)
                 raise
-            finally:
-                note_journal(settings, folder / JOURNAL)
     document["seconds"] = time.perf_counter() - began
     emit(document, as_json, _print)
 
@@ -153,15 +157,16 @@ def _run(
     sets: list[Registered],
     pace: float | None,
     latch: Latch,
+    moves: Kept[Move],
 ) -> dict[str, Any]:
     tally = Tally()
     write_parameters(folder, file)
     with open_line(folder, header, begun_at(sets, start_of(header, tape)), tally) as line:
-        _feed(line, tape, header, pace, latch)
+        _feed(line, tape, header, pace, latch, moves)
         return _document(line, tape, header, folder, file, tally)
 
 
-def _resume(folder: Path, pace: float | None, latch: Latch) -> dict[str, Any]:
+def _resume(folder: Path, pace: float | None, latch: Latch, moves: Kept[Move]) -> dict[str, Any]:
     if not (folder / JOURNAL).is_file():
         raise BadInput(f"{folder} holds no run that has begun: it has no {JOURNAL}")
     header = read_header(folder / JOURNAL)
@@ -173,14 +178,21 @@ def _resume(folder: Path, pace: float | None, latch: Latch) -> dict[str, Any]:
     if tape.sha256 != header.tape_sha256:
         raise BadInput(f"{header.tape} is no longer the tape that {folder} ran over")
     with resume_line(folder, header.config) as line:
-        _feed(line, tape, header, pace, latch)
+        _feed(line, tape, header, pace, latch, moves)
         # The last snapshot holds no counts: they are taken from the journal, from its start.
         return _document(line, tape, header, folder, file, journal_tally(folder / JOURNAL))
 
 
-def _feed(line: EmbeddedLine, tape: Tape, header: Header, pace: float | None, latch: Latch) -> None:
+def _feed(
+    line: EmbeddedLine,
+    tape: Tape,
+    header: Header,
+    pace: float | None,
+    latch: Latch,
+    moves: Kept[Move],
+) -> None:
     with (
-        latched(line, tape, header, pace, latch, _rest) as events,
+        latched(line, tape, header, pace, latch, _rest, moves) as events,
         progress("running the six services", tape.rows - line.fed) as task,
     ):
         run_feed(line, events, task.advance)

@@ -15,7 +15,8 @@ from cli.kill import document as latch_document
 from serving.adapters.redis_client import connect
 from serving.adapters.redis_directory import Directory, DirectoryError, Entry, roll_call
 from serving.adapters.redis_latch import latch_of
-from serving.runtime.latch import ABSENT, UNREADABLE, Latch, Unreadable
+from serving.runtime.kept_words import Unreadable
+from serving.runtime.latch import ABSENT, UNREADABLE, Latch
 from serving.runtime.pair_words import ALL, in_force
 from serving.runtime.settings import Settings
 

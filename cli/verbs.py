@@ -169,7 +169,7 @@ _EXPECTED = {
     "serving.runtime.journal.JournalError": 2,
     "serving.runtime.opening.RunError": 2,
     "serving.runtime.opening.NotThisLine": 3,
-    "serving.runtime.latch.Unreadable": 1,
+    "serving.runtime.kept_words.Unreadable": 1,
     "serving.runtime.embedded.Diverged": 1,
     "serving.runtime.chain.Diverged": 1,
     "serving.runtime.chained.BusError": 1,

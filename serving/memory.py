@@ -22,18 +22,20 @@ from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from serving.adapters import mlflow_store
 from serving.adapters.memory_bus import MemoryBus
-from serving.adapters.redis_latch import latch_of
+from serving.adapters.redis_latch import latch_of, moves_of
 from serving.adapters.synthetic_market import synthetic_tape
 from serving.lines import begun_at, config_of, in_order, sets_of
 from serving.orchestrator.wiring import InOneProcess, open_page
 from serving.registered_line import pairs_of
-from serving.runtime import embedded
+from serving.runtime import embedded, model_words
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import serve
 from serving.runtime.journal import Header, read_header
-from serving.runtime.latch import POLL_S, Latch, Unreadable, opening
+from serving.runtime.kept_words import Kept, Unreadable
+from serving.runtime.latch import POLL_S, Latch, opening
 from serving.runtime.latched import latched
 from serving.runtime.metered import Hosted, Metered
+from serving.runtime.model_words import Move
 from serving.runtime.opening import NotThisLine
 from serving.runtime.pages import Pages
 from serving.runtime.pair_words import newest_ns
@@ -78,6 +80,7 @@ class MemoryLine:
         self._folder = settings.hft_home / FOLDER
         self._metered: Metered | None = None
         self._latch = latch_of(settings)
+        self._moves = moves_of(settings)
         self._page = open_page(pages["orchestrator"], InOneProcess(pages), self._latch, None)
 
     def run(self, stop: threading.Event, begun: Callable[[], None]) -> None:
@@ -114,7 +117,8 @@ class MemoryLine:
         begun: Callable[[], None],
     ) -> None:
         assert self._metered is not None, "the line was watched from its first fact on"
-        with latched(line, tape, header, self._start.speed, latch, stop.wait) as events:
+        pace, moves = self._start.speed, self._moves
+        with latched(line, tape, header, pace, latch, stop.wait, moves) as events:
             shown = ExecutionShown(lambda: line.hosts["execution"].state)
             self._pages["execution"].add(events.edge.latch)
             self._pages["execution"].add(shown)
@@ -179,10 +183,12 @@ class MemoryLine:
     ) -> tuple[EmbeddedLine, Tape, Header]:
         chosen = self._choose(waiting)
         config = config_of(self._settings, chosen.files, self._start.borrow_rate_annual)
-        words_ns = _must(waiting.until("the latch can be written", lambda: _opened(latch)))
+        said_ns = _must(
+            waiting.until("the latch can be written", lambda: _opened(latch, self._moves))
+        )
         self._folder.mkdir(parents=True, exist_ok=True)
         window = (chosen.start_ns, None)
-        header = new_header(chosen.tape, chosen.files, config, FOLDER, COMMAND, window, words_ns)
+        header = new_header(chosen.tape, chosen.files, config, FOLDER, COMMAND, window, *said_ns)
         write_parameters(self._folder, *chosen.files)
         sets = begun_at(chosen.sets, start_of(header, chosen.tape))
         opened = open_line(self._folder, header, sets, watch=self._watch)
@@ -249,13 +255,13 @@ def _must(found: Any) -> Any:
     return found
 
 
-def _opened(latch: Latch) -> int | None:
+def _opened(latch: Latch, moves: Kept[Move]) -> tuple[int, int] | None:
     """The latch says run when a line is opened, unless somebody wrote it before; the number of the
-    last word about a pair that there is then.
+    last word about a pair that there is then, and of the last about a pair's capital.
     """
     try:
         latch.open(opening(COMMAND, time.time_ns()))
-        return newest_ns(latch.look().pairs)
+        return newest_ns(latch.look().pairs), model_words.newest_ns(moves.read())
     except Unreadable as error:
         _log.warning("the latch cannot be written", why=str(error))
         return None

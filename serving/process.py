@@ -15,15 +15,19 @@ from hft_lib.parameters import ParameterFile
 from serving.adapters.kafka_snapshots import Kafka, Snapshots
 from serving.adapters.kafka_topics import ensure_topics
 from serving.adapters.redis_client import connect
-from serving.adapters.redis_directory import Directory, Entry, Heartbeat, now_ns
-from serving.adapters.redis_latch import RedisLatch
+from serving.adapters.redis_directory import Directory, DirectoryError, Entry, Heartbeat, now_ns
+from serving.adapters.redis_latch import RedisLatch, moves_of
 from serving.adapters.redis_lease import RedisLease
 from serving.lines import begun_at, config_of, in_order, is_registered, sets_of
+from serving.runtime import model_words
 from serving.runtime.chained import Away
-from serving.runtime.latch import HOST, Unreadable, Watch, opening
+from serving.runtime.kept_words import Unreadable
+from serving.runtime.latch import HOST, Watch, opening
 from serving.runtime.latch_memory import KeptWord
 from serving.runtime.lease import Holder, Keeper, this_process
 from serving.runtime.line_latch import OperatorEdge, ToldByKafka
+from serving.runtime.line_moves import MovesToldByKafka
+from serving.runtime.model_words import MovesEdge, MovesWatch
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened, NotThisLine
 from serving.runtime.pages import Pages
 from serving.runtime.pair_words import newest_ns
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
 SINGLETONS: dict[str, tuple[str, ...]] = {
     "ingestion": (FEED,),
     "execution": (HOST,),
-    "orchestrator": ("registry",),
+    "orchestrator": ("registry", HOST),
 }
 # Those that run under a latch. Of a feed the epoch is enough where there is no Redis for a lease: a
 # second one supersedes the first in place of being refused.
@@ -190,10 +194,10 @@ class Process:
             )
             if feed is None:
                 return None
-            words_ns = waiting.until("the latch can be written", self._open_latch)
-            if words_ns is None:
+            said_ns = waiting.until("the latch can be written", self._open_latch)
+            if said_ns is None:
                 return None
-            line = self._line(feed, words_ns, waiting)
+            line = self._line(feed, said_ns, waiting)
             if line is None:
                 return None
             snapshots.put(LINE, line)
@@ -202,14 +206,15 @@ class Process:
             self._check(opened)
         return opened
 
-    def _open_latch(self) -> int | None:
+    def _open_latch(self) -> tuple[int, int] | None:
         """The latch says run when a line is opened, unless somebody wrote it before; the number of
-        the last word about a pair that there is then.
+        the last word about a pair that there is then, and of the last about a pair's capital.
         """
         assert self._latch is not None, "REDIS_URL was checked"
+        moves = moves_of(self._settings)
         try:
             self._latch.open(opening(self._service.name, now_ns()))
-            return newest_ns(self._latch.look().pairs)
+            return newest_ns(self._latch.look().pairs), model_words.newest_ns(moves.read())
         except Unreadable as error:
             _log.warning("the latch cannot be written", why=str(error))
             return None
@@ -228,7 +233,9 @@ class Process:
                 f"{mine.tape_sha256[:12]}: a line has one feed from its opening on"
             )
 
-    def _line(self, feed: FeedOpened, words_ns: int, waiting: Waiting) -> LineOpened | None:
+    def _line(
+        self, feed: FeedOpened, said_ns: tuple[int, int], waiting: Waiting
+    ) -> LineOpened | None:
         """The line of the named files, or of what the registry holds once it has a champion."""
         files = in_order(self._settings, self._start.params) if self._start.params else ()
         sets = sets_of(files, feed.start_ns)
@@ -241,7 +248,8 @@ class Process:
             files, sets = found[0], begun_at(found[1], feed.start_ns)
         _must_be_fed(feed, files)
         config = config_of(self._settings, files, self._start.borrow_rate_annual)
-        return LineOpened(config=config, sets=tuple(sets), words_ns=words_ns)
+        words_ns, moves_ns = said_ns
+        return LineOpened(config=config, sets=tuple(sets), words_ns=words_ns, moves_ns=moves_ns)
 
     def _check(self, opened: LineOpened) -> None:
         ours, theirs = self._settings.pairs, tuple(item.pair for item in opened.config.pairs)
@@ -266,7 +274,9 @@ class Process:
                 assert self._gatherer is not None, "it has the page"
                 page, snapshots = self._gatherer, Snapshots(self._servers, "registry")
                 registry = RegistryEdge(worker, opened, snapshots, self._registry(opened, world))
-                return lambda: page.turn() + registry.turn()
+                moves = self._moves(worker, opened, world)
+                # The registry's words first: a line begins with them.
+                return lambda: page.turn() + registry.turn() + moves.turn()
             case "execution":
                 assert self._latch is not None, "REDIS_URL was checked"
                 watch = world.enter_context(Watch(self._latch))
@@ -280,6 +290,24 @@ class Process:
                 return lambda: shown.turn() + edge.turn()
             case _:
                 return lambda: 0
+
+    def _moves(self, worker: Worker, opened: LineOpened, world: ExitStack) -> MovesEdge:
+        """What operators ask of the capital, told the orchestrator."""
+        watch = world.enter_context(MovesWatch(moves_of(self._settings)))
+        self._pages.add(watch)
+        begins_ns = min((item.time_ns for item in opened.sets), default=0)
+        told = MovesToldByKafka(worker, self._line_ns, begins_ns)
+        return MovesEdge(watch.moves, told, opened.moves_ns)
+
+    def _line_ns(self) -> int:
+        """The time of the line as execution tells it; 0 where nobody says."""
+        assert self._directory is not None, "REDIS_URL was checked"
+        try:
+            shown = self._directory.documents().get("execution", {})
+        except DirectoryError as error:
+            _log.warning("nobody says what the line's time is", why=str(error))
+            return 0
+        return int(shown.get("line_ns", 0))
 
     def _registry(self, opened: LineOpened, world: ExitStack) -> Any:
         """The registry that is asked and told while the line runs; None where it was opened from

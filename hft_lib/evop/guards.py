@@ -61,7 +61,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator asked for, and where the set stood that it came to.
 
     `move` is promote or rollback. `slot` is -1 where no row of the pair runs what `wanted` names,
-    `warm_ns` when that row is warm.
+    `warm_ns` when that row is warm. `word_ns` numbers the word.
     """
 
     move: str
@@ -69,6 +69,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     slot: int
     role: str
     warm_ns: int
+    word_ns: int
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):

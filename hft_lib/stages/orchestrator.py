@@ -138,17 +138,12 @@ def resume(state: State, event: Resumed) -> tuple[Event, ...]:
 
 
 def ask(state: State, event: MoveAsked) -> tuple[Event, ...]:
-    """Answer an operator's word about the capital, once.
-
-    It acts when it is heard, and not before what was decided last.
-    """
+    """Answer an operator's word about the capital, once."""
     pair = _pair(state, event.pair)
     if pair is None or event.word_ns <= pair.word_ns:
         return ()
     pair.word_ns = event.word_ns
-    decided_ns = pair.block_end_ns + state.lead_ns if pair.block_end_ns else 0
-    at_ns = max(event.time_ns, decided_ns, pair.changed_ns)
-    now = turn.begin(state, pair, at_ns, at_ns, at_ns)
+    now = override.heard(state, pair, event)
     override.answer(now, event)
     return tuple(now.facts)
 

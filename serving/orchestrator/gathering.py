@@ -14,7 +14,8 @@ from hft_lib.events import Event
 from serving.adapters.redis_directory import DirectoryError, Entry, roll_call
 from serving.orchestrator.decisions import Latest
 from serving.orchestrator.seen import Seen, look
-from serving.runtime.latch import Look, Unreadable, Word
+from serving.runtime.kept_words import Unreadable
+from serving.runtime.latch import Look, Word
 
 SEEN_EVERY_S = 1.0
 EXECUTION = "execution"

@@ -39,7 +39,8 @@ class Changed(JournalError):
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What the run was started with; `start_ns` and `end_ns` bound the part of the tape that it fed
-    (0: open). `words_ns` numbers the last word about a pair that an operator had said by then.
+    (0: open). `words_ns` numbers the last word about a pair that an operator had said by then,
+    `moves_ns` the last about a pair's capital.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -54,6 +55,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     params_sha256: str
     command: str
     words_ns: int = 0
+    moves_ns: int = 0
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):

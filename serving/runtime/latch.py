@@ -13,12 +13,10 @@ A server may come back with an older word. The word that was told last is kept e
 a `run` that is not newer than a kill that was told lets nothing go.
 """
 
-import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
@@ -27,7 +25,14 @@ import msgspec
 import structlog
 
 from hft_lib.events import Halted, Resumed
-from serving.runtime.journal import replace_file
+from serving.runtime.kept_words import (
+    Unreadable,
+    WordsFile,
+    content_of,
+    decoded,
+    read_words,
+    replace,
+)
 
 LATCH_FILE, PAIRS_FILE = "latch", "latch-pairs"
 # Five looks within the second in which a kill must have arrived.
@@ -38,13 +43,7 @@ STALE_S = 1.0
 HOLD_S_MAX = 5.0
 HOST, UNREADABLE, ABSENT = "host", "the latch cannot be read", "the latch is absent"
 WENT_BACK = "the latch went back in time"
-# A change of the pairs' words takes a millisecond: who waits longer for another's is told.
-TURN_S_MAX = 2.0
 _log = structlog.get_logger(__name__)
-
-
-class Unreadable(Exception):
-    """The latch cannot be read or written; the message says why."""
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,19 +98,13 @@ class Latch(Protocol):
 
 def read_word(content: bytes, where: str) -> Word:
     """The word as it is kept; raises Unreadable where it is none."""
-    return _decoded(content, where, Word)
+    word: Word = decoded(content, where, Word)
+    return word
 
 
 def read_pairs(content: bytes | None, where: str) -> dict[str, Word]:
     """The words of pairs as they are kept; raises Unreadable where they are none."""
-    return _decoded(content, where, dict[str, Word]) if content is not None else {}
-
-
-def _decoded(content: bytes, where: str, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{where} holds no word of ours: {error}") from error
+    return read_words(content, where, Word)
 
 
 class FileLatch:
@@ -119,7 +112,7 @@ class FileLatch:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.pairs_path = path.with_name(PAIRS_FILE)
+        self._pairs = WordsFile(path.with_name(PAIRS_FILE), Word)
 
     @property
     def where(self) -> str:
@@ -129,28 +122,24 @@ class FileLatch:
     @property
     def pairs_where(self) -> str:
         """The file of the words of pairs."""
-        return str(self.pairs_path)
+        return self._pairs.where
 
     def read(self) -> Word | None:
         """The word; None where none was ever written."""
-        content = _content(self.path)
+        content = content_of(self.path)
         return None if content is None else read_word(content, self.where)
 
     def write(self, word: Word) -> None:
         """Replace the word, for good when this returns."""
-        _replace(self.path, word)
+        replace(self.path, word)
 
     def look(self) -> Look:
         """The word, and those of pairs."""
-        return Look(self.read(), self._pairs())
-
-    def _pairs(self) -> dict[str, Word]:
-        return read_pairs(_content(self.pairs_path), self.pairs_where)
+        return Look(self.read(), self._pairs.read())
 
     def change_pairs(self, change: Callable[[PairWords], PairWords]) -> None:
         """Replace the words of pairs by what `change` makes of them."""
-        with _turn(self.pairs_path.with_name(f".{PAIRS_FILE}.lock")):
-            _replace(self.pairs_path, change(self._pairs()))
+        self._pairs.change(change)
 
     def open(self, word: Word) -> None:
         """Write `word` where there is none; a kill at the same moment wins."""
@@ -166,48 +155,6 @@ class FileLatch:
             raise Unreadable(f"{self.path}: {error.strerror}") from error
         finally:
             fresh.path.unlink(missing_ok=True)
-
-
-def _content(path: Path) -> bytes | None:
-    """What a file holds; None where there is none."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise Unreadable(f"{path}: {error.strerror}") from error
-
-
-def _replace(path: Path, said: Any) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, msgspec.json.encode(said))
-    except OSError as error:
-        raise Unreadable(f"{path}: {error.strerror}") from error
-
-
-@contextmanager
-def _turn(lock: Path) -> Iterator[None]:
-    """While the block runs nobody else is in one of the same lock."""
-    until_s = time.monotonic() + TURN_S_MAX
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with lock.open("ab") as file:
-            while not _locked(file):
-                if time.monotonic() > until_s:
-                    raise Unreadable(f"{lock}: another process has held it for {TURN_S_MAX} s")
-                time.sleep(0.01)
-            yield
-    except OSError as error:
-        raise Unreadable(f"{lock}: {error.strerror}") from error
-
-
-def _locked(file: Any) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def kill(latch: Latch, flatten: bool, operator: str, reason: str, time_ns: int) -> Word:

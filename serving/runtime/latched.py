@@ -8,8 +8,11 @@ from hft_lib.market.tape import Tape
 from serving.adapters.tape_feed import tape_feed
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header
+from serving.runtime.kept_words import Kept
 from serving.runtime.latch import POLL_S, Latch, Watch
 from serving.runtime.line_latch import OperatorEdge, ToldInProcess
+from serving.runtime.line_moves import MovesToldInProcess
+from serving.runtime.model_words import Move, MovesEdge, looking
 from serving.runtime.run_folder import legs_of_line, start_of
 
 # Waits some seconds; says whether an end was asked for.
@@ -20,10 +23,23 @@ class _Ended(Exception):
     """An end was asked for while the next event was waited for."""
 
 
+class Operators:
+    """What operators say told to the stages that it concerns, the latch's word first."""
+
+    def __init__(self, halts: OperatorEdge, moves: MovesEdge) -> None:
+        self.latch = halts.latch
+        self._halts = halts
+        self._moves = moves
+
+    def turn(self) -> int:
+        """Tell what is due; how many facts."""
+        return self._halts.turn() + self._moves.turn()
+
+
 class Latched:
     """What is fed, and the operators' edge, to be turned while nothing is."""
 
-    def __init__(self, events: Iterable[Event], watch: Watch, edge: OperatorEdge) -> None:
+    def __init__(self, events: Iterable[Event], watch: Watch, edge: Operators) -> None:
         self.edge = edge
         self._events = events
         self._watch = watch
@@ -47,16 +63,26 @@ class Latched:
 
 @contextmanager
 def latched(
-    line: EmbeddedLine, tape: Tape, header: Header, pace: float | None, latch: Latch, rest: Rest
+    line: EmbeddedLine,
+    tape: Tape,
+    header: Header,
+    pace: float | None,
+    latch: Latch,
+    rest: Rest,
+    moves: Kept[Move],
 ) -> Iterator[Latched]:
-    """The rest of the run's part of `tape` under `latch`, which is watched while the block runs.
+    """The rest of the run's part of `tape` under `latch`, which is watched while the block runs, and
+    under what `moves` keeps of operators' words about the capital.
 
     `pace` is a multiple of the tape's own, None for as fast as it goes; waits are `rest`'s.
     """
     window = (header.start_ns or None, header.end_ns or None)
     with Watch(latch) as watch:
-        told = ToldInProcess(line, start_of(header, tape))
-        edge = OperatorEdge(watch, told, rest, header.words_ns)
+        begins_ns = start_of(header, tape)
+        edge = Operators(
+            OperatorEdge(watch, ToldInProcess(line, begins_ns), rest, header.words_ns),
+            MovesEdge(looking(moves), MovesToldInProcess(line, begins_ns), header.moves_ns),
+        )
 
         def sleep(seconds: float) -> None:
             if rest(min(seconds, POLL_S)):

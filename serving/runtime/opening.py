@@ -22,12 +22,14 @@ class FeedOpened(msgspec.Struct, frozen=True, kw_only=True):
 class LineOpened(msgspec.Struct, frozen=True, kw_only=True):
     """What every stage is started from, and the parameter sets that the registry held then.
 
-    `words_ns` numbers the last word about a pair that an operator had said by then.
+    `words_ns` numbers the last word about a pair that an operator had said by then, `moves_ns` the
+    last about a pair's capital.
     """
 
     config: LineConfig
     sets: tuple[Registered, ...]
     words_ns: int = 0
+    moves_ns: int = 0
 
 
 class NotThisLine(Exception):

@@ -71,8 +71,9 @@ def new_header(
     command: str,
     window: tuple[int | None, int | None],
     words_ns: int = 0,
+    moves_ns: int = 0,
 ) -> Header:
-    """What the journal says of its run; `words_ns` as in `Header`."""
+    """What the journal says of its run; `words_ns` and `moves_ns` as in `Header`."""
     return Header(
         run_id=run_id,
         config=config,
@@ -85,6 +86,7 @@ def new_header(
         params_sha256=params_sha256(files),
         command=command,
         words_ns=words_ns,
+        moves_ns=moves_ns,
     )
 
 

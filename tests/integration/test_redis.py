@@ -21,7 +21,8 @@ from serving.adapters.redis_directory import (
 from serving.adapters.redis_latch import KEY, PAIRS_KEY, RedisLatch, latch_of
 from serving.adapters.redis_lease import RedisLease
 from serving.runtime import pair_words
-from serving.runtime.latch import FileLatch, PairWords, Unreadable, kill, opening, reset
+from serving.runtime.kept_words import Unreadable
+from serving.runtime.latch import FileLatch, PairWords, kill, opening, reset
 from serving.runtime.lease import Unreachable, this_process
 from serving.runtime.settings import load_settings
 from serving.services import SERVICES

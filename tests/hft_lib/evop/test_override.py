@@ -10,7 +10,16 @@ from hft_lib.evop.policy import DAY_NS
 from hft_lib.evop.record import is_equal, recompute
 from hft_lib.stage import replay, restore, snapshot
 from hft_lib.stages.orchestrator import STAGE
-from tests.hft_lib.evop.world import PAIR, START_NS, World, decoded, per_set, turned_world, world
+from tests.hft_lib.evop.world import (
+    PAIR,
+    START_NS,
+    World,
+    decoded,
+    per_set,
+    registered,
+    turned_world,
+    world,
+)
 
 LEAD_NS = 5 * 10**9
 HOUR_NS = 3_600 * 10**9
@@ -129,14 +138,10 @@ def test_what_runs_in_no_slot_is_refused():
 
 def test_a_set_that_warms_is_refused_until_it_is_warm():
     made = two_days()
-    late = msgspec.structs.replace(made.inbox[0], alias="late", model_version="late")
-    strategy = msgspec.structs.replace(late.parameters.strategy, entry_z=1.7, warmup_s=2 * 86_400.0)
-    late = msgspec.structs.replace(
-        late,
-        time_ns=START_NS + 2 * DAY_NS + LEAD_NS,
-        parameters=msgspec.structs.replace(late.parameters, strategy=strategy),
-        parameters_sha256="another",
-    )
+    late = registered("late", 1.7, time_ns=START_NS + 2 * DAY_NS + LEAD_NS)
+    strategy = msgspec.structs.replace(late.parameters.strategy, warmup_s=2 * 86_400.0)
+    parameters = msgspec.structs.replace(late.parameters, strategy=strategy)
+    late = msgspec.structs.replace(late, parameters=parameters)
     made.post(late)
     assert refused(made, "late") == "its models are warming"
     made.run(2)
@@ -165,8 +170,7 @@ def test_frozen_and_barred_pairs_are_refused_a_promotion_and_not_the_way_back():
     made.state.pairs[0].frozen = True
     assert ask(made, move="rollback", word_ns=3)["kind"] == "rollback"
     made.state.pairs[0].frozen = False
-    same = msgspec.structs.replace(made.inbox[1], time_ns=START_NS + 2 * DAY_NS + LEAD_NS)
-    made.post(same)
+    made.post(registered("bold", 1.5, time_ns=START_NS + 2 * DAY_NS + LEAD_NS))
     made.run(1)
     assert "these two sets changed places" in ask(made, "bold", word_ns=4)["reason"]
 

@@ -9,7 +9,8 @@ from hft_lib.events import Event
 from serving.adapters.redis_directory import DirectoryError, Entry
 from serving.orchestrator.decisions import Latest
 from serving.orchestrator.gathering import Gathered, Gatherer
-from serving.runtime.latch import Look, Unreadable, Word
+from serving.runtime.kept_words import Unreadable
+from serving.runtime.latch import Look, Word
 from serving.services import SERVICES
 from tests.hft_lib.evop.world import PAIR, World, per_set, world
 

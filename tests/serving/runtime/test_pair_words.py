@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from hft_lib.events import Halted, Resumed
+from serving.runtime import kept_words
 from serving.runtime import latch as latches
-from serving.runtime.latch import PAIRS_FILE, FileLatch, PairWords, Reading, Unreadable, Watch, Word
+from serving.runtime.kept_words import Unreadable
+from serving.runtime.latch import PAIRS_FILE, FileLatch, PairWords, Reading, Watch, Word
 from serving.runtime.line_latch import pair_fact
 from serving.runtime.pair_words import ALL, PairsEdge, halt, in_force, newest_ns, resume
 
@@ -189,7 +191,7 @@ def test_words_that_are_none_of_ours_are_unreadable_and_stay(latch: FileLatch):
 def test_who_waits_too_long_for_another_process_is_told(
     latch: FileLatch, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(latches, "TURN_S_MAX", 0.05)
+    monkeypatch.setattr(kept_words, "TURN_S_MAX", 0.05)
 
     def change(words: PairWords) -> PairWords:
         halt(latch, A, False, "ada", "drill")
