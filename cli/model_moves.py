@@ -50,7 +50,7 @@ def promote(
     journal: options.JournalOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Give the capital of a pair to a set that runs in one of its slots, warm, whatever the evidence.
+    """Give the capital of a pair to a set that runs in one of its slots, whatever the evidence.
 
     The old champion stays beside it as predecessor. Exit 3 where a rule refuses: not in a slot,
     warming, promotions frozen, rolled back lately. The record is `hft evop explain`'s, with

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import typer
 
-from cli import model_moves, options
+from cli import model_aliases, model_moves, options
 from cli.console import emit, progress, text
 from cli.context import iso
 from cli.errors import Failed
@@ -30,7 +30,8 @@ app.command("rollback")(model_moves.rollback)
 def list_models(context: typer.Context, as_json: options.JsonOption = False) -> None:
     """List every registered version with its aliases, oldest first.
 
-    The alias `champion` is what the capital account follows. See runs, figures and models in a
+    The alias `champion` is what the capital account follows: the line's log says which, and one
+    that was moved by hand is said here and put right by the services. See runs, figures and models in a
     browser with: mlflow ui --backend-store-uri ADDRESS
 
     Example: hft models list --json
@@ -40,6 +41,7 @@ def list_models(context: typer.Context, as_json: options.JsonOption = False) -> 
     document = {
         "registry": masked(settings.mlflow_tracking_uri),
         "models": [describe(version) for version in versions],
+        **model_aliases.agreement(settings, versions),
     }
     emit(document, as_json, print_models)
 
@@ -86,4 +88,6 @@ def print_models(document: dict[str, Any]) -> None:
             model["created"][:16].replace("T", " "),
         )
     console.print(table)
+    for said in model_aliases.sentences(document):
+        console.print(said, style="bold", markup=False, soft_wrap=True)
     console.print(f"Registry: {document['registry']}", soft_wrap=True)

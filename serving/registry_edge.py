@@ -4,7 +4,9 @@ In: what it held at the opening, and, asked again every `POLL_S`, each version t
 version is told once, whatever it is called: what was told is kept in the topic of snapshots, put
 there before the first of it is written, and a start writes what its number in the log says is
 missing. Out: the aliases, moved to where the topic `hft.registry` says they ought to be, so after
-the move is there for good; a start reads that topic whole and moves them again.
+the move is there for good; a start reads that topic whole and moves them again, and each asking
+looks whether they are still there. One that somebody moved by hand is said and put right; what it
+pointed to becomes a candidate.
 
 All calls of the registry are on a thread of their own. One that does not answer harms nothing: the
 line goes on, the pages say so, and it is tried again.
@@ -14,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -22,7 +25,7 @@ from confluent_kafka import KafkaException
 
 from hft_lib.events import Event, Registered, Rejected
 from hft_lib.line import registry_words
-from hft_lib.lineage import RegistryError
+from hft_lib.lineage import CHAMPION, RegistryError
 from serving.adapters import mlflow_store
 from serving.adapters.kafka_bus import KafkaBus
 from serving.adapters.kafka_topics import REGISTRY
@@ -36,10 +39,13 @@ from serving.runtime.settings import Settings
 from serving.runtime.snapshots import SnapshotKeeper
 
 WRITER, TOLD = "registry", "registry"
+NOT_ASKED = "it was not asked yet"
 # A set is registered a few times a day at most; it waits for a day's end anyway.
 POLL_S = 10.0
 WAIT_S_MIN, WAIT_S_MAX = 1.0, 60.0
 PUMP_S = 0.2
+# Of a document of 64 KiB some 15 KiB: 150 bytes a pair.
+PAIRS_SHOWN_MAX, EDITS_SHOWN_MAX = 100, 5
 # A call under way is not waited for longer: what it does is repeated at the next start.
 STOP_S_MAX = 3.0
 AWAY = (OSError, RestError, mlflow_store.Unreachable, BusError, KafkaException)
@@ -95,6 +101,9 @@ class RegistryEdge:
         """Write what was not written yet; how many facts."""
         if self._inlet is None:
             return self._begin()
+        if self._registry is not None:
+            pairs = self._worker.host.state.pairs
+            self._registry.decided = {pair.pair: pair.decision_id for pair in pairs}
         found = self._registry.found() if self._registry is not None else []
         news = [self._dated(item) for item in self._told.news(found)]
         if not news:
@@ -125,7 +134,9 @@ class RegistryEdge:
         begins_ns = self._begins_ns[item.pair]
         time_ns = max(begins_ns, end_ns + state.lead_ns) if end_ns else begins_ns
         _log.info("the registry has another set", pair=item.pair, version=item.model_version)
-        return msgspec.structs.replace(item, time_ns=time_ns)
+        # What somebody pointed the champion's alias to is a candidate, and not called champion.
+        alias = item.alias if item.alias != CHAMPION else f"version-{item.model_version}"
+        return msgspec.structs.replace(item, time_ns=time_ns, alias=alias)
 
 
 class Registry:
@@ -138,10 +149,16 @@ class Registry:
         self._found: deque[Registered] = deque()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry", daemon=True)
-        self._error = "it was not asked yet"
+        self._error = NOT_ASKED
         self._refused = ""  # the last that the registry answered and that cannot be used
-        self._unmoved: set[str] = set()  # pairs whose aliases are not where they ought to be
+        self._unmoved: set[str] = set()  # pairs whose aliases could not be moved
+        self._edited: deque[dict[str, str]] = deque(maxlen=EDITS_SHOWN_MAX)
+        self._edits = 0
         self._asked_s = 0.0
+        # The decision of each pair that moved its capital last, and that its aliases have come to.
+        self.decided: dict[str, str] = {}
+        self._settled: dict[str, str] = {}
+        self._aliases: dict[str, dict[str, str]] = {}
 
     def __enter__(self) -> "Registry":
         self._thread.start()
@@ -194,10 +211,11 @@ class Registry:
         # Before any alias is moved: what people pointed one to meanwhile is not lost.
         self._ask(edge)
         while not self._stop.is_set():
-            if moves or self._unmoved:
-                self._unmoved.clear()
-                edge.reconcile(moves)
-                moves.clear()
+            # Also where nothing was decided: somebody may have moved an alias by hand.
+            self._unmoved.clear()
+            edge.reconcile(moves)
+            moves.clear()
+            self._settled, self._aliases = dict(edge.settled), edge.pointing()
             due_s = self._asked_s + POLL_S
             while not (moves or self._stop.is_set()) and time.monotonic() < due_s:
                 bus.pump(PUMP_S)
@@ -219,6 +237,10 @@ class Registry:
     def _report(self, fact: Registered | Rejected) -> None:
         if isinstance(fact, Registered):
             self._found.append(fact)
+        elif fact.reason == "ALIAS_EDITED":
+            self._edits += 1
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self._edited.append({"pair": fact.subject, "what": fact.detail, "found": now})
         elif fact.reason == "ALIAS_NOT_MOVED":
             self._unmoved.add(fact.subject)
             self._refused = f"{fact.subject}: {fact.detail}"
@@ -239,13 +261,26 @@ class Registry:
         """Nothing: the line does not wait for its registry."""
         return ""
 
+    def waiting(self) -> list[str]:
+        """Pairs whose aliases are not where the line says: the move waits, or failed."""
+        behind = {
+            pair
+            for pair, decision_id in self.decided.items()
+            if decision_id and self._settled.get(pair) != decision_id
+        }
+        return sorted(behind | self._unmoved)
+
     def document(self) -> dict[str, Any]:
-        """Why the registry is away, what of it cannot be used, whose aliases wait to be moved."""
+        """Why the registry is away, what of it cannot be used, whose aliases wait to be moved,
+        where each points (an empty version: nowhere), and which were moved by hand of late.
+        """
         return {
             "registry": {
                 "why": self._error,
                 "refused": self._refused,
-                "aliases_waiting": sorted(self._unmoved),
+                "aliases_waiting": self.waiting(),
+                "aliases": dict(list(self._aliases.items())[:PAIRS_SHOWN_MAX]),
+                "edited": list(self._edited),
             }
         }
 
@@ -255,6 +290,10 @@ class Registry:
             "hft_registry_away": ("1 while the registry does not answer", float(bool(self._error))),
             "hft_registry_aliases_waiting": (
                 "pairs whose aliases are not where the line says",
-                float(len(self._unmoved)),
+                float(len(self.waiting())),
+            ),
+            "hft_registry_aliases_edited": (
+                "aliases that were found moved by hand since the start, and put right",
+                float(self._edits),
             ),
         }

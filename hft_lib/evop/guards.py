@@ -75,9 +75,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 class Case(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All that a decision depends on; `judge` of `hft_lib.evop.record` is a pure function of it.
 
-    `process` is test, rollback, gap, begin or asked. `loss_max` and `s0` are fractions of the capital
-    share. `volatilities` is the pair's history, oldest first, this block last. `alarm_ns` is the
-    end of the last block with an alarm (0: none), `changed_ns` the last move of the capital
+    `process` is test, rollback, gap, begin or asked. `loss_max` and `s0` are fractions of the
+    capital share. `volatilities` is the pair's history, oldest first, this block last. `alarm_ns`
+    is the end of the last block with an alarm (0: none), `changed_ns` the last move of the capital
     pointer. `charges` are the tests begun before. `asked` is an operator's, and left out of the
     record of every other case.
     """

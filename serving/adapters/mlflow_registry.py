@@ -7,25 +7,24 @@ costs trading nothing, is written down as a fact, and is put right by `reconcile
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
 import structlog
 from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_exponential
 
 from hft_lib import lineage
-from hft_lib.events import Event, Promoted, Registered, Rejected, RolledBack, SlotAssigned
+from hft_lib.events import Event, Promoted, Registered, Rejected, RolledBack
 from hft_lib.lineage import (
     CHAMPION,
-    PREDECESSOR,
     Candidate,
     Registration,
     RegistryError,
     Version,
 )
 from hft_lib.parameters import Parameters, Provenance, parameter_sha256
+from serving.adapters.alias_log import Held, Standing, fold
 
 STAGE = "registry"
 ATTEMPTS_MAX = 3  # with 5 s a call and these waits a move is given up within half a minute
@@ -36,24 +35,12 @@ Register = Callable[[Candidate], Registration]
 _log = structlog.get_logger(__name__)
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """What a slot ran when the pointer moved; `version` is empty for a set that EVOP designed."""
+class Change(NamedTuple):
+    """Where an alias was found and where it ought to point; empty is nowhere."""
 
-    pair: str
-    time_ns: int
-    slot: int
-    generation: int
-    version: str
-    parameters: Parameters | None
-    decision_id: str
-
-
-class Standing(msgspec.Struct):
-    """A pair as the log tells it: who runs in each slot, where each alias ought to point."""
-
-    slots_version: int = -1
-    seats: dict[int, SlotAssigned] = {}
-    aliases: dict[str, Held | None] = {}
+    alias: str
+    found: str
+    wanted: str
 
 
 class MlflowRegistry:
@@ -76,7 +63,11 @@ class MlflowRegistry:
         self._artifact_location = artifact_location
         self._register_set = register or self._register_by_client
         self._report = report
+        # The decision of each pair up to which its aliases are where the log says.
+        self.settled: dict[str, str] = {}
         self._standings: dict[str, Standing] = {}
+        self._pointing: dict[str, dict[str, str]] = {}
+        self._made: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="registry")
         self._moves: dict[str, Future[None]] = {}
@@ -110,7 +101,9 @@ class MlflowRegistry:
 
     def take(self, log: str, fact: Event) -> None:
         """Note one fact of the log; what it moves is moved beside the line."""
-        if self._note(fact):
+        with self._lock:
+            is_move = fold(self._standings, fact)
+        if is_move:
             assert isinstance(fact, Promoted | RolledBack)
             self._begin_move(fact.pair)
 
@@ -120,12 +113,18 @@ class MlflowRegistry:
         `goes_on` says that the run of that log goes on from here; another run numbers its slots
         anew.
         """
-        for fact in facts:
-            self._note(fact)
+        with self._lock:
+            for fact in facts:
+                fold(self._standings, fact)
         failed = [self._move(pair) for pair in list(self._standings)]
         if not goes_on:
             self._standings.clear()
+            self._pointing.clear()
         return [failure for failure in failed if failure is not None]
+
+    def pointing(self) -> dict[str, dict[str, str]]:
+        """Where each pair's aliases were left, by version; an empty one is nowhere."""
+        return {pair: dict(aliases) for pair, aliases in self._pointing.items()}
 
     def settle(self, timeout_s: float) -> bool:
         """Wait until what was begun is done; False where that takes longer."""
@@ -134,27 +133,6 @@ class MlflowRegistry:
     def close(self) -> None:
         """Finish what was begun, within its bounds, and end the thread."""
         self._pool.shutdown()
-
-    # --- the log, folded ---
-
-    def _note(self, fact: Event) -> bool:
-        """Take a fact into its pair's standing; True where an alias may have to move.
-
-        A repeat changes nothing.
-        """
-        match fact:
-            case SlotAssigned():
-                with self._lock:
-                    _seat(self._standing(fact.pair), fact)
-                return False
-            case Promoted() | RolledBack():
-                with self._lock:
-                    return _point(self._standing(fact.pair), fact)
-            case _:
-                return False
-
-    def _standing(self, pair: str) -> Standing:
-        return self._standings.setdefault(pair, Standing())
 
     # --- the aliases, moved ---
 
@@ -169,29 +147,54 @@ class MlflowRegistry:
 
     def _move(self, pair: str) -> Rejected | None:
         with self._lock:
-            aliases = dict(self._standings[pair].aliases)
+            standing = self._standings[pair]
+            aliases, past = dict(standing.aliases), set(standing.past)
+        held = aliases.get(CHAMPION)
+        time_ns = held.time_ns if held else 0
         try:
-            _retrying(self._project, pair, aliases)
+            changes = _retrying(self._project, pair, aliases)
         # Whatever the registry does, trading goes on: the failure is a fact, and the next start
         # puts it right.
         except Exception as error:
-            held = aliases.get(CHAMPION)
-            return self._fail(pair, held.time_ns if held else 0, "ALIAS_NOT_MOVED", error)
+            return self._fail(pair, time_ns, "ALIAS_NOT_MOVED", error)
+        before = self._pointing.get(pair, {})
+        for change in changes:
+            if _by_hand(change, before, past):
+                self._tell_edit(pair, time_ns, change)
+        self._pointing[pair] = {change.alias: change.wanted for change in changes}
+        if held is not None:
+            self.settled[pair] = held.decision_id
         return None
 
-    def _project(self, pair: str, aliases: dict[str, Held | None]) -> None:
-        """Let each alias point to where it ought to; repeating it does no harm."""
-        versions = {alias: self._version(held) for alias, held in aliases.items() if held}
-        for alias in aliases:
-            if alias in versions:
-                lineage.set_alias(self._client, pair, alias, versions[alias])
+    def _project(self, pair: str, aliases: dict[str, Held | None]) -> list[Change]:
+        """Let each alias point to where it ought to, repeating it does no harm; where each did and
+        does.
+        """
+        wanted = {alias: self._version(held) if held else "" for alias, held in aliases.items()}
+        found = lineage.read_aliases(self._client, pair)
+        changes = [Change(alias, found.get(alias, ""), to) for alias, to in wanted.items()]
+        for alias, was, to in changes:
+            if was == to:
+                continue
+            if to:
+                lineage.set_alias(self._client, pair, alias, to)
             else:
                 lineage.delete_alias(self._client, pair, alias)
         # Who has the capital is no longer its own challenger.
-        for alias, version in lineage.read_aliases(self._client, pair).items():
+        for alias, version in found.items():
             is_challenger = alias.startswith(lineage.CHALLENGER_PREFIX)
-            if is_challenger and version == versions.get(CHAMPION):
+            if is_challenger and version == wanted.get(CHAMPION):
                 lineage.delete_alias(self._client, pair, alias)
+        return changes
+
+    def _tell_edit(self, pair: str, time_ns: int, change: Change) -> None:
+        """Say that somebody else moved an alias: it is where the log says again."""
+        was, to = change.found or "nothing", change.wanted or "nothing"
+        detail = f"{change.alias} pointed to {was}, the log says {to}: put right"
+        _log.warning(
+            "an alias was moved by hand", pair=pair, alias=change.alias, was=was, is_now=to
+        )
+        self._report(Rejected(time_ns, STAGE, "ALIAS_EDITED", pair, detail))
 
     def _version(self, held: Held) -> str:
         """The version of a set, registered first where EVOP designed it."""
@@ -201,8 +204,11 @@ class MlflowRegistry:
             raise RegistryError(
                 f"the set of slot {held.slot}, generation {held.generation}, is not in the log"
             )
-        known = lineage.find(self._client, held.pair, parameter_sha256(held.parameters))
-        return known.version if known else self._register(held, held.parameters)
+        content = held.pair, parameter_sha256(held.parameters)
+        if content not in self._made:  # looked for once: it is asked for again and again
+            known = lineage.find(self._client, *content)
+            self._made[content] = known.version if known else self._register(held, held.parameters)
+        return self._made[content]
 
     def _register(self, held: Held, parameters: Parameters) -> str:
         parent = self._parent(held.pair)
@@ -247,38 +253,17 @@ class MlflowRegistry:
         return failure
 
 
-def _seat(standing: Standing, fact: SlotAssigned) -> None:
-    known = standing.seats.get(fact.slot)
-    if known is None or known.generation < fact.generation:
-        standing.seats[fact.slot] = fact
+def _by_hand(change: Change, before: Mapping[str, str], past: set[str]) -> bool:
+    """Whether somebody else moved an alias since the log's last word about it.
 
-
-def _point(standing: Standing, fact: Promoted | RolledBack) -> bool:
-    if fact.slots_version <= standing.slots_version:
+    At a start it is not known where this edge had left it: a version to which the log never pointed
+    was somebody else's choice, an older one may be a move that a crash cut off.
+    """
+    if change.found == change.wanted:
         return False
-    standing.slots_version = fact.slots_version
-    before, after = standing.aliases.get(CHAMPION), _held(standing, fact)
-    standing.aliases[CHAMPION] = after
-    if isinstance(fact, RolledBack):
-        standing.aliases[PREDECESSOR] = None
-    elif before is not None:
-        # The first champion of a run has none here, and the alias of an earlier run stays.
-        standing.aliases[PREDECESSOR] = before
-    return True
-
-
-def _held(standing: Standing, fact: Promoted | RolledBack) -> Held:
-    seat = standing.seats.get(fact.slot)
-    is_there = seat is not None and seat.generation == fact.generation
-    return Held(
-        pair=fact.pair,
-        time_ns=fact.time_ns,
-        slot=fact.slot,
-        generation=fact.generation,
-        version=fact.model_version,
-        parameters=seat.parameters if seat and is_there else None,
-        decision_id=fact.decision_id,
-    )
+    if change.alias in before:
+        return before[change.alias] == change.wanted
+    return change.alias == CHAMPION and bool(change.found) and change.found not in past
 
 
 def _registered(time_ns: int, name: str, parameters: Parameters, version: Version) -> Registered:

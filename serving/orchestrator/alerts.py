@@ -32,7 +32,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 def alerts(now: Gathered) -> list[Alert]:
     """All there is, what needs a hand first."""
-    found = [*_services(now), *_capital(now), *_relations(now)]
+    found = [*_services(now), *_capital(now), *_registry(now), *_relations(now)]
     return sorted(found, key=lambda alert: not alert.urgent)
 
 
@@ -99,6 +99,36 @@ def _held_back(now: Gathered, row: dict[str, Any]) -> Iterator[Alert]:
         what = f"`{pair}` is locked: {LOCKS.get(row['locked'], row['locked'])}"
         yield Alert(
             urgent=True, what=what, todo=f"{resume} lets it go" if row["locked"] != "day" else ""
+        )
+
+
+def _registry(now: Gathered) -> Iterator[Alert]:
+    """MLflow as the registry's edge tells of it: the line goes on without."""
+    told = now.registry
+    waiting = [f"`{pair}`" for pair in told.get("aliases_waiting", [])]
+    wait = f"; aliases of {', '.join(waiting)} wait to be moved" if waiting else ""
+    if why := told.get("why", ""):
+        yield Alert(
+            urgent=bool(waiting),
+            what=f"the model registry is away: {why}{wait}",
+            todo="Trading goes on with the champion of the log; what waits is done when it is back",
+        )
+    elif waiting:
+        why = told.get("refused", "")
+        yield Alert(
+            urgent=True,
+            what=f"aliases of {', '.join(waiting)} are not where the log says"
+            + f": {why}" * bool(why),
+            todo="The log is the truth; `hft models list` shows both",
+        )
+    elif why := told.get("refused", ""):
+        yield Alert(urgent=False, what=f"a version of the model registry cannot be used: {why}")
+    for edit in told.get("edited", []):
+        yield Alert(
+            urgent=False,
+            what=f"an alias of `{edit['pair']}` was moved by hand, found at {edit['found']}: "
+            f"{edit['what']}",
+            todo="`hft models promote` moves capital; an alias moves none",
         )
 
 

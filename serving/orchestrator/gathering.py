@@ -18,7 +18,7 @@ from serving.runtime.kept_words import Unreadable
 from serving.runtime.latch import Look, Word
 
 SEEN_EVERY_S = 1.0
-EXECUTION = "execution"
+EXECUTION, ORCHESTRATOR = "execution", "orchestrator"
 
 
 class Services(Protocol):
@@ -53,6 +53,7 @@ class Stage(Protocol):
 class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     """All that one rendering shows; `at_ns` is the wall clock, empty texts are nothing missing.
 
+    `registry` is what the registry's edge tells, empty where the line has none.
     `execution` is execution's own document as of `execution_ns` (0: never heard), `line_ns` the
     time of the line.
     """
@@ -71,6 +72,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     decisions: list[dict[str, Any]] = []
     decisions_why: str = ""
     why_not_ready: str = ""
+    registry: dict[str, Any] = {}
 
     @property
     def line_ns(self) -> int:
@@ -110,6 +112,7 @@ class Gatherer:
         self._execution: dict[str, Any] = {}
         self._execution_ns = 0
         self._rows: list[dict[str, Any]] = []
+        self._registry: dict[str, Any] = {}
 
     def follow(self, stage: Stage) -> None:
         """Look at the state of `stage` from now on, and hear what it makes after whom it told."""
@@ -153,6 +156,7 @@ class Gatherer:
             decisions=self._latest.lines(seen.decisions) if seen is not None else [],
             decisions_why=self._latest.why,
             why_not_ready=self._why_not_ready(),
+            registry=self._registry,
         )
 
     def _read(self) -> tuple[Word | None, dict[str, Word], str]:
@@ -171,5 +175,6 @@ class Gatherer:
         silent = entry is None or "holdings" not in told
         if entry is not None and not silent:
             self._execution, self._execution_ns = told, entry.beat_ns
+        self._registry = documents.get(ORCHESTRATOR, {}).get("registry", {})
         self._rows = roll_call(entries, documents, self._now_ns())
         return _Heard(self._rows, "", silent)

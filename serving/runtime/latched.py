@@ -71,8 +71,8 @@ def latched(
     rest: Rest,
     moves: Kept[Move],
 ) -> Iterator[Latched]:
-    """The rest of the run's part of `tape` under `latch`, which is watched while the block runs, and
-    under what `moves` keeps of operators' words about the capital.
+    """The rest of the run's part of `tape` under `latch`, which is watched while the block runs,
+    and under what `moves` keeps of operators' words about the capital.
 
     `pace` is a multiple of the tape's own, None for as fast as it goes; waits are `rest`'s.
     """

@@ -25,7 +25,9 @@ _log = structlog.get_logger(__name__)
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator asks of a pair's capital; `wanted` as in `MoveAsked`, `time_ns` its number."""
+    """What an operator asks of a pair's capital; `wanted` as in `MoveAsked`. `time_ns` is its
+    number.
+    """
 
     move: Literal["promote", "rollback"]
     wanted: str

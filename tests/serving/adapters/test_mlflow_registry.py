@@ -256,6 +256,39 @@ def test_the_next_run_numbers_its_slots_anew(registry, store, add):
     assert lineage.read_aliases(store, pair)[CHAMPION] == first
 
 
+def test_an_alias_that_was_moved_by_hand_is_reported_and_put_right(registry, store, add, reports):
+    pair = pair_of("HAND")
+    first = add(pair, CHAMPION)
+    other = add(pair, "challenger-patient", entering_at(1.6))
+    told(registry, moved(pair, 0, first, 1), moved(pair, 1, other, 2))
+    assert registry.settled == {pair: "evop-2"}
+    lineage.set_alias(store, pair, CHAMPION, first)
+    lineage.delete_alias(store, pair, PREDECESSOR)
+    assert registry.reconcile([]) == []
+    assert lineage.read_aliases(store, pair) == {CHAMPION: other, PREDECESSOR: first}
+    assert [(report.reason, report.detail) for report in reports] == [
+        ("ALIAS_EDITED", f"champion pointed to {first}, the log says {other}: put right"),
+        ("ALIAS_EDITED", f"predecessor pointed to nothing, the log says {first}: put right"),
+    ]
+    assert registry.reconcile([]) == [] and len(reports) == 2, "said once"
+
+
+def test_a_start_tells_a_hand_from_a_move_that_a_crash_cut_off(store, home, add):
+    pair = pair_of("CRASH")
+    first = add(pair, CHAMPION)
+    other = add(pair, "challenger-patient", entering_at(1.6))
+    stranger = add(pair, "challenger-eager", entering_at(1.7))
+    facts = moved(pair, 0, first, 1), moved(pair, 1, other, 2)
+    for found, reasons in ((first, []), (stranger, ["ALIAS_EDITED"])):
+        lineage.set_alias(store, pair, CHAMPION, found)
+        reports: list[Any] = []
+        edge = MlflowRegistry(store, str(home / "mlartifacts"), reports.append)
+        assert edge.reconcile(facts) == []
+        edge.close()
+        assert lineage.read_aliases(store, pair)[CHAMPION] == other
+        assert [report.reason for report in reports] == reasons
+
+
 def test_what_reconciling_could_not_do_is_returned(registry, add):
     pair = pair_of("STILL")
     add(pair, CHAMPION)

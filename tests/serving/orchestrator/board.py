@@ -46,6 +46,7 @@ class Board:
         self.unreadable = ""
         self.where = "redis://here:6379/0 hft:latch"
         self.read, self.state = 1, self.world.state
+        self.registry: dict[str, Any] = {}
         self.dead: dict[str, int] = {}
         self.execution: dict[str, Any] = {
             "line_ns": self.world.state.pairs[0].block_end_ns + 10**9,
@@ -99,6 +100,8 @@ class Board:
             name: {"lag": {name: 3}, "read": 1234, "dead_letters": self.dead.get(name, 0)}
             for name in self.entries()
         }
+        if self.registry and "orchestrator" in told:
+            told["orchestrator"]["registry"] = self.registry
         if "execution" in told:
             told["execution"] |= self.execution
         return told

@@ -77,3 +77,29 @@ def test_an_alarm_of_today_or_of_the_last_days_and_a_freeze_are_said():
     assert said(quiet) == []
     made.state.pairs[0].frozen = True
     assert [urgent for urgent, _ in said(Board(made))] == [True]
+
+
+def test_a_registry_that_is_away_is_said_and_urgent_once_a_move_waits():
+    board = Board()
+    board.registry = {"why": "refused", "refused": "", "aliases_waiting": [], "edited": []}
+    assert said(board) == [(False, "the model registry is away: refused")]
+    board.registry["aliases_waiting"] = [PAIR]
+    (alert,) = alerts(board.gathered())
+    assert alert.urgent and alert.what.endswith(f"; aliases of `{PAIR}` wait to be moved")
+    assert alert.todo.startswith("Trading goes on")
+    board.registry |= {"why": "", "refused": "no such version"}
+    what = f"aliases of `{PAIR}` are not where the log says: no such version"
+    assert said(board) == [(True, what)]
+    board.registry |= {"aliases_waiting": []}
+    assert said(board) == [
+        (False, "a version of the model registry cannot be used: no such version")
+    ]
+
+
+def test_an_alias_that_was_moved_by_hand_is_said_with_what_moves_capital():
+    board = Board()
+    edit = {"pair": PAIR, "what": "champion pointed to 9, the log says 4: put right"}
+    board.registry = {"why": "", "edited": [edit | {"found": "2026-01-02T03:04:05+00:00"}]}
+    (alert,) = alerts(board.gathered())
+    assert not alert.urgent and "champion pointed to 9" in alert.what
+    assert "`hft models promote`" in alert.todo
