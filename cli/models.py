@@ -31,8 +31,8 @@ def list_models(context: typer.Context, as_json: options.JsonOption = False) -> 
     """List every registered version with its aliases, oldest first.
 
     The alias `champion` is what the capital account follows: the line's log says which, and one
-    that was moved by hand is said here and put right by the services. See runs, figures and models in a
-    browser with: mlflow ui --backend-store-uri ADDRESS
+    that was moved by hand is said here and put right by the services. See runs, figures and
+    models in a browser with: mlflow ui --backend-store-uri ADDRESS
 
     Example: hft models list --json
     """

@@ -10,7 +10,7 @@ import pytest
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from hft_lib import lineage
-from hft_lib.events import Promoted, Registered
+from hft_lib.events import MoveAsked, Promoted, Registered, RolledBack
 from hft_lib.lineage import CHAMPION, PREDECESSOR, Candidate
 from hft_lib.parameters import ParameterFile, Parameters, read_parameter_file
 from serving.adapters import mlflow_store
@@ -106,7 +106,9 @@ def test_a_line_opened_from_the_registry_trades_its_sets_and_moves_its_aliases(
         lambda: wanted.items() <= aliases_of(client, file).items(),
         PAGE_S_MAX,
     )
-    assert shown(line) == {"why": "", "refused": "", "aliases_waiting": []}
+    known = shown(line)
+    assert (known["why"], known["refused"], known["aliases_waiting"]) == ("", "", [])
+    assert known["edited"] == [], "a move that is made is no edit"
     lineage.set_alias(client, file.pair, CHAMPION, moves[0].model_version)
     line.kill("orchestrator")  # a start reads the log again, and puts right what another moved
     line.start("orchestrator")
@@ -149,6 +151,63 @@ def test_a_version_that_is_new_is_told_once_though_the_orchestrator_and_the_regi
     line.wait_for("asked again", lambda: shown(line).get("why") == "", PAGE_S_MAX)
     assert told(line) == [*before, version]
     assert set(line.stop().values()) == {0}
+
+
+def test_a_promotion_by_hand_is_made_in_mlflow_whoever_is_killed_meanwhile(
+    line: SixProcesses, server: RegistryServer, client: Any, file: ParameterFile
+) -> None:
+    candidate = registered_sets(client, file.pair)[0].challengers[0].name
+    by = ("--operator", "ada", "--reason", "drill", "--json")
+    line.speed = 50_000.0
+    line.start()
+    line.await_ready()
+    promote = ("models", "promote", candidate, *by)
+    line.wait_for("warm", lambda: line.verb(*promote, "--dry-run").code == 0)
+    # The registry away, then the orchestrator too: the move waits, and is made when both are back.
+    server.kill()
+    line.wait_for("missed", lambda: "refused" in shown(line)["why"].lower(), PAGE_S_MAX)
+    answer = line.verb(*promote)
+    assert answer.code == 0, answer.err
+    assert (answer.json["record"]["kind"], answer.json["record"]["operator"]) == ("promote", "ada")
+    line.wait_for("the move waits", lambda: shown(line).get("aliases_waiting") == [file.pair])
+    assert "hft_registry_aliases_waiting 1.0" in line.page("orchestrator", "/metrics")[1]
+    assert "wait to be moved" in line.page("orchestrator", "/")[1]
+    line.kill("orchestrator")
+    server.start()
+    line.start("orchestrator")
+    line.wait_for("the aliases moved", lambda: agrees(line, client, file), PAGE_S_MAX)
+    assert aliases_of(client, file)[CHAMPION] == answer.json["becomes_capital"]["model_version"]
+    # The orchestrator alone, at once after the word: it is told once, and made.
+    assert line.verb("models", "rollback", *by, "--wait", "0").code == 1, "said, not waited for"
+    line.kill("orchestrator")
+    line.start("orchestrator")
+    line.wait_for("rolled back", lambda: isinstance(moves_of(line)[-1], RolledBack), PAGE_S_MAX)
+    line.wait_for("the aliases moved back", lambda: agrees(line, client, file), PAGE_S_MAX)
+    asked = [f for f in facts(line.servers, "orchestrator") if isinstance(f, MoveAsked)]
+    assert [fact.move for fact in asked] == ["promote", "rollback"]
+    # A hand moves an alias: found, said everywhere, put right.
+    line.wait_for("asked", lambda: shown(line).get("why") == "", PAGE_S_MAX)
+    stranger = answer.json["becomes_capital"]["model_version"]
+    lineage.set_alias(client, file.pair, CHAMPION, stranger)
+    line.wait_for("found", lambda: bool(shown(line).get("edited")), PAGE_S_MAX)
+    assert agrees(line, client, file)
+    assert f"champion pointed to {stranger}" in shown(line)["edited"][0]["what"]
+    assert "an alias was moved by hand" in line.log("orchestrator")
+    assert "hft_registry_aliases_edited 1.0" in line.page("orchestrator", "/metrics")[1]
+    assert "was moved by hand" in line.page("orchestrator", "/")[1]
+    listed = line.verb("models", "list", "--json").json
+    assert listed["strayed"] == [] and listed["edited"] == shown(line)["edited"]
+
+
+def moves_of(six: SixProcesses) -> list[Promoted | RolledBack]:
+    """Where the line's log says that capital went."""
+    said = facts(six.servers, "hft.registry")
+    return [fact for fact in said if isinstance(fact, Promoted | RolledBack)]
+
+
+def agrees(six: SixProcesses, client: Any, file: ParameterFile) -> bool:
+    """Whether the registry's champion is the log's."""
+    return aliases_of(client, file)[CHAMPION] == moves_of(six)[-1].model_version
 
 
 def test_a_line_waits_for_a_champion_and_says_so(six: SixProcesses, server: RegistryServer) -> None:
