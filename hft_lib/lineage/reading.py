@@ -126,7 +126,10 @@ def _version(row: Any, aliases: Mapping[str, str]) -> Version:
         window_end=tags.get("window_end", ""),
         created_ms=int(row.creation_timestamp),
         trials=int(tags.get("trials") or 0),
+        origin=tags.get("origin", ""),
+        environment_sha256=tags.get("environment_sha256", ""),
         pipeline_run=tags.get("pipeline_run", ""),
+        notebook=tags.get("notebook", ""),
     )
 
 

@@ -33,6 +33,7 @@ class Candidate(Set, frozen=True):
     `metrics` are finite numbers. `diagnostics` is any JSON: standard errors, convergence, log-
     likelihoods. `origin` says in a few words who made it, such as `calibration` or a decision's id.
     `pipeline_run` and `notebook` name the run or the notebook that it came from, empty for none.
+    `environment_sha256` is that of what it was fitted in, by default of what registers it.
     """
 
     pair: str
@@ -67,7 +68,10 @@ class Version(Set, frozen=True):
     window_end: str
     created_ms: int
     trials: int = 0
+    origin: str = ""
+    environment_sha256: str = ""
     pipeline_run: str = ""
+    notebook: str = ""
 
 
 class Registration(Set, frozen=True):

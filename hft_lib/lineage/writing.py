@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from hft_lib.lineage.environment import environment_sha256, environment_text
 from hft_lib.lineage.model_folder import write_model
 from hft_lib.lineage.reading import find, read_aliases
 from hft_lib.lineage.version import (
@@ -53,6 +54,7 @@ def register(
     or a name that MLflow would refuse.
     """
     _check(candidate, figures or {})
+    candidate = _in_environment(candidate)
     content = parameter_content(candidate.parameters)
     if (known := find(client, candidate.pair, sha256(content))) is not None:
         on_progress(f"{known.name} version {known.version} has this content already")
@@ -66,6 +68,17 @@ def register(
         version = _create_version(client, experiment, run_id, candidate, content)
     name = model_name(candidate.pair)
     return Registration(name=name, version=version, run_id=run_id, reused=False)
+
+
+def _in_environment(candidate: Candidate) -> Candidate:
+    """With the environment that registers it, where it does not say in which it was fitted."""
+    if candidate.environment_sha256:
+        return candidate
+    text = environment_text()
+    told = {**candidate.diagnostics, "environment": text.splitlines()}
+    return msgspec.structs.replace(
+        candidate, environment_sha256=environment_sha256(text), diagnostics=told
+    )
 
 
 def _check(candidate: Candidate, figures: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, 
 
 from hft_lib import lineage
 from hft_lib.events import Event, Promoted, Registered, Rejected, RolledBack
+from hft_lib.kernel import sources_sha256
 from hft_lib.lineage import (
     CHAMPION,
     Candidate,
@@ -177,6 +178,7 @@ class MlflowRegistry:
             if was == to:
                 continue
             if to:
+                self._must_be_whole(aliases[alias], to)
                 lineage.set_alias(self._client, pair, alias, to)
             else:
                 lineage.delete_alias(self._client, pair, alias)
@@ -186,6 +188,17 @@ class MlflowRegistry:
             if is_challenger and version == wanted.get(CHAMPION):
                 lineage.delete_alias(self._client, pair, alias)
         return changes
+
+    def _must_be_whole(self, held: Held | None, version: str) -> None:
+        """Raise ContentLost where the version is not the set that the log has."""
+        assert held is not None, "an alias that points somewhere has what it points to"
+        found, known = lineage.load_parameters(self._client, held.pair, version)
+        if held.parameters is not None and found != held.parameters:
+            wanted = parameter_sha256(held.parameters)
+            raise lineage.ContentLost(
+                f"{known.name} version {version}: its parameter set must be the log's, "
+                f"{wanted[:12]}, was {known.parameters_sha256[:12]}"
+            )
 
     def _tell_edit(self, pair: str, time_ns: int, change: Change) -> None:
         """Say that somebody else moved an alias: it is where the log says again."""
@@ -226,6 +239,7 @@ class MlflowRegistry:
                 git_commit=parent.git_commit if parent else "",
             ),
             config_sha256=parent.config_sha256 if parent else "",
+            code_sha256=sources_sha256(),
             diagnostics={
                 "decision_id": held.decision_id,
                 "parent_version": parent.version if parent else None,

@@ -289,6 +289,37 @@ def test_a_start_tells_a_hand_from_a_move_that_a_crash_cut_off(store, home, add)
         assert [report.reason for report in reports] == reasons
 
 
+def test_an_alias_is_not_moved_to_a_version_that_is_not_what_was_registered(
+    registry, store, add, home, reports
+):
+    pair = pair_of("CHANGED")
+    first = add(pair, CHAMPION)
+    other = add(pair, "challenger-patient", entering_at(1.6))
+    changed = artifact(home, "parameters.json")
+    content = changed.read_bytes()
+    changed.write_bytes(content.replace(b"1.6", b"1.7"))
+    told(registry, moved(pair, 0, first, 1), moved(pair, 1, other, 2))
+    (failure,) = reports
+    assert failure.reason == "ALIAS_NOT_MOVED" and "must have SHA-256" in failure.detail
+    assert lineage.read_aliases(store, pair)[CHAMPION] == first
+    assert registry.settled == {pair: "evop-1"}
+    changed.write_bytes(content)
+    assert registry.reconcile([]) == []
+    assert lineage.read_aliases(store, pair)[CHAMPION] == other
+
+
+def test_an_alias_is_not_moved_to_a_version_of_another_set_than_the_logs(
+    registry, store, add, reports
+):
+    pair = pair_of("OTHER")
+    first = add(pair, CHAMPION)
+    other = add(pair, "challenger-patient", entering_at(1.6))
+    told(registry, assigned(pair, 1, other, entering_at(1.5)), moved(pair, 1, other, 2))
+    (failure,) = reports
+    assert "its parameter set must be the log's" in failure.detail
+    assert lineage.read_aliases(store, pair)[CHAMPION] == first
+
+
 def test_what_reconciling_could_not_do_is_returned(registry, add):
     pair = pair_of("STILL")
     add(pair, CHAMPION)
