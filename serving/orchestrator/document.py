@@ -23,6 +23,8 @@ VERBS = (
     ("hft pair halt PAIR", "takes no new risk in one pair"),
     ("hft flatten [PAIR]", "closes what capital holds of one pair, or of all"),
     ("hft pair resume PAIR", "lets a pair go: after a halt, a drawdown, a freeze of promotions"),
+    ("hft models promote VERSION", "gives a set of a slot the capital, whatever its evidence"),
+    ("hft models rollback", "gives the predecessor the capital back"),
 )
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from hft_lib.market.tape import Tape
+from serving.runtime.identity import git_commit
 from tests.cli.conftest import Verb
 
 
@@ -55,3 +57,7 @@ def test_a_registered_fit_is_champion_of_a_new_pair_and_challenger_of_a_known_on
     assert second["alias"] == "challenger-calibrated" and second["version"] == "2"
     listed = hft("models", "list", "--json").json["models"]
     assert [model["aliases"] for model in listed] == [["champion"], ["challenger-calibrated"]]
+    for model in listed:
+        assert model["tape_sha256"] == Tape.open(tape).sha256
+        assert model["git_commit"] == git_commit() and len(model["environment_sha256"]) == 64
+        assert (model["trials"], model["origin"]) == (1, "calibration")

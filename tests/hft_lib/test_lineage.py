@@ -12,6 +12,7 @@ import pytest
 from hft_lib import lineage
 from hft_lib.events import PairTick, Quote, RiskView, SlotAssigned
 from hft_lib.line import LineConfig, PairConfig
+from hft_lib.lineage.environment import environment_sha256, environment_text
 from hft_lib.models.special import log
 from hft_lib.parameters import parameter_sha256
 from hft_lib.rows import HEDGE, RISK, VOLATILITY
@@ -124,6 +125,19 @@ def test_a_version_can_be_searched_by_where_it_came_from(registry, experiment):
     assert (version.pair, version.run_id) == (pair, made.run_id)
     assert version.parameters_sha256 == parameter_sha256(PARAMETERS)
     assert (version.window_start, version.window_end) == (PROVENANCE.start, PROVENANCE.end)
+
+
+def test_a_version_says_environment_and_notebook_and_how_many_were_tried(registry, experiment):
+    pair = pair_of("FROM")
+    made = lineage.register(registry, experiment, candidate(pair, notebook="07_promote_a_model"))
+    version = lineage.read_version(registry, pair, made.version)
+    assert (version.notebook, version.pipeline_run) == ("07_promote_a_model", "")
+    assert (version.trials, version.origin) == (PROVENANCE.trials, "calibration")
+    assert version.environment_sha256 == environment_sha256(environment_text())
+    fitted = candidate(pair, entering_at(1.6), environment_sha256="e1" * 32, pipeline_run="run-7")
+    other = lineage.register(registry, experiment, fitted)
+    known = lineage.read_version(registry, pair, other.version)
+    assert (known.environment_sha256, known.pipeline_run) == ("e1" * 32, "run-7")
 
 
 def test_equal_content_is_reused_and_another_is_a_new_version(registry, experiment):
