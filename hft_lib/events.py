@@ -486,28 +486,11 @@ class MoveAsked(Fact):
     word_ns: int
 
 
-Event: TypeAlias = (
-    MarketEvent
-    | TimePassed
-    | Registered
-    | RegistryRead
-    | Control
-    | Decided
-    | PairTick
-    | HedgeRatio
-    | Volatility
-    | RiskView
-    | CapitalOrder
-    | ShadowOrder
-    | VenueRequest
-    | Fill
-    | Rejected
-    | BlockClosed
-    | Marked
-    | HandedOver
-    | DecisionRecorded
-    | Halted
-    | Resumed
-    | MoveAsked
-)
+RegistryFact: TypeAlias = Registered | RegistryRead
+LineFact: TypeAlias = PairTick | HedgeRatio | Volatility | RiskView
+OrderFact: TypeAlias = CapitalOrder | ShadowOrder | VenueRequest | Fill | Rejected
+AccountFact: TypeAlias = BlockClosed | Marked | HandedOver | DecisionRecorded
+OperatorFact: TypeAlias = Halted | Resumed | MoveAsked
+Told: TypeAlias = LineFact | OrderFact | AccountFact | OperatorFact
+Event: TypeAlias = MarketEvent | TimePassed | RegistryFact | Control | Decided | Told
 SCHEMA_VERSION = 1
