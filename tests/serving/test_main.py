@@ -13,8 +13,8 @@ give_back()
 sys.path.insert(0, "tests")
 from builders import story, story_config
 from hft_lib.stage import Line
-from serving.services import STAGES
-line = Line(STAGES, story_config())
+from serving.services import stages
+line = Line(stages(), story_config())
 made = sum(len(line.post(log, fact)) for log, fact in story())
 print(made, [name for name in sys.modules if name.startswith("scipy.linalg.")])
 """
