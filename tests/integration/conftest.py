@@ -77,6 +77,15 @@ class Broker:
         """Its process."""
         return int((self.folder / "pid").read_text())
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections and answers none."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
     def _run(self, *words: str) -> None:
         done = subprocess.run(
             [str(KAFKA), *words], capture_output=True, text=True, timeout=START_S_MAX, check=False

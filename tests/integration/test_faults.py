@@ -49,6 +49,16 @@ def test_a_minute_without_a_broker_is_survived_by_every_process(line: Line):
     line.check()
 
 
+def test_a_broker_that_is_frozen_is_waited_for_too(line: Line):
+    with line.broker.frozen():
+        line.await_pages("waits for the broker", *NAMES)
+        line.pull("frozen")
+        assert line.six.state("execution")["latch"]["may_send"] is False
+    line.await_told("frozen")
+    line.let_go()
+    line.check()
+
+
 def test_poison_in_every_inbox_is_buried_and_stops_nobody(line: Line):
     six, count = line.six, 0
     for name in (*NAMES, "hft.records"):
