@@ -37,7 +37,7 @@ from serving.runtime.identity import content_sha256, git_commit
 from serving.runtime.journal import Header, encode_fact
 from serving.runtime.run_folder import PARAMETERS
 from serving.runtime.settings import Settings
-from serving.services import INBOXES, STAGES
+from serving.services import INBOXES, stages
 
 
 def replay(
@@ -129,7 +129,7 @@ def run_over_tape(
     tally: Tally,
 ) -> dict[str, Any]:
     """Replay `tape` with the sets of `file` from empty state; the contract's keys but `seconds`."""
-    line = Line(STAGES, config)
+    line = Line(stages(), config)
     start_ns = tape.start_ns if window[0] is None else max(window[0], tape.start_ns)
     for said in registry_words(registrations(file, start_ns)):
         for _, fact in line.post("orchestrator", said):
@@ -221,7 +221,7 @@ def verify_over_tape(
             f"{journal.parent / PARAMETERS}"
         )
     verifier = _Verifier(tape, header, journal)
-    line = Line(STAGES, header.config)
+    line = Line(stages(), header.config)
     made: Iterator[tuple[str, Event]] = iter(())
     with progress("verifying", tape.rows) as task:
         for log, fact in read_facts(journal):

@@ -23,17 +23,13 @@ from serving.runtime import model_words
 from serving.runtime.chained import Away
 from serving.runtime.kept_words import Unreadable
 from serving.runtime.latch import HOST, Watch, opening
-from serving.runtime.latch_memory import KeptWord
 from serving.runtime.lease import Holder, Keeper, this_process
-from serving.runtime.line_latch import OperatorEdge, ToldByKafka
-from serving.runtime.line_moves import MovesToldByKafka
 from serving.runtime.model_words import MovesEdge, MovesWatch
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened, NotThisLine
 from serving.runtime.pages import Pages
 from serving.runtime.pair_words import newest_ns
 from serving.runtime.service import Worker
 from serving.runtime.settings import Settings, SettingsError
-from serving.runtime.shown import ExecutionShown
 from serving.services import Service
 from serving.start import Start
 from serving.waiting import POLL_S, Waiting
@@ -278,6 +274,11 @@ class Process:
                 # The registry's words first: a line begins with them.
                 return lambda: page.turn() + registry.turn() + moves.turn()
             case "execution":
+                # Here, because of what it imports no other service needs the stage and its kernels.
+                from serving.runtime.latch_memory import KeptWord
+                from serving.runtime.line_latch import OperatorEdge, ToldByKafka
+                from serving.runtime.shown import ExecutionShown
+
                 assert self._latch is not None, "REDIS_URL was checked"
                 watch = world.enter_context(Watch(self._latch))
                 begins_ns = min((item.time_ns for item in opened.sets), default=0)
@@ -293,6 +294,9 @@ class Process:
 
     def _moves(self, worker: Worker, opened: LineOpened, world: ExitStack) -> MovesEdge:
         """What operators ask of the capital, told the orchestrator."""
+        # Here, because of what it imports no other service needs the stage.
+        from serving.runtime.line_moves import MovesToldByKafka
+
         watch = world.enter_context(MovesWatch(moves_of(self._settings)))
         self._pages.add(watch)
         begins_ns = min((item.time_ns for item in opened.sets), default=0)

@@ -10,9 +10,9 @@ from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header
 from serving.runtime.kept_words import Kept
 from serving.runtime.latch import POLL_S, Latch, Watch
-from serving.runtime.line_latch import OperatorEdge, ToldInProcess
-from serving.runtime.line_moves import MovesToldInProcess
-from serving.runtime.model_words import Move, MovesEdge, looking
+from serving.runtime.line_latch import EXECUTION, OperatorEdge, ToldInProcess, line_time_ns
+from serving.runtime.line_moves import ORCHESTRATOR, heard_of
+from serving.runtime.model_words import Move, MovesEdge, fact_of, looking
 from serving.runtime.run_folder import legs_of_line, start_of
 
 # Waits some seconds; says whether an end was asked for.
@@ -21,6 +21,27 @@ Rest = Callable[[float], bool]
 
 class _Ended(Exception):
     """An end was asked for while the next event was waited for."""
+
+
+class MovesToldInProcess:
+    """The orchestrator in the line of one process: a word is answered, and durable, at once."""
+
+    settled = True
+
+    def __init__(self, line: EmbeddedLine, begins_ns: int) -> None:
+        self._line = line
+        self._begins_ns = begins_ns
+
+    @property
+    def heard(self) -> dict[str, int]:
+        """The number of the last word that the stage answered of each pair."""
+        return heard_of(self._line.hosts[ORCHESTRATOR].state)
+
+    def tell(self, pair: str, move: Move) -> None:
+        """Append to the inbox."""
+        time_ns = line_time_ns(self._line.hosts[EXECUTION].state, self._begins_ns)
+        self._line.post(ORCHESTRATOR, fact_of(pair, move, time_ns))
+        self._line.journal.sync()
 
 
 class Operators:

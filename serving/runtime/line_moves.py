@@ -1,15 +1,11 @@
-"""The orchestrator as the stage that operators' words about the capital are told, on Kafka and in
-one process.
-"""
+"""The orchestrator on Kafka as the stage that operators' words about the capital are told."""
 
 from collections.abc import Callable
 from typing import Any
 
 from hft_lib.evop.turn import State
 from serving.runtime.chained import Edge
-from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.latch import HOST
-from serving.runtime.line_latch import EXECUTION, line_time_ns
 from serving.runtime.model_words import Move, fact_of
 
 ORCHESTRATOR = "orchestrator"
@@ -48,24 +44,3 @@ class MovesToldByKafka:
         if self._inlet is None:
             self._inlet = self._worker.bus.edge(HOST, ORCHESTRATOR)
         self._inlet.write(fact_of(pair, move, max(self._line_ns(), self._begins_ns)))
-
-
-class MovesToldInProcess:
-    """The orchestrator in the line of one process: a word is answered, and durable, at once."""
-
-    settled = True
-
-    def __init__(self, line: EmbeddedLine, begins_ns: int) -> None:
-        self._line = line
-        self._begins_ns = begins_ns
-
-    @property
-    def heard(self) -> dict[str, int]:
-        """The number of the last word that the stage answered of each pair."""
-        return heard_of(self._line.hosts[ORCHESTRATOR].state)
-
-    def tell(self, pair: str, move: Move) -> None:
-        """Append to the inbox."""
-        time_ns = line_time_ns(self._line.hosts[EXECUTION].state, self._begins_ns)
-        self._line.post(ORCHESTRATOR, fact_of(pair, move, time_ns))
-        self._line.journal.sync()
