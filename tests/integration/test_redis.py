@@ -18,13 +18,13 @@ from serving.adapters.redis_directory import (
     Entry,
     Heartbeat,
 )
-from serving.adapters.redis_latch import KEY, PAIRS_KEY, RedisLatch, latch_of
+from serving.adapters.redis_latch import KEY, MOVES_KEY, PAIRS_KEY, RedisLatch, latch_of, moves_of
 from serving.adapters.redis_lease import RedisLease
-from serving.runtime import pair_words
+from serving.runtime import model_words, pair_words
 from serving.runtime.kept_words import Unreadable
 from serving.runtime.latch import FileLatch, PairWords, kill, opening, reset
 from serving.runtime.lease import Unreachable, this_process
-from serving.runtime.settings import load_settings
+from serving.runtime.settings import Settings, load_settings
 from serving.services import SERVICES
 from tests.integration.conftest import RedisServer
 
@@ -120,6 +120,26 @@ def test_a_change_that_another_one_overtook_is_made_again(
 
     with pytest.raises(Unreadable, match="was changed 20 times"):
         latch.change_pairs(always_late)
+
+
+def test_the_words_about_capital_survive_redis_being_killed_beside_those_of_pairs(
+    latch: RedisLatch, redis_server: RedisServer
+):
+    moves = moves_of(Settings(redis_url=redis_server.url))
+    assert moves.read() == {}
+    pair_words.halt(latch, "A~B", False, "ada", "drill")
+    first = model_words.ask(moves, "A~B", "promote", "4", "ada", "drill")
+    last = model_words.ask(moves, "C~D", "rollback", "", "bob", "over")
+    redis_server.kill()
+    with pytest.raises(Unreadable, match="127.0.0.1"):
+        moves.read()
+    assert model_words.looking(moves)() is None
+    redis_server.start()
+    assert moves.read() == {"A~B": first, "C~D": last} and last.time_ns > first.time_ns
+    assert set(latch.look().pairs) == {"A~B"}
+    connect(redis_server.url).set(MOVES_KEY, b"nothing")
+    with pytest.raises(Unreadable, match="hft:moves holds no word of ours"):
+        moves.read()
 
 
 def test_the_settings_name_the_latch(redis_server: RedisServer, tmp_path: Any):
