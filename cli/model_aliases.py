@@ -4,13 +4,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cli.errors import BadInput
-from cli.runs import journals, read_facts
+from cli.runs import journals, read_facts, read_header
+from hft_lib import lineage
 from hft_lib.lineage import CHAMPION, PREDECESSOR, Version
 from serving.adapters.alias_log import folded
 from serving.runtime.journal import JournalError
 from serving.runtime.settings import Settings
 
 REGISTRY, ORCHESTRATOR = "hft.registry", "orchestrator"
+FOLLOWED = ("hft demo", "serving all")
 
 
 def agreement(settings: Settings, versions: Iterable[Version]) -> dict[str, Any]:
@@ -38,6 +40,22 @@ def agreement(settings: Settings, versions: Iterable[Version]) -> dict[str, Any]
         "registry_away": told.get("why", ""),
         "aliases_waiting": told.get("aliases_waiting", []),
     }
+
+
+def put_right(client: Any, known: dict[str, Any]) -> list[dict[str, Any]]:
+    """Move the strayed aliases to where the log says; which. The services do so by themselves.
+
+    Raises ContentLost, and moves no further, where a version is not what was registered.
+    """
+    if known["log"] == ORCHESTRATOR:
+        return []
+    for row in known["strayed"]:
+        if row["wanted"] is None:
+            lineage.delete_alias(client, row["pair"], row["alias"])
+        else:
+            lineage.load_parameters(client, row["pair"], row["wanted"])
+            lineage.set_alias(client, row["pair"], row["alias"], row["wanted"])
+    return list(known["strayed"])
 
 
 def sentences(known: Mapping[str, Any]) -> list[str]:
@@ -72,9 +90,14 @@ def _of_line(settings: Settings) -> dict[str, Any]:
 
 
 def _of_run(settings: Settings) -> dict[str, Any]:
-    """What the latest run's journal says, of the sets that were the registry's."""
-    for journal in journals(settings)[:1]:
+    """What the journal says of the latest run whose registry follows it.
+
+    `hft run` asks what would have been: it moves no alias.
+    """
+    for journal in journals(settings):
         try:
+            if read_header(journal).command not in FOLLOWED:
+                continue
             standings = folded(fact for _, fact in read_facts(journal, (REGISTRY,)))
         except (BadInput, JournalError):
             continue  # another version's: it says nothing of these aliases
@@ -88,5 +111,6 @@ def _of_run(settings: Settings) -> dict[str, Any]:
         }
         # A champion that EVOP designed has its version from the registry alone.
         sure = {pair: known for pair, known in aliases.items() if known.get(CHAMPION)}
-        return {"log": str(journal) if sure else None, "aliases": sure}
+        if sure:
+            return {"log": str(journal), "aliases": sure}
     return {"log": None, "aliases": {}}

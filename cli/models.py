@@ -1,6 +1,6 @@
 """`hft models`: what the model registry holds, and which of it has the capital."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -27,7 +27,13 @@ app.command("rollback")(model_moves.rollback)
 
 
 @app.command("list")
-def list_models(context: typer.Context, as_json: options.JsonOption = False) -> None:
+def list_models(
+    context: typer.Context,
+    put_right: Annotated[
+        bool, typer.Option("--put-right", help="Move aliases back to where the log says.")
+    ] = False,
+    as_json: options.JsonOption = False,
+) -> None:
     """List every registered version with its aliases, oldest first.
 
     The alias `champion` is what the capital account follows: the line's log says which, and one
@@ -38,10 +44,15 @@ def list_models(context: typer.Context, as_json: options.JsonOption = False) -> 
     """
     settings: Settings = context.obj
     versions = read_versions(settings)
+    known = model_aliases.agreement(settings, versions)
+    if put_right and known["strayed"]:
+        moved = model_aliases.put_right(mlflow_store.open_client(settings), known)
+        versions = read_versions(settings)
+        known = {**model_aliases.agreement(settings, versions), "put_right": moved}
     document = {
         "registry": masked(settings.mlflow_tracking_uri),
         "models": [describe(version) for version in versions],
-        **model_aliases.agreement(settings, versions),
+        **known,
     }
     emit(document, as_json, print_models)
 

@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
-from hft_lib.events import Registered
+from hft_lib.events import Event, Promoted, Registered, RolledBack
 from hft_lib.line import LineConfig
 from hft_lib.lineage import NotRegistered
 from hft_lib.market.pairs import legs_of
@@ -29,8 +30,8 @@ from serving.orchestrator.wiring import InOneProcess, open_page
 from serving.registered_line import pairs_of
 from serving.runtime import embedded, model_words
 from serving.runtime.embedded import EmbeddedLine
-from serving.runtime.host import serve
-from serving.runtime.journal import Header, read_header
+from serving.runtime.host import Sink, serve
+from serving.runtime.journal import Header, read, read_header
 from serving.runtime.kept_words import Kept, Unreadable
 from serving.runtime.latch import POLL_S, Latch, opening
 from serving.runtime.latched import latched
@@ -54,7 +55,10 @@ from serving.services import INBOXES, Service
 from serving.start import Start
 from serving.waiting import Waiting
 
-FOLDER, COMMAND = "line", "serving all"
+if TYPE_CHECKING:
+    from serving.registry_watch import Registry
+
+FOLDER, COMMAND, REGISTRY = "line", "serving all", "hft.registry"
 ALONE_GRID_MS = 1000  # of a stage that has no pair to step on
 # A registry is asked again this often while a line waits for its champion.
 REGISTRY_S = 5.0
@@ -79,6 +83,7 @@ class MemoryLine:
         self._pages = pages
         self._folder = settings.hft_home / FOLDER
         self._metered: Metered | None = None
+        self._registry: "Registry | None" = None
         self._latch = latch_of(settings)
         self._moves = moves_of(settings)
         self._page = open_page(pages["orchestrator"], InOneProcess(pages), self._latch, None)
@@ -129,8 +134,7 @@ class MemoryLine:
                 if stop.is_set():
                     break
                 line.feed(event)
-                shown.turn()
-                self._page.turn()
+                self._turn(line, shown)
                 if line.snapshot_bytes:
                     self._metered.note_snapshot()
             line.save()
@@ -138,8 +142,7 @@ class MemoryLine:
             _log.info("the tape is through" if not stop.is_set() else "stops", fed=line.fed)
             while not stop.wait(POLL_S):
                 events.edge.turn()
-                shown.turn()
-                self._page.turn()
+                self._turn(line, shown)
 
     def _watch(self, line: EmbeddedLine) -> None:
         self._metered = Metered(line)
@@ -154,7 +157,8 @@ class MemoryLine:
         header = read_header(self._folder / JOURNAL)
         tape = Tape.open(self._start.tape or header.tape)
         self._check(header, tape)
-        line = world.enter_context(resume_line(self._folder, header.config, self._watch))
+        sinks = self._follow(header.config, registry_facts(self._folder / JOURNAL), world)
+        line = world.enter_context(resume_line(self._folder, header.config, self._watch, sinks))
         return line, tape, header
 
     def _check(self, header: Header, tape: Tape) -> None:
@@ -191,8 +195,36 @@ class MemoryLine:
         header = new_header(chosen.tape, chosen.files, config, FOLDER, COMMAND, window, *said_ns)
         write_parameters(self._folder, *chosen.files)
         sets = begun_at(chosen.sets, start_of(header, chosen.tape))
-        opened = open_line(self._folder, header, sets, watch=self._watch)
+        sinks = self._follow(config, [], world, all(item.model_version for item in sets))
+        opened = open_line(self._folder, header, sets, sinks, self._watch)
         return world.enter_context(opened), chosen.tape, header
+
+    def _follow(
+        self, config: LineConfig, before: list[Event], world: ExitStack, registered: bool = True
+    ) -> tuple[Sink, ...]:
+        """Let the registry's aliases follow the line, where it was opened with what one holds.
+
+        `before` is what the line's journal says of them already.
+        """
+        moves = [fact for fact in before if isinstance(fact, Promoted | RolledBack)]
+        if not registered or (moves and not moves[0].model_version):
+            return ()
+        # Here, because it is memory that a line of files does not need.
+        from serving.registry_watch import MovesInProcess, Registry
+
+        log = MovesInProcess(before)
+        pairs = tuple(item.pair for item in config.pairs)
+        self._registry = Registry(self._settings, pairs, lambda: log, tells=False)
+        self._pages["orchestrator"].add(world.enter_context(self._registry))
+        return (log,)
+
+    def _turn(self, line: EmbeddedLine, shown: ExecutionShown) -> None:
+        """What is shown follows the line."""
+        shown.turn()
+        self._page.turn()
+        if self._registry is not None:
+            pairs = line.hosts["orchestrator"].state.pairs
+            self._registry.decided = {pair.pair: pair.decision_id for pair in pairs}
 
     def _choose(self, waiting: Waiting) -> Chosen:
         named = self._start.tape
@@ -243,6 +275,11 @@ class MemoryLine:
         _log.info("no set is named and none is registered: one is fitted", tape=str(tape.path))
         file, split_ns = fitted(tape, pairs[0])
         return Chosen(tape, (file,), tuple(sets_of((file,), 0)), split_ns)
+
+
+def registry_facts(journal: Path) -> list[Event]:
+    """What a line's journal says of the registry's aliases."""
+    return [fact for _, fact in read(journal, (REGISTRY,))]
 
 
 class _Stopped(Exception):

@@ -319,10 +319,11 @@ class Process:
         """
         if not is_registered(self._settings, opened.sets):
             return None
-        from serving.registry_edge import Registry
+        from serving.registry_edge import KafkaLog
+        from serving.registry_watch import Registry
 
         pairs = tuple(item.pair for item in opened.config.pairs)
-        registry = Registry(self._settings, self._servers, pairs)
+        registry = Registry(self._settings, pairs, lambda: KafkaLog(self._servers))
         self._pages.add(registry)
         return world.enter_context(registry)
 

@@ -121,14 +121,17 @@ def open_line(
 
 @contextmanager
 def resume_line(
-    folder: Path, config: LineConfig, watch: Callable[[EmbeddedLine], None] = _nothing
+    folder: Path,
+    config: LineConfig,
+    watch: Callable[[EmbeddedLine], None] = _nothing,
+    sinks: tuple[Sink, ...] = (),
 ) -> Iterator[EmbeddedLine]:
     """Go on with the run in `folder` from where its journal ends; `watch` sees the line before.
 
     Raises RunError where the snapshot cannot be read, Diverged where the journal is another's.
     """
     with held(folder), Journal.reopen(folder / JOURNAL) as journal:
-        line = EmbeddedLine(config, journal, folder / SNAPSHOT)
+        line = EmbeddedLine(config, journal, folder / SNAPSHOT, sinks)
         watch(line)
         try:
             line.recover()

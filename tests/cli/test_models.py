@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -11,8 +12,13 @@ from typer.testing import CliRunner
 from cli.errors import Failed
 from cli.models import app
 from hft_lib import lineage
+from hft_lib.events import Event
+from hft_lib.line import LineConfig
+from serving.runtime.journal import Journal
+from serving.runtime.run_folder import new_header
 from serving.runtime.settings import Settings
 from tests.hft_lib.registry_world import candidate, client, entering_at, settings
+from tests.serving.adapters.test_mlflow_registry import moved
 
 RUNNER = CliRunner()
 PAIR = "1000SHIB/USDT:USDT~1000SHIB/USDT"
@@ -73,3 +79,27 @@ def test_a_registry_that_does_not_answer_fails_in_one_sentence_within_three_seco
     assert "\n" not in str(result.exception)
     assert f"127.0.0.1:{port} does not answer: timed out" in str(result.exception)
     assert result.stdout == ""
+
+
+def test_an_alias_that_strayed_from_a_runs_log_is_said_and_put_right(home, tmp_path):
+    registry, chosen = client(home), settings(home)
+    facts: list[Event] = [moved(PAIR, 0, "1", 1), moved(PAIR, 1, "2", 2)]
+    folder = home / "demo-1"
+    folder.mkdir()
+    config = LineConfig(pairs=(), grid_ms=1000)
+    tape = SimpleNamespace(path=tmp_path, sha256="")
+    header = new_header(tape, (), config, "demo-1", "hft demo", (None, None))  # type: ignore
+    with Journal(folder / "journal", header) as journal:
+        for fact in facts:
+            journal.append("hft.registry", fact)
+    known = json.loads(listed(chosen, "--json"))
+    assert known["log"] == str(folder / "journal")
+    assert [(row["alias"], row["found"], row["wanted"]) for row in known["strayed"]] == [
+        ("champion", "1", "2"),
+        ("predecessor", None, "1"),
+    ]
+    assert f"STRAYED: champion of {PAIR} points to 1, the log says 2" in listed(chosen)
+    right = json.loads(listed(chosen, "--put-right", "--json"))
+    assert right["strayed"] == [] and len(right["put_right"]) == 2
+    assert lineage.read_aliases(registry, PAIR)["champion"] == "2"
+    assert "STRAYED" not in listed(chosen)

@@ -11,10 +11,13 @@ import msgspec
 import pytest
 
 from cli.runs import journal_tally
+from hft_lib import lineage
 from hft_lib.backtest.candidates import ordinary
+from hft_lib.lineage import Candidate
 from hft_lib.market import synthetic
 from hft_lib.parameters import read_parameter_file
 from hft_lib.plots.words import money
+from tests.hft_lib.registry_world import client
 from tests.integration.conftest import Outside
 from tests.integration.memory_line import NAMES, PAGES, Serving
 
@@ -191,3 +194,44 @@ def test_what_cannot_be_served_is_refused_with_2(
     serving.start("all", *words)
     assert serving.ended() == 2
     assert said in serving.log.splitlines()[-1] and "Traceback" not in serving.log
+
+
+def test_a_promotion_by_hand_moves_capital_and_alias_and_a_hand_edited_alias_is_put_right(
+    serving: Serving, market: Market, outside: Outside
+) -> None:
+    file = read_parameter_file(market.params.read_bytes())
+    store = client(serving.home)
+    experiment = lineage.experiment_id(store, str(serving.home / "mlartifacts"))
+    sets = {"champion": file.params} | {one.name: one.params for one in file.challengers}
+    versions = {}
+    for name, params in sets.items():
+        found = Candidate(pair=file.pair, name=name, parameters=params, provenance=file.provenance)
+        versions[name] = lineage.register(store, experiment, found).version
+        lineage.seat(store, file.pair, name, versions[name])
+
+    def champion() -> str:
+        return lineage.read_aliases(store, file.pair)["champion"]
+
+    by = ("--operator", "ada", "--reason", "drill", "--json")
+    serving.start("all", "--tape", market.tape, *SLOW)
+    serving.await_ready()
+    promote = ("models", "promote", versions["eager"], *by)
+    serving.wait_for("warm", lambda: outside(*promote, "--dry-run").code == 0)
+    done = outside(*promote)
+    assert done.code == 0 and done.json["record"]["kind"] == "promote", done.err
+    serving.wait_for("the alias moved", lambda: champion() == versions["eager"])
+    serving.kill()
+    lineage.set_alias(store, file.pair, "champion", versions["patient"])
+    strayed = outside("models", "list", "--json").json["strayed"]
+    assert [(row["found"], row["wanted"]) for row in strayed] == [
+        (versions["patient"], versions["eager"])
+    ]
+    serving.start("all", "--tape", market.tape, *SLOW)
+    serving.await_ready()
+    serving.wait_for("put right", lambda: champion() == versions["eager"])
+    edited = serving.state("orchestrator")["registry"]["edited"]
+    assert "champion pointed to" in edited[0]["what"]
+    assert "was moved by hand" in serving.page(5, "/")[1]
+    assert outside("models", "rollback", *by).code == 0, "told though the line was killed before"
+    serving.wait_for("the alias moved back", lambda: champion() == versions["champion"])
+    assert outside("models", "list", "--json").json["strayed"] == []
