@@ -167,7 +167,8 @@ def _print_history(document: dict[str, Any]) -> None:
 def _history_row(line: dict[str, Any]) -> tuple[str, ...]:
     e = f"{line['e']:.3g}" if line["e"] is not None else ""
     when, who = line["time"][:16].replace("T", " "), name_of(line["challenger"])
-    return str(line["number"]), when, line["kind"], who, e, line["reason"]
+    by = f", by {line['operator']}" if line["operator"] else ""
+    return str(line["number"]), when, line["kind"], who, e, line["reason"] + by
 
 
 def _print_explanation(document: dict[str, Any]) -> None:
@@ -175,6 +176,8 @@ def _print_explanation(document: dict[str, Any]) -> None:
     line, verdict = line_of(record), record["verdict"]
     console.print(f"Decision {line['number']}, {line['time']}, {line['pair']}: {line['kind']}")
     console.print(f"Reason: {line['reason']}")
+    if line["operator"]:
+        console.print(f"By {line['operator']}: {line['operator_reason']}", markup=False)
     console.print(f"Champion {name_of(line['champion'])}, challenger {name_of(line['challenger'])}")
     if line["e"] is not None:
         blocks, active = verdict["evidence"]["blocks"], verdict["evidence"]["active"]

@@ -69,6 +69,9 @@ def test_a_promotion_by_hand_moves_capital_in_a_run_and_is_taken_back(
     number = str(done.json["record"]["number"])
     explained = hft("evop", "explain", number, "--journal", "run/journal", "--json").json
     assert explained["equal"] and explained["record"]["operator"] == "ada"
+    told_to_people = hft("evop", "explain", number, "--journal", "run/journal").out
+    assert f"By ada: {BY[3]}" in told_to_people and "the same, to the last bit" in told_to_people
+    assert ", by ada" in hft("evop", "history", "--journal", "run/journal").out
     handed = [f for f in facts if isinstance(f, DecisionRecorded) and f.kind == "handover"]
     assert handed, "the capital account went over"
     verify = ("--verify", "run/journal", "--json")
