@@ -17,7 +17,7 @@ from serving.adapters.mlflow_registry import MlflowRegistry
 from serving.adapters.mlflow_rest import RestClient, RestError
 from serving.adapters.registered_sets import registered_sets
 from serving.runtime.settings import Settings
-from tests.hft_lib.registry_world import PARAMETERS, candidate, entering_at, pair_of
+from tests.hft_lib.registry_world import PARAMETERS, candidate, pair_of
 from tests.integration.conftest import free_ports
 from tests.integration.postgresql import Postgresql, running
 from tests.integration.registry_server import ADMIN, RegistryServer
@@ -84,6 +84,11 @@ def test_a_designed_champion_is_registered_and_aliases_follow_the_log_through_a_
     assert lineage.read_aliases(client, PAIR) == wanted
     file, sets = registered_sets(mlflow_store.open_registry(settings), PAIR)
     assert file.params == DESIGNED and sets[0].model_version == made.model_version
+    both = [
+        lineage.load_parameters(one, PAIR, CHAMPION)
+        for one in (client, mlflow_store.open_registry(settings))
+    ]
+    assert both[0] == both[1]
     reports.clear()
     client.delete_registered_model_alias(lineage.model_name(PAIR), CHAMPION)
     assert edge.reconcile([]) == [] and lineage.read_aliases(client, PAIR) == wanted
@@ -100,16 +105,3 @@ def test_who_has_no_password_reads_and_moves_nothing(uri: str) -> None:
             client.set_registered_model_alias(lineage.model_name(PAIR), CHAMPION, "1")
     named = RestClient(uri.replace("://", "://" + ":".join(ADMIN) + "@"), {})
     assert named.get_registered_model(lineage.model_name(PAIR)).aliases[CHAMPION]
-
-
-def test_a_version_is_the_same_by_both_clients(settings: Settings) -> None:
-    client: Any = mlflow_store.open_client(settings)
-    pair = pair_of("ETH")
-    experiment = lineage.experiment_id(client, None)
-    made = lineage.register(client, experiment, candidate(pair, entering_at(1.9)))
-    both = [
-        lineage.load_parameters(one, pair, made.version)
-        for one in (client, mlflow_store.open_registry(settings))
-    ]
-    assert both[0] == both[1]
-    assert lineage.register(client, experiment, candidate(pair, entering_at(1.9))).reused
