@@ -156,10 +156,13 @@ def test_a_version_that_is_new_is_told_once_though_the_orchestrator_and_the_regi
 def test_a_promotion_by_hand_is_made_in_mlflow_whoever_is_killed_meanwhile(
     line: SixProcesses, server: RegistryServer, client: Any, file: ParameterFile
 ) -> None:
-    # The last to be tested, and days that take some seconds: EVOP drops none meanwhile.
-    candidate = registered_sets(client, file.pair)[0].challengers[-1].name
+    # As good as the champion: EVOP neither drops it meanwhile nor takes the capital back.
+    champion = registered_sets(client, file.pair)[0].params
+    strategy = msgspec.structs.replace(champion.strategy, stop_z=champion.strategy.stop_z + 0.01)
+    equal = msgspec.structs.replace(champion, strategy=strategy)
+    candidate = add(client, file, "an-equal", equal, "challenger-an-equal")
     by = ("--operator", "ada", "--reason", "drill", "--json")
-    line.speed = 10_000.0
+    line.speed = 20_000.0
     line.start()
     line.await_ready()
     promote = ("models", "promote", candidate, *by)
