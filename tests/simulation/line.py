@@ -38,6 +38,10 @@ POISONS = (
     Message("", b"\x96\x01", b"a header that was cut"),
 )
 
+# No operator speaks in a story: of the orchestrator's host there is nothing to announce, and the
+# seeds that found something go on finding it.
+EDGES = {**SINGLETONS, "orchestrator": ("registry",)}
+
 
 class Stalled(AssertionError):
     """The line came to a stand before all of the feed was through."""
@@ -69,7 +73,7 @@ class Process:
     def turn(self) -> None:
         """Start, or do what a worker does in a turn."""
         if self.worker is None:
-            is_single, edges = self.name in SINGLETONS, SINGLETONS.get(self.name, ())
+            is_single, edges = self.name in EDGES, EDGES.get(self.name, ())
             self.worker = Worker(
                 self, self._service, self._story.config, is_single, edges, self.clock.now_s
             )

@@ -4,10 +4,9 @@ from collections import Counter
 
 import pytest
 
-from serving.process import SINGLETONS
 from serving.runtime.chain import Diverged
 from tests.simulation.checks import check
-from tests.simulation.line import SimLine, Stalled
+from tests.simulation.line import EDGES, SimLine, Stalled
 from tests.simulation.story import LONG, STORIES, number_of, told
 from tests.simulation.world import FAULTS, Odds
 
@@ -56,7 +55,7 @@ def test_without_faults_nothing_is_said_twice():
     assert not line.counts
     for name, process in line.processes.items():
         # What it announces of itself and of its edges is heard, and is no fact.
-        announced = 1 + len(SINGLETONS.get(name, ()))
+        announced = 1 + len(EDGES.get(name, ()))
         assert process.worker is not None and process.worker.bus.seen <= announced
 
 
