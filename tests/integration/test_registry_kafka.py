@@ -175,7 +175,7 @@ def test_a_promotion_by_hand_is_made_in_mlflow_whoever_is_killed_meanwhile(
     assert (answer.json["record"]["kind"], answer.json["record"]["operator"]) == ("promote", "ada")
     line.wait_for("the move waits", lambda: shown(line).get("aliases_waiting") == [file.pair])
     assert "hft_registry_aliases_waiting 1.0" in line.page("orchestrator", "/metrics")[1]
-    assert "wait to be moved" in line.page("orchestrator", "/")[1]
+    line.wait_for("shown", lambda: "wait to be moved" in line.page("orchestrator", "/")[1])
     line.kill("orchestrator")
     server.start()
     line.start("orchestrator")
@@ -198,7 +198,8 @@ def test_a_promotion_by_hand_is_made_in_mlflow_whoever_is_killed_meanwhile(
     assert f"champion pointed to {stranger}" in shown(line)["edited"][0]["what"]
     assert "an alias was moved by hand" in line.log("orchestrator")
     assert "hft_registry_aliases_edited 1.0" in line.page("orchestrator", "/metrics")[1]
-    assert "was moved by hand" in line.page("orchestrator", "/")[1]
+    # The page and the verb hear of it by the next heartbeat.
+    line.wait_for("shown", lambda: "was moved by hand" in line.page("orchestrator", "/")[1])
     listed = line.verb("models", "list", "--json").json
     assert listed["strayed"] == [] and listed["edited"] == shown(line)["edited"]
 
