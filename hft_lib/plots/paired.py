@@ -27,7 +27,7 @@ from hft_lib.plots.time_axis import Moment, Shade, dates, mark, set_time_axis, s
 from hft_lib.plots.words import number
 
 DAY_NS = 86_400_000_000_000
-PATHS_DRAWN = 60  # of a fan: more is a blot
+PATHS_DRAWN = 24  # of a fan: more is a blot
 
 
 def beside(
@@ -108,9 +108,9 @@ def fan(
     """e-values (paths, days) of many histories on a log axis, a box for each name: those that
     reach `threshold` in orange, the others grey, the median of all in blue.
 
-    The first 60 histories of each are drawn; what a box says of shares counts all.
+    The first 24 histories of each are drawn; what a box says of shares counts all.
     """
-    rows = [Panel(165, f"e, {name}", 4) for name in boxes]
+    rows = [Panel(145, f"e, {name}", 4) for name in boxes]
     figure, axes = panels(layout, title, rows)
     for axis, e in zip(axes, boxes.values(), strict=True):
         _draw_fan(axis, e, threshold, drop_below)
