@@ -4,7 +4,7 @@ The six stages, the same as live, event by event. Nothing is journalled; the fac
 record of the run that reports and figures are made from.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -58,11 +58,11 @@ def replay(
     pair, line = config.pairs[0].pair, Line(STAGES, config)
     facts: list[Event] = []
     for said in registry_words(sets):
-        facts += [fact for _, fact in line.post("orchestrator", said)]
+        facts += _recorded(line.post("orchestrator", said))
     span_ns = max((end_ns or tape.end_ns) - start_ns, 1)
     events = feed_events(tape, start_ns, end_ns, legs_of(pair))
     for count, event in enumerate(events):
-        facts += [fact for _, fact in line.post("ingestion", event)]
+        facts += _recorded(line.post("ingestion", event))
         if count % TOLD_EVENTS == 0:
             progress("replaying", min(max((event.time_ns - start_ns) / span_ns, 0.0), 1.0))
     progress("done", 1.0)
@@ -79,6 +79,11 @@ def replay(
         capital_quote=config.pairs[0].capital_quote,
         config=msgspec.to_builtins(config),
     )
+
+
+def _recorded(leaving: Iterable[tuple[str, Event]]) -> list[Event]:
+    """What goes into the log of records: a promotion also goes to the registry."""
+    return [fact for log, fact in leaving if log == execution.RECORDS]
 
 
 def _info(tape: Tape) -> TapeInfo:

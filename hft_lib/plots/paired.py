@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hft_lib.plots.theme import (
+    BAND_ALPHA,
     BUY,
     CHAMPION,
     EXPLORER,
@@ -27,7 +28,7 @@ from hft_lib.plots.time_axis import Moment, Shade, dates, mark, set_time_axis, s
 from hft_lib.plots.words import number
 
 DAY_NS = 86_400_000_000_000
-PATHS_DRAWN = 24  # of a fan: more is a blot
+PATHS_DRAWN = 6  # of a fan, beside the band of all: more is a blot
 
 
 def beside(
@@ -105,12 +106,11 @@ def fan(
     drop_below: float = 0.0,
     layout: Layout = WIDE,
 ) -> Any:
-    """e-values (paths, days) of many histories on a log axis, a box for each name: those that
-    reach `threshold` in orange, the others grey, the median of all in blue.
-
-    The first 24 histories of each are drawn; what a box says of shares counts all.
+    """e-values (paths, days) of many histories on a log axis, a box for each name: the median
+    and the middle 90 % of all in blue, the first six in orange where they reach `threshold`, else
+    in grey. The shares in a box's legend count all.
     """
-    rows = [Panel(145, f"e, {name}", 4) for name in boxes]
+    rows = [Panel(145, f"e, {name}", 5) for name in boxes]
     figure, axes = panels(layout, title, rows)
     for axis, e in zip(axes, boxes.values(), strict=True):
         _draw_fan(axis, e, threshold, drop_below)
@@ -124,9 +124,12 @@ def _draw_fan(axis: Any, e: Vector, threshold: float, drop_below: float) -> None
     paths = np.concatenate((np.ones((e.shape[0], 1)), e), axis=1)
     crossed = np.max(e, axis=1) >= threshold
     axis.set_yscale("log")
+    low, high = np.percentile(paths, (5.0, 95.0), axis=0)
+    band = {"color": CHAMPION, "alpha": BAND_ALPHA, "linewidth": 0}
+    axis.fill_between(at, low, high, label="90 % of them", **band)
     for path, is_over in zip(paths[:PATHS_DRAWN], crossed, strict=False):
         color = TEST if is_over else EXPLORER
-        axis.plot(at, path, color=color, linewidth=0.7, alpha=0.6, zorder=3 if is_over else 2)
+        axis.plot(at, path, color=color, linewidth=1.0, zorder=3 if is_over else 2)
     for color, share, word in (
         (TEST, float(np.mean(crossed)), "ever reach it"),
         (EXPLORER, 1.0 - float(np.mean(crossed)), "never do"),
