@@ -56,8 +56,13 @@ def show(figure: Any) -> None:
 
 
 def table(rows: Mapping[str, Mapping[str, object]], digits: int = 4) -> Any:
-    """A table of named rows and columns, numbers in `digits` significant digits, None as a dash."""
+    """A table of named rows and columns, numbers in `digits` significant digits, None as a dash.
+
+    Texts are shown whole, here and in every table of the process after it.
+    """
     import pandas as pd
+
+    pd.set_option("display.max_colwidth", None)
 
     shown = {
         name: {column: _cell(value, digits) for column, value in row.items()}

@@ -92,14 +92,26 @@ def walk_forward(
     *earlier, newest = tape_folds(tape, folds)
     # First, so that fits which are of another window cost no replay.
     last = joined(prepared(tape, pair, newest), *fits)
-    calibrations = [_fitted(tape, pair, fold) for fold in earlier] + [last]
+    fitted = [(fold, fit_fold(tape, pair, fold)) for fold in earlier] + [(newest, last)]
+    return trade_folds(tape, pair, fitted, capital_quote, assume_borrow)
+
+
+def trade_folds(
+    tape: Tape,
+    pair: str,
+    fitted: Sequence[tuple[Fold, Calibration]],
+    capital_quote: float,
+    assume_borrow: float,
+) -> Trials:
+    """Trade each fold by its own fit, in order; what is tried at last is the last fold's."""
     daily: list[list[float]] = []
     reports = []
-    for fold, calibration in zip((*earlier, newest), calibrations, strict=True):
+    for fold, calibration in fitted:
         config = _config(pair, calibration.params.grid_ms, capital_quote, assume_borrow)
         days = _traded(tape, config, fold, candidates(calibration))
         daily += days
         reports.append(_report(fold, calibration, len(days)))
+    last = fitted[-1][1]
     sets = candidates(last)
     return Trials(
         pair=pair,
@@ -122,7 +134,8 @@ def candidates(calibration: Calibration) -> list[tuple[str, Parameters]]:
     return [(FITTED, fitted), *((item.name, item.params) for item in ordinary(fitted))]
 
 
-def _fitted(tape: Tape, pair: str, fold: Fold) -> Calibration:
+def fit_fold(tape: Tape, pair: str, fold: Fold) -> Calibration:
+    """Fit all three models to a fold's window; Refused or FitRefused where it is too short."""
     moments = fit_moments(tape, pair, fold)
     return fit(*moments, pair, cadence_ns_min=slower_cadence_ns(tape, pair))
 
