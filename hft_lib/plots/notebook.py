@@ -4,12 +4,15 @@ All of it needs IPython, which is imported where it is used.
 """
 
 import io
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from hft_lib.plots.words import MINUS, number
 
 SCALE = 1.5  # of a picture's pixels to the page's: sharp on most screens, small in the file
+# A notebook that ends early says why itself.
+warnings.filterwarnings("ignore", message="To exit: use", category=UserWarning)
 COLORS_MAX = 255  # of a heat map: all that a palette holds
 COLORS_LINES = 64  # of lines and letters: the file is a quarter of what it was
 
