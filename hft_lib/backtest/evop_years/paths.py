@@ -82,7 +82,9 @@ def desk_years(
     return found
 
 
-def days_expected(ir: float, threshold: float, scale_sds: float = 1.0, bets: Bets = Bets()) -> float:
+def days_expected(
+    ir: float, threshold: float, scale_sds: float = 1.0, bets: Bets = Bets()
+) -> float:
     """Days until e is expected to reach `threshold`, by the formula above; inf where it never is.
 
     `scale_sds` is the scale bet with, in standard deviations of the difference: 1 unless the floor

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hft_lib.backtest.sampling import slower_cadence_ns
-from hft_lib.fitting.calibrate import calibrate
+from hft_lib.fitting.calibrate import calibrate, iso_ms
 from hft_lib.market import synthetic
 from hft_lib.market.flaws import FlawRun
 from hft_lib.market.merge import DAY_NS
@@ -16,7 +16,7 @@ from hft_lib.workflow.folds import fit_moments, folds_of, open_same, tape_folds
 from hft_lib.workflow.pair_selection import select_pairs_file
 from hft_lib.workflow.refusal import Refused, read_json
 from hft_lib.workflow.tape_gate import TapeVerdict, check_tape_file, reasons
-from hft_lib.workflow.walk_forward import Trials, walk_forward_file
+from hft_lib.workflow.walk_forward import Trials, fit_fold, trade_folds, walk_forward_file
 from tests.hft_lib.workflow.made import broken_copy
 
 PAIR = "SYN/USDT:USDT~SYN/USDT"
@@ -146,3 +146,13 @@ def test_the_walk_forward_trades_whole_days_with_costs(
     assert found.folds[-1].fit_end == found.fit_end < found.folds[-1].trade_end
     walk_forward_file(*given, -1.0, tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "trials").read_bytes()
+
+
+def test_a_part_of_a_tape_is_walked_without_a_look_at_the_rest(tape: Tape) -> None:
+    middle_ns = (tape.start_ns + tape.end_ns) // 2 + DAY_NS
+    folds = folds_of(tape.start_ns, middle_ns, 1)
+    fitted = [(fold, fit_fold(tape, PAIR, fold)) for fold in folds]
+    found = trade_folds(tape, PAIR, fitted, 10_000.0, -1.0)
+    assert found.folds[-1].trade_end == iso_ms(middle_ns + 1)
+    assert len(found.daily_quote) == found.folds[0].days > 0
+    assert found.parameters["calibrated"] == fitted[-1][1].params
