@@ -1,29 +1,20 @@
 """A registry of one's own: MLflow on a SQLite file in a folder, for research and for trying."""
 
 import logging
-import os
 import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# Its words would stand among a notebook's own; and research tells nobody that it is done.
-_QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-}
-
 
 def open_local(folder: Path | str) -> tuple[Any, str]:
     """An MLflow client on `mlflow.db` in `folder`, and where its artifacts go.
 
-    Both are made at first use, which takes some seconds.
+    Both are made at first use, which takes some seconds. Telemetry and bars are turned off by
+    whoever has the environment: MLFLOW_DISABLE_TELEMETRY, MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.
     """
     place = Path(folder).absolute()
     place.mkdir(parents=True, exist_ok=True)
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
     with warnings.catch_warnings():  # it looks for widgets that we do not show
         warnings.filterwarnings("ignore", message="IProgress not found")
         import_module("tqdm.auto")
