@@ -51,7 +51,7 @@ def test_a_table_reads_as_people_do() -> None:
 
 def test_a_table_shows_a_long_text_whole() -> None:
     reason = "a reason that takes more than fifty letters, as a refusal of the gate does"
-    assert reason in table({"a": {"because": reason}}).to_html()
+    assert reason in table({"a": {"because": reason}})._repr_html_()
 
 
 @pytest.fixture
