@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hft_lib.backtest.evop_years.noise import Draws, Noise
-from hft_lib.evop.evidence import EVIDENCE, Bets, begin, constants, run
-from hft_lib.evop.policy import YEAR_DAYS
+from hft_lib.evop.evidence import EVIDENCE, begin, constants, run
+from hft_lib.evop.policy import YEAR_DAYS, Bets
 
 Flags = npt.NDArray[np.bool_]
 DAYS_MIN = 10  # that a t test is not looked at before: two days would always decide
