@@ -23,7 +23,7 @@ from hft_lib.market.pairs import legs_of
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import Assumptions, Parameters
 from hft_lib.workflow.fits import FitFile, joined, prepared, read_fit
-from hft_lib.workflow.folds import Fold, fit_moments, open_same, tape_folds
+from hft_lib.workflow.folds import Fold, fit_moments, open_same, pair_folds
 from hft_lib.workflow.refusal import write_json
 
 FITTED = "calibrated"
@@ -89,7 +89,7 @@ def walk_forward(
     assume_borrow: float,
 ) -> Trials:
     """Fit and trade each fold; the last is fitted already, by `fits`."""
-    *earlier, newest = tape_folds(tape, folds)
+    *earlier, newest = pair_folds(tape, pair, folds)
     # First, so that fits which are of another window cost no replay.
     last = joined(prepared(tape, pair, newest), *fits)
     fitted = [(fold, fit_fold(tape, pair, fold)) for fold in earlier] + [(newest, last)]
