@@ -1,4 +1,4 @@
-"""What operators ask of EVOP: which set takes the capital, what is refused, what is written down."""
+"""What operators ask of EVOP: who takes the capital, what is refused, what is written down."""
 
 from typing import Any
 

@@ -7,6 +7,7 @@ import pytest
 from hft_lib.events import Halted, Resumed
 from serving.adapters.redis_client import ANSWER_S_MAX
 from serving.runtime import latch as latches
+from serving.runtime.kept_words import Unreadable
 from serving.runtime.latch import (
     ABSENT,
     HOST,
@@ -18,7 +19,6 @@ from serving.runtime.latch import (
     InMemory,
     LatchEdge,
     Reading,
-    Unreadable,
     Watch,
     Word,
     fact_of,
