@@ -102,13 +102,13 @@ def _move(
         if not dry_run:
             document |= _said(settings, line, asked, wait_s)
     emit(document, as_json, _print)
-    if document["decision"] == "refuse":
-        raise Refused(f"the {asked.move} is refused: {document['why']}")
     if not dry_run and document["record"] is None:
         raise Failed(
-            f"nobody answered in {wait_s:g} s: the word is kept, and acts when the orchestrator "
-            "(or `hft run --resume`) is there"
+            f"nobody answered in {wait_s:g} s: the word is kept, and is answered when the "
+            "orchestrator (or `hft run --resume`) is there"
         )
+    if document["decision"] == "refuse":
+        raise Refused(f"the {asked.move} is refused: {document['why']}")
 
 
 def _pair_of(line: Standing, wanted: str) -> str:

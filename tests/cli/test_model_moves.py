@@ -139,6 +139,14 @@ def test_the_verbs_say_it_for_people(hft: Verb, whole: Path) -> None:
     assert "capital opens nothing there: the latch, by" in shown
 
 
+def test_a_word_that_nobody_answers_is_no_refusal_but_a_failure(hft: Verb, whole: Path) -> None:
+    journal = ("--journal", whole / "journal")
+    assert hft("models", "promote", "nobody", *BY, *journal, "--dry-run").code == 3
+    answer = hft("models", "promote", "nobody", *BY, *journal, "--wait", "0", "--json")
+    assert answer.code == 1 and "nobody answered in 0 s: the word is kept" in answer.err
+    assert answer.json["record"] is None and answer.json["decision"] == "refuse", "as things stand"
+
+
 def test_without_a_run_there_is_nothing_to_move(hft: Verb) -> None:
     assert "no run under" in hft("models", "rollback", *BY).sentence
     missing = hft("models", "rollback", *BY, "--journal", "nowhere")
