@@ -78,9 +78,7 @@ def assign(
 
 
 @kernel
-def take(
-    values, clock, warm_ns, live, hedges, volatilities, y_mid, x_mid, time_ns, steps, moments
-):
+def take(values, clock, warm_ns, live, hedges, volatilities, y_mid, x_mid, time_ns, steps, moments):
     """Write the row of a grid point: `steps` intervals and `moments` moments after the last."""
     c, slots = clock[0], live.shape[0]
     row = values[c.taken % values.shape[0]]

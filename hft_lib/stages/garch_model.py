@@ -125,9 +125,7 @@ def observe(models: PairVolatilities, window: Window, hedge: HedgeRatio) -> tupl
     return (Volatility(tick, hedge.hedges, models.forecast),)
 
 
-def assign(
-    models: PairVolatilities, window: Window, assigned: SlotAssigned
-) -> tuple[Event, ...]:
+def assign(models: PairVolatilities, window: Window, assigned: SlotAssigned) -> tuple[Event, ...]:
     """Give a slot its parameters; its variance comes from another slot, or from its prior."""
     slot, parameters = assigned.slot, assigned.parameters
     models.params[slot] = garch.params_row(parameters.garch)[0]

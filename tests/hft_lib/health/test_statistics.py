@@ -37,8 +37,9 @@ def test_ljung_box_is_that_of_statsmodels(rho: float, lags: int):
 
 
 def test_what_hangs_together_is_told_from_what_does_not():
-    assert statistics.ljung_box(autoregressive(0.4, 250)).p_value < 1e-6
-    assert statistics.ljung_box(normal(250)).p_value > 0.01
+    assert statistics.ljung_box(autoregressive(0.4, 250)).p_value < 1e-4
+    white = [statistics.ljung_box(normal(250, seed)).p_value for seed in range(300)]
+    assert 0.02 < np.mean(np.array(white) < 0.05) < 0.09
 
 
 @pytest.mark.parametrize("shift, scale", [(0.0, 1.0), (0.3, 1.0), (0.0, 1.5)])
@@ -86,7 +87,7 @@ def test_uniformity_is_kolmogorovs_distance_with_nearly_its_exact_chance(count: 
     oracle = stats.kstest(stats.norm.cdf(scores), "uniform", method="exact")
     found = statistics.uniformity(scores)
     assert found.statistic == pytest.approx(oracle.statistic, rel=1e-12)
-    assert found.p_value == pytest.approx(oracle.pvalue, abs=0.01)
+    assert found.p_value == pytest.approx(oracle.pvalue, abs=0.02)
 
 
 def test_the_stability_index_is_the_sum_of_its_definition():
@@ -102,7 +103,9 @@ def test_the_stability_index_is_the_sum_of_its_definition():
 def test_the_stability_index_of_what_did_not_change_has_the_chance_it_says():
     random = np.random.Generator(np.random.PCG64(11))
     shares = np.full(10, 0.1)
-    chances = [stability(random.multinomial(250, shares), shares, 10**9).p_value for _ in range(800)]
+    chances = [
+        stability(random.multinomial(250, shares), shares, 10**9).p_value for _ in range(800)
+    ]
     assert 0.02 < np.mean(np.array(chances) < 0.05) < 0.08
 
 
@@ -113,7 +116,7 @@ def test_an_empty_bin_gives_a_finite_index_and_a_single_one_none():
 
 def test_too_little_to_test_is_said_and_not_guessed():
     nothing = np.empty(0)
-    assert math.isnan(statistics.ljung_box(normal(10)).p_value)
+    assert math.isnan(statistics.ljung_box(normal(statistics.LAGS)).p_value)
     assert math.isnan(statistics.ljung_box(np.ones(100)).p_value)
     for found in (
         statistics.mean_zero(nothing),
