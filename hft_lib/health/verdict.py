@@ -145,11 +145,11 @@ def _by_p(p_value: float) -> str:
 def _whiteness(white: Tested, sized: Tested) -> Verdict:
     levels, sizes = _by_p(white.p_value), _by_p(sized.p_value)
     if UNKNOWN in (levels, sizes):
-        return Verdict(UNKNOWN, "the innovations do not move")
+        return Verdict(UNKNOWN, "nothing moves")
     if STATES.index(levels) >= STATES.index(sizes) and levels != GOOD:
-        return Verdict(levels, "innovations follow one another")
+        return Verdict(levels, "follow one another")
     if sizes != GOOD:
-        return Verdict(sizes, "large innovations come together")
+        return Verdict(sizes, "large ones come together")
     return Verdict(GOOD, "white")
 
 
@@ -160,7 +160,7 @@ def _calibration(mean: Tested, variance: Tested, kupiec: list[Tested], uniform: 
     if state == GOOD:
         return Verdict(GOOD, "as wide as what comes")
     if state == UNKNOWN:
-        return Verdict(UNKNOWN, "the innovations do not move")
+        return Verdict(UNKNOWN, "nothing moves")
     least = min(tests, key=lambda test: test.p_value)
     if least is mean:
         return Verdict(state, "off centre: above" if mean.statistic > 0.0 else "off centre: below")

@@ -19,7 +19,7 @@ def health_table(caption: str, rows: Sequence[Row], heads: Sequence[str]) -> str
     """The slots in words; `heads` are the ready cells that name them."""
     columns = [("slot", "word"), ("innovations", "text"), ("forecasts", "text"), ("data", "text")]
     columns += [("variance, 1 is right", "number")]
-    columns += [(f"within {100.0 * nominal:g} %", "number") for nominal in NOMINALS]
+    columns += [(f"within {percent(nominal)}", "number") for nominal in NOMINALS]
     columns += [("steps", "number")]
     body = [[head, *_cells(row)] for head, row in zip(heads, rows, strict=True)]
     return table(caption, columns, body)
@@ -42,7 +42,7 @@ def health_figures(rows: Sequence[Row], names: Sequence[str]) -> str:
     columns = [("slot", "word"), ("mean", "number")]
     titles = ("mean", "variance", "following", "sizes", "shape")
     columns += [(f"p of {title}", "number") for title in titles]
-    columns += [(f"p of {100.0 * nominal:g} %", "number") for nominal in NOMINALS]
+    columns += [(f"p of {percent(nominal)}", "number") for nominal in NOMINALS]
     columns += [(f"PSI of {words}", "number") for words in WORDS.values()]
     body = []
     for name, row in zip(names, rows, strict=True):
@@ -65,10 +65,10 @@ def health_terms() -> str:
         "What the words stand for",
         "<p>Innovations are judged as standard normal values under the slot's own volatility "
         "forecast, one grid step ahead, after its warm-up. <b>Innovations</b>: Ljung and Box's "
-        "test (1978), of the values and of their sizes. <b>Forecasts</b>: Kupiec's test (1995) of how "
-        "many fell within the 50, 80 and 95 % intervals, Kolmogorov's of the whole shape, and mean "
-        "and variance. <b>Data</b>: the population stability index of returns, innovations and "
-        "gaps against the calibration's own.</p>"
+        "test (1978), of the values and of their sizes. <b>Forecasts</b>: Kupiec's test (1995) of "
+        "how many fell within the 50, 80 and 95 % intervals, Kolmogorov's of the whole shape, and "
+        "mean and variance. <b>Data</b>: the population stability index of returns, innovations "
+        "and gaps against the calibration's own.</p>"
         f"<ul>{limits}</ul>"
         "<p>Nothing trades on them: they say where to look.</p>",
     )
@@ -78,12 +78,13 @@ def health_sentence(rows: Sequence[Row]) -> str:
     """How many slots are off or to be looked at."""
     by = {state: sum(row["state"] == state for row in rows) for state in ("off", "look", "good")}
     if by["off"] or by["look"]:
-        said = [f"{count(by['off'], 'slot')} off"] * bool(by["off"])
-        said += [f"{count(by['look'], 'slot')} to be looked at"] * bool(by["look"])
-        return f"{' and '.join(said)} of {len(rows)}."
+        said = [f"{by['off']} off"] * bool(by["off"])
+        said += [f"{by['look']} to be looked at"] * bool(by["look"])
+        return f"Of {count(len(rows), 'slot')} {' and '.join(said)}."
     if by["good"] == len(rows):
         return "Every slot's model does as it says." if rows else ""
-    return f"{count(by['good'], 'slot')} of {len(rows)} judged, none off; the rest has too little."
+    known = f"{by['good']} found good" if by["good"] else "none judged"
+    return f"Of {count(len(rows), 'slot')} {known}: of the rest too little is known."
 
 
 def _number(value: float | None) -> str:

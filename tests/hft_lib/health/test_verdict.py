@@ -55,14 +55,14 @@ def test_innovations_that_follow_one_another_are_told():
     for t in range(WINDOW):
         scores[t] = noise[t] if t == 0 else 0.5 * scores[t - 1] + math.sqrt(0.75) * noise[t]
     found = judged(scores=scores)
-    assert found.whiteness == verdict.Verdict(OFF, "innovations follow one another")
+    assert found.whiteness == verdict.Verdict(OFF, "follow one another")
 
 
 def test_large_innovations_that_come_together_are_told():
     made = Made(WINDOW, 5)
     calm = np.where(np.arange(WINDOW) // 50 % 2 == 0, 0.5, math.sqrt(1.75))
     found = judge(PAIR, made.values(REFERENCE, scores=calm * made.scores))
-    assert found.whiteness == verdict.Verdict(OFF, "large innovations come together")
+    assert found.whiteness == verdict.Verdict(OFF, "large ones come together")
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_model_health_is_what_the_volatility_service_told_by_slot_and_role():
         assert cells[5:8] == [percent(share) for share in row["covered"]]
     assert named[0][1:4] == ["white", "as wide as what comes", "as at calibration"]
     assert named[1][2] == "off: too narrow"
-    assert "1 slot off" in body and "health-off" in body
+    assert "1 off" in body and "health-off" in body
     assert "0.0001 (the red zone of the Basel Committee" in body
 
 

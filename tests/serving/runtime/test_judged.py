@@ -129,5 +129,6 @@ def test_a_document_of_many_slots_fits_and_those_furthest_from_good_come_first()
     told_of = shown(state).document()
     assert len(told_of["health"]) == ROWS_SHOWN_MAX and told_of["health_left_out"] == 240 - 50
     assert {row["slot"] for row in told_of["health"][:40]} == {5}
-    assert told_of["health"][0]["state"] == "off" != told_of["health"][-1]["state"]
+    first, last = (told_of["health"][at]["calibration"]["state"] for at in (0, -1))
+    assert first == "off" != last
     assert len(msgspec.json.encode(told_of)) < DOCUMENT_BYTES_MAX - 4096
