@@ -158,7 +158,7 @@ def _calibration(mean: Tested, variance: Tested, kupiec: list[Tested], uniform: 
     tests = (mean, variance, uniform, *kupiec)
     state = max((_by_p(test.p_value) for test in tests), key=STATES.index)
     if state == GOOD:
-        return Verdict(GOOD, "as wide as what comes")
+        return Verdict(GOOD, "calibrated")
     if state == UNKNOWN:
         return Verdict(UNKNOWN, "nothing moves")
     least = min(tests, key=lambda test: test.p_value)

@@ -18,7 +18,8 @@ SUBJECTS = {"whiteness": "innovations", "calibration": "forecasts", "drift": "da
 
 def health(now: Gathered) -> str:
     """The slots of every pair in words, the figures behind them, and what the words stand for."""
-    rows = sorted(now.health, key=lambda row: (row["pair"], row["slot"]))
+    shown = [row for row in now.health if _has_role(now, row)]
+    rows = sorted(shown, key=lambda row: (row["pair"], row["slot"]))
     if not rows:
         silent = "The volatility service has told of no slot yet."
         return f'<p class="quiet">{silent}</p>'
@@ -62,6 +63,16 @@ def seen_slot(now: Gathered, row: dict[str, Any]) -> SlotSeen | None:
         ),
         None,
     )
+
+
+def _has_role(now: Gathered, row: dict[str, Any]) -> bool:
+    """A slot whose set was dropped runs on until the next one comes: nobody needs to look at it."""
+    if now.seen is None:
+        return True
+    slots = [
+        slot.slot for pair in now.seen.pairs if pair.pair == row["pair"] for slot in pair.slots
+    ]
+    return row["slot"] in slots
 
 
 def champions_off(now: Gathered) -> Iterator[tuple[str, str]]:

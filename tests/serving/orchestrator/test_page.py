@@ -228,7 +228,7 @@ def test_model_health_is_what_the_volatility_service_told_by_slot_and_role():
     for cells, row in zip(named, board.health, strict=True):
         assert cells[4] == number(row["variance"], 3) and cells[8] == "250"
         assert cells[5:8] == [percent(share) for share in row["covered"]]
-    assert named[0][1:4] == ["white", "as wide as what comes", "as at calibration"]
+    assert named[0][1:4] == ["white", "calibrated", "as at calibration"]
     assert named[1][2] == "off: too narrow"
     assert "1 off" in body and "health-off" in body
     assert "0.0001 (the red zone of the Basel Committee" in body
@@ -258,11 +258,13 @@ def test_what_a_silent_volatility_service_told_is_grey_with_its_time():
     assert "garch_model is silent since" in after
 
 
-def test_a_row_of_a_generation_that_is_gone_has_no_role():
+def test_a_generation_that_evop_does_not_know_has_no_role_and_a_row_without_one_is_left_out():
     board = Board()
+    shown = len(board.health)
     board.health[1] = judged(1, generation=77)
+    board.health.append(judged(3))
     named = [line for line in rows(part(board, "health")) if len(line) == 9]
-    assert named[1][0] == "1"
+    assert named[1][0] == "1" and len(named) == shown
 
 
 # --- safety ---
