@@ -127,7 +127,7 @@ def candidates(calibration: Calibration) -> list[tuple[str, Parameters]]:
 
 def _fitted(tape: Tape, pair: str, fold: Fold) -> Calibration:
     moments = fit_moments(tape, pair, fold)
-    return fit(*moments, pair, cadence_ns_min=slower_cadence_ns(tape, pair))
+    return fit(*moments, pair, cadence_ns_min=slower_cadence_ns(tape, pair, fold.trade_ns))
 
 
 def _traded(
