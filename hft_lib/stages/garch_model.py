@@ -73,20 +73,22 @@ def step(state: GarchState, event: Input) -> tuple[Event, ...]:
     """Advance the pair's volatility models by one tick; control and time go on down the line."""
     match event:
         case HedgeRatio():
-            return observe(state.pairs[event.tick.pair], _window(state, event.tick.pair), event)
+            pair = event.tick.pair
+            window = state.windows.get(pair) or _begun(state, pair)
+            return observe(state.pairs[pair], window, event)
         case SlotAssigned():
-            return assign(state.pairs[event.pair], _window(state, event.pair), event)
+            pair = event.pair
+            window = state.windows.get(pair) or _begun(state, pair)
+            return assign(state.pairs[pair], window, event)
         case Promoted() | RolledBack() | TimePassed():
             return (event,)
         case _:
             assert_never(event)
 
 
-def _window(state: GarchState, pair: str) -> Window:
-    known = state.windows.get(pair)
-    if known is None:
-        known = state.windows[pair] = windows.empty(len(state.pairs[pair].live))
-    return known
+def _begun(state: GarchState, pair: str) -> Window:
+    state.windows[pair] = windows.empty(len(state.pairs[pair].live))
+    return state.windows[pair]
 
 
 def observe(models: PairVolatilities, window: Window, hedge: HedgeRatio) -> tuple[Event, ...]:
