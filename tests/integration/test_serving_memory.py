@@ -89,7 +89,7 @@ def test_all_six_answer_every_page_over_a_tape_and_stay_up_after_it(
     assert "trace=journal-" in serving.log
     serving.start("all")
     serving.await_ready()
-    serving.wait_for("judged again", lambda: serving.state("garch_model").get("health"))
+    serving.wait_for("judged again", lambda: bool(serving.state("garch_model").get("health")))
     assert serving.state("garch_model")["health"] == judged  # a restart changes nothing of it
     assert serving.stop()[0] == 0
 

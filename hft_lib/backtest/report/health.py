@@ -27,9 +27,9 @@ def health(record: RunRecord, held: list[Tenure]) -> str:
         f"<p>{health_sentence(rows)} {_window(record)}</p>"
         + health_table("Each slot's model", rows, [head(name, "word") for name in names])
         + f'<div class="smalls">{drawings}</div>'
-        + "<p>Left: how many innovations fell into each tenth of the distribution that was "
-        "forecast. Right: their autocorrelation. What is right stays within the band nine times "
-        "of ten and more.</p>" * bool(drawings) + health_figures(rows, names) + health_terms()
+        + "<p>First, how many innovations fell into each tenth of the distribution that was "
+        "forecast; then their autocorrelation. What is right stays within the band 95 times of a "
+        "hundred.</p>" * bool(drawings) + health_figures(rows, names) + health_terms()
     )
 
 

@@ -38,7 +38,6 @@ from tests.hft_lib.evop.world import (
     turned_world,
     world,
 )
-from tests.hft_lib.health.made import REFERENCE
 
 
 def opened(made: World) -> Test:
@@ -391,22 +390,6 @@ def test_candidates_come_before_generated_sets_and_explorers_leave_a_row_for_the
         ("free", ""),
         ("free", ""),
     ]
-
-
-def test_a_slot_is_told_what_its_set_was_calibrated_on_and_a_generated_one_what_its_parent_was():
-    made = World(config(units=UNITS), per_set({}))
-    champion = registered("champion", 2.0)
-    made.post(msgspec.structs.replace(champion, reference=REFERENCE))
-    made.post(registered("a", 1.5))
-    made.run(1)
-    given = {fact.slot: fact.reference for fact in made.of(SlotAssigned)}
-    assert given[0] == REFERENCE and given[1] is None
-    generated = [
-        slot for slot in made.state.pairs[0].slots if slot.role == "explorer" and not slot.alias
-    ]
-    assert generated and all(given[slot.slot] == REFERENCE for slot in generated)
-    again = restore(STAGE, snapshot(made.state))
-    assert again.pairs[0].slots[0].reference == REFERENCE
 
 
 def test_an_unknown_unit_is_refused_with_its_name():
