@@ -33,7 +33,7 @@ from hft_lib.market.tape_writer import TapeWriter
 from hft_lib.rows import HEDGE
 from hft_lib.stages import garch_model
 from hft_lib.workflow import fits, pair_selection
-from hft_lib.workflow.folds import Fold, fit_moments, tape_folds
+from hft_lib.workflow.folds import Fold, fit_moments, pair_folds
 from hft_lib.workflow.refusal import read_json
 from hft_lib.workflow.walk_forward import Trials, walk_forward_file
 from tests.builders import PAIR as STORY_PAIR
@@ -59,14 +59,14 @@ class Tapes(NamedTuple):
 
     @property
     def folds(self) -> list[Fold]:
-        return tape_folds(self.plain, FOLDS)
+        return pair_folds(self.plain, PAIR, FOLDS)
 
 
 @pytest.fixture(scope="module")
 def tapes(tmp_path_factory: pytest.TempPathFactory) -> Tapes:
     folder = tmp_path_factory.mktemp("markets")
     plain = synthetic.write(3, folder / "plain", synthetic.SyntheticMarket(days=DAYS))
-    first, last = tape_folds(plain, FOLDS)
+    first, last = pair_folds(plain, PAIR, FOLDS)
     middle = (last.trade_ns + last.end_ns) // 2
     end_ns = middle - middle % DAY_NS + DAY_NS
     return Tapes(
@@ -115,7 +115,7 @@ def test_the_tapes_differ_in_all_that_a_leak_could_see(tapes: Tapes):
 
 
 def test_folds_fit_strictly_before_they_trade_and_know_of_the_tape_its_span_alone(tapes: Tapes):
-    assert tape_folds(tapes.from_trade, FOLDS) == tapes.folds
+    assert pair_folds(tapes.from_trade, PAIR, FOLDS) == tapes.folds
     for fold in tapes.folds:
         moments = fit_moments(tapes.plain, PAIR, fold)
         assert fold.fit_ns <= moments.time_ns[0] and moments.time_ns[-1] < fold.trade_ns
