@@ -32,6 +32,7 @@ from serving.runtime import embedded, model_words
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import Sink, serve
 from serving.runtime.journal import Header, read, read_header
+from serving.runtime.judged import Judged
 from serving.runtime.kept_words import Kept, Unreadable
 from serving.runtime.latch import POLL_S, Latch, opening
 from serving.runtime.latched import latched
@@ -127,6 +128,10 @@ class MemoryLine:
             shown = ExecutionShown(lambda: line.hosts["execution"].state)
             self._pages["execution"].add(events.edge.latch)
             self._pages["execution"].add(shown)
+            judged = Judged(lambda: line.hosts["garch_model"].state)
+            self._pages["garch_model"].add(judged)
+            self._pages["garch_model"].measure(judged)
+            looks = (shown.turn, judged.turn, self._page.turn, lambda: self._told_of(line))
             self._metered.be_ready()
             begun()
             _log.info("the line goes on", after=line.fed, tape=str(tape.path))
@@ -134,7 +139,8 @@ class MemoryLine:
                 if stop.is_set():
                     break
                 line.feed(event)
-                self._turn(line, shown)
+                for look in looks:
+                    look()
                 if line.snapshot_bytes:
                     self._metered.note_snapshot()
             line.save()
@@ -142,7 +148,8 @@ class MemoryLine:
             _log.info("the tape is through" if not stop.is_set() else "stops", fed=line.fed)
             while not stop.wait(POLL_S):
                 events.edge.turn()
-                self._turn(line, shown)
+                for look in looks:
+                    look()
 
     def _watch(self, line: EmbeddedLine) -> None:
         self._metered = Metered(line)
@@ -218,13 +225,12 @@ class MemoryLine:
         self._pages["orchestrator"].add(world.enter_context(self._registry))
         return (log,)
 
-    def _turn(self, line: EmbeddedLine, shown: ExecutionShown) -> None:
-        """What is shown follows the line."""
-        shown.turn()
-        self._page.turn()
+    def _told_of(self, line: EmbeddedLine) -> int:
+        """Let the registry know what was decided last; writes 0 facts, as an edge."""
         if self._registry is not None:
             pairs = line.hosts["orchestrator"].state.pairs
             self._registry.decided = {pair.pair: pair.decision_id for pair in pairs}
+        return 0
 
     def _choose(self, waiting: Waiting) -> Chosen:
         named = self._start.tape

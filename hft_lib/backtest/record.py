@@ -29,6 +29,7 @@ from hft_lib.events import (
     SlotAssigned,
 )
 from hft_lib.evop.record import Record, decode_record
+from hft_lib.health.window import SlotValues
 from hft_lib.market.pairs import currency_of
 from hft_lib.parameters import Assumptions, Parameters, parameter_sha256
 
@@ -112,7 +113,10 @@ class Rejects:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What one run of one pair left. `names` gives the name of a parameter set by its hash."""
+    """What one run of one pair left. `names` gives the name of a parameter set by its hash.
+
+    `health` is what the slots' models are judged by at its end, empty where nobody kept it.
+    """
 
     pair: str
     names: Mapping[str, str]
@@ -137,6 +141,7 @@ class RunRecord:
     handed_over: tuple[HandedOver, ...]
     rejects: tuple[Rejects, ...]
     halts: tuple[Halted | Resumed, ...]
+    health: tuple[SlotValues, ...] = ()
 
     @classmethod
     def from_facts(
@@ -154,6 +159,7 @@ class RunRecord:
         capital_quote: float,
         config: Mapping[str, Any] | None = None,
         seed: int = 0,
+        health: Sequence[SlotValues] = (),
     ) -> "RunRecord":
         """Collect the facts of `pair` from the record log of a run; other facts and pairs are
         passed over.
@@ -189,6 +195,7 @@ class RunRecord:
             handed_over=tuple(found.handed_over),
             rejects=tuple(_grouped(found.rejected)),
             halts=tuple(found.halts),
+            health=tuple(health),
         )
 
     @property

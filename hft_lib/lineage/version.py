@@ -4,7 +4,7 @@ import hashlib
 import re
 from typing import Any
 
-from hft_lib.parameters import Parameters, Provenance, Set
+from hft_lib.parameters import Parameters, Provenance, Reference, Set
 
 CHAMPION, PREDECESSOR = "champion", "predecessor"
 CHALLENGER_PREFIX = "challenger-"
@@ -52,7 +52,10 @@ class Candidate(Set, frozen=True):
 
 
 class Version(Set, frozen=True):
-    """One registered version; `created_ms` in milliseconds since 1970 UTC."""
+    """One registered version; `created_ms` in milliseconds since 1970 UTC.
+
+    `reference` is what its set was calibrated on, None where that was not recorded.
+    """
 
     name: str
     version: str
@@ -72,6 +75,7 @@ class Version(Set, frozen=True):
     environment_sha256: str = ""
     pipeline_run: str = ""
     notebook: str = ""
+    reference: Reference | None = None
 
 
 class Registration(Set, frozen=True):

@@ -7,7 +7,15 @@ from importlib.resources import files
 from pathlib import Path
 
 from hft_lib.backtest.record import CAPITAL, RunRecord
-from hft_lib.backtest.report import assumptions, figures, models, roles, tables, verdict
+from hft_lib.backtest.report import (
+    assumptions,
+    figures,
+    health,
+    models,
+    roles,
+    tables,
+    verdict,
+)
 from hft_lib.backtest.report.evidence import begun_tests
 from hft_lib.plots.markup import page_style, prose
 from hft_lib.plots.words import duration, minute
@@ -19,6 +27,7 @@ SECTIONS = (
     ("evidence-section", "Evidence"),
     ("trades", "Spread and trades"),
     ("models", "Models"),
+    ("health", "Model health"),
     ("costs", "Costs and assumptions"),
     ("quality", "Data quality"),
     ("reproduce", "Reproduce"),
@@ -109,6 +118,7 @@ def _bodies(record: RunRecord) -> dict[str, str]:
         "evidence-section": figures.evidence_paths(record, made) + tables.decisions(record),
         "trades": figures.spread(record, held, known),
         "models": "".join(drawn) + tables.parameters(record, held),
+        "health": health.health(record, held),
         "costs": tables.costs(record, paid) + assumptions.assumptions(record, capital),
         "quality": tables.rejects(record),
         "reproduce": tables.reproduce(record),
