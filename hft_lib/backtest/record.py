@@ -31,6 +31,7 @@ from hft_lib.events import (
 from hft_lib.evop.record import Record, decode_record
 from hft_lib.market.pairs import currency_of
 from hft_lib.parameters import Assumptions, Parameters, parameter_sha256
+from hft_lib.plots import Moment
 
 Vector = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
@@ -112,7 +113,9 @@ class Rejects:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What one run of one pair left. `names` gives the name of a parameter set by its hash."""
+    """What one run of one pair left. `names` gives the name of a parameter set by its hash, `turns`
+    are the times at which a made-up market changed its nature.
+    """
 
     pair: str
     names: Mapping[str, str]
@@ -137,6 +140,7 @@ class RunRecord:
     handed_over: tuple[HandedOver, ...]
     rejects: tuple[Rejects, ...]
     halts: tuple[Halted | Resumed, ...]
+    turns: tuple[Moment, ...] = ()
 
     @classmethod
     def from_facts(
@@ -154,6 +158,7 @@ class RunRecord:
         capital_quote: float,
         config: Mapping[str, Any] | None = None,
         seed: int = 0,
+        turns: Sequence[Moment] = (),
     ) -> "RunRecord":
         """Collect the facts of `pair` from the record log of a run; other facts and pairs are
         passed over.
@@ -189,6 +194,7 @@ class RunRecord:
             handed_over=tuple(found.handed_over),
             rejects=tuple(_grouped(found.rejected)),
             halts=tuple(found.halts),
+            turns=tuple(turns),
         )
 
     @property

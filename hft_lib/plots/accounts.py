@@ -104,6 +104,7 @@ def evidence(
     *,
     start_ns: int,
     end_ns: int,
+    moments: Sequence[Moment] = (),
     shades: Sequence[Shade] = (),
     layout: Layout = WIDE,
 ) -> Any:
@@ -125,7 +126,7 @@ def evidence(
     axis.yaxis.set_minor_formatter(lambda value, _: "")
     set_time_axis(layout, axes, start_ns, end_ns)
     shade(axes, shades)
-    mark(axes, [Moment(p.outcome_ns, p.outcome) for p in paths if p.outcome])
+    mark(axes, [*moments, *(Moment(p.outcome_ns, p.outcome) for p in paths if p.outcome)])
     legend(layout, axis)
     return figure
 

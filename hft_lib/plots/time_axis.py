@@ -30,10 +30,11 @@ class Shade:
 
 @dataclass(frozen=True)
 class Moment:
-    """Something that happened at one time, in a word."""
+    """Something that happened at one time, in a word; that of the world's own doing stands `low`."""
 
     time_ns: int
     word: str
+    low: bool = False
 
 
 def dates(time_ns: Times) -> Vector:
@@ -147,7 +148,9 @@ def shade(axes: Sequence[Any], shades: Sequence[Shade]) -> None:
 
 
 def mark(axes: Sequence[Any], moments: Sequence[Moment]) -> None:
-    """A vertical line over all `axes` for each moment, its word at the top of the first panel."""
+    """A vertical line over all `axes` for each moment, its word in the first panel: at the top, or
+    at the bottom where it is `low`.
+    """
     low, high = axes[0].get_xlim()
     for item in moments:
         at = float(dates(np.array([item.time_ns]))[0])
@@ -155,16 +158,19 @@ def mark(axes: Sequence[Any], moments: Sequence[Moment]) -> None:
             continue
         for axis in axes:
             axis.axvline(at, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2.5)
-        _word(axes[0], at, f" {item.word} ", "left" if at < 0.5 * (low + high) else "right")
+        side = "left" if at < 0.5 * (low + high) else "right"
+        _word(axes[0], at, f" {item.word} ", side, low=item.low)
 
 
-def _word(axis: Any, at: float, word: str, side: str, rotation: float = 0.0) -> None:
+def _word(
+    axis: Any, at: float, word: str, side: str, rotation: float = 0.0, low: bool = False
+) -> None:
     axis.annotate(
         word,
-        (at, 0.98),
+        (at, 0.03 if low else 0.98),
         xycoords=("data", "axes fraction"),
         ha=side,
-        va="top",
+        va="bottom" if low else "top",
         rotation=rotation,
         fontsize=11.5,
         color=INK,

@@ -101,7 +101,12 @@ def evidence_paths(record: RunRecord, made: list[Test]) -> str:
     return figure(
         "evidence",
         lambda layout: plots.evidence(
-            paths, start_ns=start_ns, end_ns=record.end_ns, shades=shades, layout=layout
+            paths,
+            start_ns=start_ns,
+            end_ns=record.end_ns,
+            moments=record.turns,
+            shades=shades,
+            layout=layout,
         ),
         words,
     )
@@ -136,6 +141,7 @@ def spread(record: RunRecord, held: list[Tenure], known: Known) -> str:
             sd,
             levels=levels,
             trades=trades,
+            moments=record.turns,
             shades=known.shades,
             layout=layout,
         ),
