@@ -58,7 +58,10 @@ _TURNS = {
         "regime_changed",
         "the spread comes back in minutes, quotes are tight: who trades often earns most",
     ),
-    "dear": ("market_turned", "quotes are eleven times as wide: who ignores the cost of a trade pays it"),
+    "dear": (
+        "market_turned",
+        "quotes are eleven times as wide: who ignores the cost of a trade pays it",
+    ),
 }
 _TOLD = ("start", "promote", "drop", "expire", "rollback", "freeze")
 

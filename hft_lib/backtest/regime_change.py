@@ -63,7 +63,7 @@ BAD, BETTER, LUCKY = "hasty", "careful", "careless"
 IDEAS = {
     BAD: "leaves when a tenth of a deviation is won: less than what its trades cost",
     BETTER: "enters at one deviation wherever that pays for the trade: much better once quick",
-    LUCKY: "enters at 0.8 deviations and never asks what a trade costs: best while quotes are tight",
+    LUCKY: "enters at 0.8 deviations whatever a trade costs: best while quotes are tight",
 }
 
 

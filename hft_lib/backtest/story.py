@@ -10,6 +10,8 @@ from hft_lib.backtest.record import Decision, RunRecord
 from hft_lib.evop.record import Record, SlotRecord
 from hft_lib.plots.words import count, day, number
 
+_MEANS = {"rollback": " (s0 is the scale of a day's bet)"}
+
 
 @dataclass(frozen=True)
 class Step:
@@ -46,7 +48,9 @@ class Cast:
     lucky: str
 
 
-def story(record: RunRecord, cast: Cast, begun: Sequence[Step], turns: Sequence[Turn]) -> list[Step]:
+def story(
+    record: RunRecord, cast: Cast, begun: Sequence[Step], turns: Sequence[Turn]
+) -> list[Step]:
     """The steps of a run in order of time: what `begun` it, the market's turns, EVOP's moves."""
     found = [*begun, *(_turned(turn) for turn in turns), *_decided(record, cast)]
     return sorted(found, key=lambda step: step.time_ns)
@@ -100,28 +104,31 @@ def _step(record: RunRecord, found: tuple[Decision, Record], name: str, title: s
     decision, known = found
     case, challenger = known.case, known.challenger
     assert challenger is not None, f"a {known.kind} is of a set"
-    blocks = count(len(case.blocks), "day")
-    e, threshold = number(known.verdict.e, 3), number(case.threshold)
-    refused = sorted(
-        {
-            guard
-            for each in record.decisions
-            if each.kind == "refuse" and each.record is not None
-            and each.record.case.began_ns == case.began_ns
-            for guard in each.record.reason.removeprefix("held back by ").split(", ")
-        }
-    )
+    days = count(len(case.blocks), "day")
+    e = number(known.verdict.e, 3)
+    bar = case.policy.drop_below if known.kind == "drop" else case.threshold
+    refused = _refused(record, case.began_ns)
     held = f" Until then guards held it back: {', '.join(refused)}." if refused else ""
     return Step(
         name=name,
         time_ns=decision.time_ns,
         title=title.format(_named(record, challenger)),
-        text=f"{known.reason[:1].upper()}{known.reason[1:]}, after {blocks} of evidence.{held}",
+        text=f"After {days} of evidence: {known.reason}{_MEANS.get(known.kind, '')}.{held}",
         number=known.number,
         version=challenger.model_version,
-        evidence=f"e = {e} of {threshold}",
+        evidence=f"e = {e}, {'least' if known.kind == 'drop' else 'threshold'} {number(bar)}",
         figure="evidence",
     )
+
+
+def _refused(record: RunRecord, began_ns: int) -> list[str]:
+    """The guards that held back the test that began then."""
+    said = [
+        each.record.reason.removeprefix("held back by ")
+        for each in record.decisions
+        if each.kind == "refuse" and each.record and each.record.case.began_ns == began_ns
+    ]
+    return sorted({guard.replace("_", " ") for text in said for guard in text.split(", ")})
 
 
 def _in_shadow(record: RunRecord, promoted: tuple[Decision, Record]) -> Step | None:
@@ -144,13 +151,14 @@ def _in_shadow(record: RunRecord, promoted: tuple[Decision, Record]) -> Step | N
     if not rows:
         return None
     active = sum(account.active for _, account in rows)
+    ending = "the run ended" if until_ns > record.end_ns else "the capital moved again"
     return Step(
         name="predecessor_in_shadow",
         time_ns=rows[0][0].end_ns,
         title=f"`{_named(record, old)}` stays in shadow",
         text=(
-            f"The predecessor keeps slot {old.slot}, warm: it traded on {active} of "
-            f"{count(len(rows), 'whole day')} until the capital moved again or the run ended on "
+            f"The predecessor keeps slot {old.slot}, warm, should it be needed again: it traded "
+            f"on {active} of {count(len(rows), 'whole day')} until {ending} on "
             f"{day(min(until_ns, record.end_ns))}."
         ),
         number=known.number,

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from hft_lib.market import synthetic, synthetic_paths
 from hft_lib.market.merge import DAY_NS
 from hft_lib.market.synthetic import Progress
-from hft_lib.market.synthetic_paths import SyntheticMarket, Times, Vector
+from hft_lib.market.synthetic_paths import SyntheticMarket, Times
 from hft_lib.market.tape import Tape
 
 SPREAD_STREAM = 1  # of the seed: the plain market's own draws are stream 0 and stay what they were
@@ -67,7 +67,7 @@ def write(
 
 
 def check(regimes: Regimes) -> None:
-    """Raise ValueError unless the first regime starts the market and each is later than the last."""
+    """Raise ValueError unless the first regime starts the market and each follows the last."""
     starts = [regime.start_day for regime in regimes]
     if not starts or starts[0] != 0.0:
         raise ValueError(f"the first regime must start on day 0, the days were {starts}")
@@ -106,9 +106,7 @@ def regime_paths(
     return paths | made
 
 
-def _regime_of(
-    market: SyntheticMarket, time_ns: Times, regimes: Regimes
-) -> npt.NDArray[np.intp]:
+def _regime_of(market: SyntheticMarket, time_ns: Times, regimes: Regimes) -> npt.NDArray[np.intp]:
     """The number of the regime at each step, (steps,)."""
     starts = np.array([regime.start_ns(market) for regime in regimes])
     held: npt.NDArray[np.intp] = np.searchsorted(starts, time_ns, side="right") - 1

@@ -30,7 +30,7 @@ class Shade:
 
 @dataclass(frozen=True)
 class Moment:
-    """Something that happened at one time, in a word; that of the world's own doing stands `low`."""
+    """Something that happened at one time, in a word; what the world did stands `low`."""
 
     time_ns: int
     word: str

@@ -18,7 +18,12 @@ _FIGURES = {
 def storyline(record: RunRecord, steps: Sequence[Step]) -> str:
     """The steps as a table, in order of time; a decision's number is what `explain` takes."""
     columns = [("day", "number"), ("date", "word"), ("what happened", "")]
-    columns += [("evidence", "word"), ("decision", "number"), ("version", "number"), ("shown", "word")]
+    columns += [
+        ("evidence", "word"),
+        ("decision", "number"),
+        ("version", "number"),
+        ("shown", "word"),
+    ]
     rows = [_row(record, step) for step in steps]
     note = (
         "<p>Nobody chose these moments: the market changed on its days, and each move is EVOP's, "
