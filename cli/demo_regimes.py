@@ -260,8 +260,10 @@ def note_decisions(client: Any, record: "RunRecord") -> None:
     """Tag each version in the registry with what EVOP decided about it."""
     for each in record.decisions:
         known = each.record
+        if known is None:
+            continue
         about = known.challenger or (known.champion if each.kind == "start" else None)
-        if known is None or about is None or not about.model_version:
+        if about is None or not about.model_version:
             continue
         said = f"{each.kind} {iso(each.time_ns)[:10]}: {known.reason}"
         lineage.note_decision(client, record.pair, about.model_version, each.decision_id, said)
