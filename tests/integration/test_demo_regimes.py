@@ -6,14 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from cli.context import parse_time
 from cli.demo_regimes import STEPS
 from hft_lib.backtest.regime_change import BAD, BETTER, IDEAS, LUCKY
 from hft_lib.events import DecisionRecorded, Fill
-from hft_lib.evop.policy import Policy
+from hft_lib.evop.policy import Policy, policy_json
 from hft_lib.evop.record import is_equal
 from serving.runtime.journal import read_records
 from tests.integration.conftest import Outside
@@ -98,7 +97,7 @@ def test_each_step_is_the_decision_that_the_journal_holds(story: Any, records: A
 def test_the_moves_follow_from_their_records_by_the_usual_policy(
     outside: Outside, known: Any, story: Any, records: Any
 ) -> None:
-    usual = msgspec.to_builtins(Policy())
+    usual = json.loads(policy_json(Policy()))
     for record in records.values():
         assert is_equal(record)
         assert record["case"]["policy"] == usual
