@@ -4,45 +4,35 @@ from collections.abc import Sequence
 
 from hft_lib.backtest.record import RunRecord
 from hft_lib.backtest.story import Step
-from hft_lib.plots.markup import prose, table
+from hft_lib.plots.markup import prose
 from hft_lib.plots.words import day
 
 DAY_NS = 86_400_000_000_000
-_FIGURES = {
-    "equity": "equity",
-    "evidence": "evidence",
-    "spread": "spread",
-}
+_NOTE = (
+    "<p>Days are counted from the first of the run. The market changed on its own days, and each "
+    "move is EVOP\N{RIGHT SINGLE QUOTATION MARK}s, by its rules: "
+    "<code>hft evop explain N</code> recomputes decision N from its record.</p>"
+)
 
 
 def storyline(record: RunRecord, steps: Sequence[Step]) -> str:
-    """The steps as a table, in order of time; a decision's number is what `explain` takes."""
-    columns = [("day", "number"), ("date", "word"), ("what happened", "")]
-    columns += [
-        ("evidence", "word"),
-        ("decision", "number"),
-        ("version", "number"),
-        ("shown", "word"),
-    ]
-    rows = [_row(record, step) for step in steps]
-    note = (
-        "<p>Nobody chose these moments: the market changed on its days, and each move is EVOP's, "
-        "by its rules. <code>hft evop explain N</code> recomputes decision N from its record.</p>"
+    """The steps as a list, in order of time; a decision's number is what `explain` takes."""
+    return f'<ol class="story">{"".join(_item(record, step) for step in steps)}</ol>{_NOTE}'
+
+
+def _item(record: RunRecord, step: Step) -> str:
+    passed = max((step.time_ns - record.start_ns) // DAY_NS, 0)
+    return (
+        f'<li><p class="when"><b>Day {passed}</b> {day(step.time_ns)}</p>'
+        f"<div><p><strong>{prose(step.title)}.</strong> {prose(step.text)}</p>"
+        f'<p class="proof">{_proof(step)}</p></div></li>'
     )
-    return table("What happened, and why", columns, rows) + note
 
 
-def _row(record: RunRecord, step: Step) -> list[str]:
-    passed = (step.time_ns - record.start_ns) // DAY_NS
-    number = "" if step.number is None else str(step.number)
-    place = _FIGURES.get(step.figure, "")
-    link = f'<a href="#{place}">{place}</a>' if place else ""
-    return [
-        f'<td class="number">{max(passed, 0)}</td>',
-        f'<td class="word">{day(step.time_ns)}</td>',
-        f"<td><strong>{prose(step.title)}.</strong> {prose(step.text)}</td>",
-        f'<td class="word">{prose(step.evidence)}</td>',
-        f'<td class="number">{number}</td>',
-        f'<td class="number">{prose(step.version)}</td>',
-        f'<td class="word">{link}</td>',
-    ]
+def _proof(step: Step) -> str:
+    """What there is to see of a step: its evidence, decision and version, and the figure."""
+    parts = [prose(step.evidence)] if step.evidence else []
+    parts += [f"decision {step.number}"] if step.number is not None else []
+    parts += [f"version {prose(step.version)}"] if step.version else []
+    parts += [f'<a href="#{step.figure}">{step.figure}</a>'] if step.figure else []
+    return " \N{MIDDLE DOT} ".join(parts)
