@@ -105,8 +105,6 @@ def _step(record: RunRecord, found: tuple[Decision, Record], name: str, title: s
     case, challenger = known.case, known.challenger
     assert challenger is not None, f"a {known.kind} is of a set"
     days = count(len(case.blocks), "day")
-    e = number(known.verdict.e, 3)
-    bar = case.policy.drop_below if known.kind == "drop" else case.threshold
     refused = _refused(record, case.began_ns)
     held = f" Until then guards held it back: {', '.join(refused)}." if refused else ""
     return Step(
@@ -116,9 +114,21 @@ def _step(record: RunRecord, found: tuple[Decision, Record], name: str, title: s
         text=f"After {days} of evidence: {known.reason}{_MEANS.get(known.kind, '')}.{held}",
         number=known.number,
         version=challenger.model_version,
-        evidence=f"e = {e}, {'least' if known.kind == 'drop' else 'threshold'} {number(bar)}",
+        evidence=_evidence(known),
         figure="evidence",
     )
+
+
+def _evidence(known: Record) -> str:
+    """The figure that decided, beside its bar."""
+    case, verdict = known.case, known.verdict
+    e, policy = f"e = {number(verdict.e, 3)}", case.policy
+    if known.kind == "drop":
+        return f"{e}, least {number(policy.drop_below)}"
+    if known.kind == "rollback" and verdict.e < case.threshold and verdict.evidence is not None:
+        behind = sum(verdict.v) / (case.s0 if case.s0 > 0.0 else verdict.evidence.floor)
+        return f"{number(behind, 3)} s0 behind, limit {number(policy.hard_loss_s0)}; {e}"
+    return f"{e}, threshold {number(case.threshold)}"
 
 
 def _refused(record: RunRecord, began_ns: int) -> list[str]:

@@ -129,8 +129,9 @@ def _watch_words(path: EvidencePath) -> str:
     blocks = count(path.e.size, "block")
     e = number(float(path.e[-1]) if path.e.size else 1.0, 3)
     return (
-        f" Dashed: the predecessor {code(path.name)} against who had taken its place, e = {e} "
-        f"after {blocks}; from {number(path.threshold)} on the capital goes back."
+        f" Dashed: the predecessor {code(path.name)} against the set in its place, e = {e} "
+        f"after {blocks}. From {number(path.threshold)} on, or once that set is too far behind, the "
+        "capital goes back."
     )
 
 
