@@ -1,8 +1,9 @@
-"""Six processes, a broker and Redis over a tape, as fast as they go: pace, memory, starts.
+"""Six processes, a broker and Redis over a tape: pace, memory, starts, how soon a kill is heard.
 
 The line is through when every service has read all that its inbox holds; what was sustained is the
 tape's events over that time, so a lag that grew would be in it. The soak is the same over a million
-events, looked at every second: what a service holds in its second fifth and in its last.
+events, looked at every second: what a service holds in its second fifth and in its last. A kill is
+timed while ticks come at a steady pace, by a reader of execution's inbox and of the records.
 """
 
 import json
@@ -19,17 +20,25 @@ from typing import Any, Self
 
 import msgspec
 import redis
+from confluent_kafka import Consumer, TopicPartition
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.kafka_hops import broker  # noqa: E402
 from bench.replay import CHALLENGERS, PAIR, parameters  # noqa: E402
+from hft_lib.events import Event, Halted, Resumed  # noqa: E402
 from hft_lib.market import synthetic  # noqa: E402
+from hft_lib.market.tape import Tape  # noqa: E402
 from hft_lib.parameters import Challenger, Evop, ParameterFile, Provenance  # noqa: E402
+from serving.adapters.kafka_topics import RECORDS, topic_of  # noqa: E402
+from serving.adapters.redis_client import connect  # noqa: E402
+from serving.adapters.redis_latch import RedisLatch  # noqa: E402
+from serving.runtime import latch as latches  # noqa: E402
 from serving.services import SERVICES  # noqa: E402
 
 TICKS, SOAK_TICKS = 300_000, 1_000_000
+KILLS, KILL_TICKS_A_SECOND, KILL_MS_MAX = 40, 200, 1000
 LOOK_S = 1.0
 REDIS_PORT, PORT = 9796, 9800
 WAIT_S_MAX = 900.0  # the soak, on a busy machine
@@ -74,18 +83,9 @@ def soak(folder: Path) -> list[dict[str, Any]]:
 
 
 def _play(folder: Path, ticks: int) -> tuple[list[dict[str, Any]], list[Look]]:
-    tape = folder / f"tape-{ticks}"
-    synthetic.write(7, tape, synthetic.ticks(ticks, spread_half_life_s=10.0))
-    params = folder / "parameters.json"
-    params.write_bytes(msgspec.json.encode(_file()))
     looks: list[Look] = []
-    with (
-        broker(folder / f"kafka-{ticks}") as servers,
-        _redis(folder) as url,
-        _Six(folder, servers, url, tape, params) as six,
-    ):
-        running = six.running
-        ready_s = _wait("ready", lambda: all(_page(name, "/readyz") for name in running))
+    with _line(folder, ticks) as six:
+        running, ready_s = six.running, six.ready_s
         began = time.monotonic()
         _wait("through", lambda: _is_through(running, ticks, looks))
         seconds = time.monotonic() - began
@@ -107,6 +107,76 @@ def _play(folder: Path, ticks: int) -> tuple[list[dict[str, Any]], list[Look]]:
         "all_six_at_once_ready_s": round(ready_s, 1),
     }
     return [line, *services], looks
+
+
+def kills(folder: Path) -> list[dict[str, Any]]:
+    """One row: milliseconds from an operator's kill until it is in execution's inbox, and until
+    execution has stepped on it and said so.
+    """
+    with _line(folder, TICKS, KILL_TICKS_A_SECOND) as six:
+        latch = RedisLatch(connect(six.url), six.url)
+        ears = [_Ear(six.servers, log) for log in ("execution", RECORDS)]
+        took: list[tuple[float, float]] = []
+        for number in range(KILLS):
+            time.sleep(0.3 + 0.01 * number)  # not in step with the looks at the latch
+            began = time.monotonic()
+            latches.kill(latch, False, "bench", f"kill {number}", time.time_ns())
+            took.append((ears[0].hear(Halted) - began, ears[1].hear(Halted) - began))
+            latches.reset(latch, "bench", "over", time.time_ns())
+            ears[1].hear(Resumed)
+        for ear in ears:
+            ear.close()
+    row: dict[str, Any] = {"name": f"a kill at {KILL_TICKS_A_SECOND} ticks/s", "kills": KILLS}
+    for place, what in enumerate(("in_the_inbox", "stepped_on")):
+        ms = sorted(1e3 * one[place] for one in took)
+        row |= {f"{what}_p50_ms": round(ms[KILLS // 2]), f"{what}_max_ms": round(ms[-1])}
+    return [row | {"target_max_ms": KILL_MS_MAX}]
+
+
+class _Ear:
+    """A reader of a log, from its end on."""
+
+    def __init__(self, servers: str, log: str) -> None:
+        self._consumer = Consumer({"bootstrap.servers": servers, "group.id": "bench"})
+        place = TopicPartition(topic_of(log), 0)
+        _, place.offset = self._consumer.get_watermark_offsets(place, timeout=10.0)
+        self._consumer.assign([place])
+
+    def hear(self, kind: type) -> float:
+        """When the next fact of a kind came."""
+        until = time.monotonic() + WAIT_S_MAX
+        while time.monotonic() < until:
+            message = self._consumer.poll(1.0)
+            if message is None or message.error() is not None:
+                continue
+            if isinstance(msgspec.msgpack.decode(message.value() or b"", type=Event), kind):
+                return time.monotonic()
+        raise TimeoutError(f"no {kind.__name__} in {WAIT_S_MAX} s")
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        self._consumer.close()
+
+
+@contextmanager
+def _line(folder: Path, ticks: int, ticks_a_second: int | None = None) -> Iterator["_Six"]:
+    """Six processes, ready, fed a tape of `ticks`; as fast as they go, or at a pace."""
+    tape = folder / f"tape-{ticks}"
+    if not tape.exists():
+        synthetic.write(7, tape, synthetic.ticks(ticks, spread_half_life_s=10.0))
+    params = folder / "parameters.json"
+    params.write_bytes(msgspec.json.encode(_file()))
+    speed = None
+    if ticks_a_second is not None:
+        known = Tape.open(tape)
+        speed = ticks_a_second * (known.end_ns - known.start_ns) / 1e9 / ticks
+    with (
+        broker(folder / f"kafka-{ticks}-{ticks_a_second}") as servers,
+        _redis(folder) as url,
+        _Six(folder, servers, url, tape, params, speed) as six,
+    ):
+        six.ready_s = _wait("ready", lambda: all(_page(name, "/readyz") for name in six.running))
+        yield six
 
 
 def _file() -> ParameterFile:
@@ -159,8 +229,18 @@ def _answers(client: redis.Redis) -> bool:
 class _Six:
     """The six processes; `running` has those that were started, by name."""
 
-    def __init__(self, folder: Path, servers: str, url: str, tape: Path, params: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        servers: str,
+        url: str,
+        tape: Path,
+        params: Path,
+        speed: float | None,
+    ) -> None:
         self.running: Running = {}
+        self.servers, self.url = servers, url
+        self.ready_s = 0.0  # all of them at once
         self._folder = folder
         self._environment = {
             **os.environ,
@@ -170,7 +250,11 @@ class _Six:
             "HFT_HOME": str(folder / "home"),
         }
         self._options = {
-            "ingestion": ("--tape", str(tape)),
+            "ingestion": (
+                "--tape",
+                str(tape),
+                *(() if speed is None else ("--speed", repr(speed))),
+            ),
             "orchestrator": ("--params", str(params)),
         }
 

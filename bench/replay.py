@@ -101,10 +101,10 @@ def resident_peak_mb() -> float:
 
 def new_line(start_ns: int, pairs: tuple[str, ...] = (PAIR,)) -> Line:
     """Six slots a pair: the champion and four challengers run sets, the predecessor's row waits."""
-    from serving.services import STAGES
+    from serving.services import stages
 
     items = tuple(PairConfig(pair=pair, capital_quote=10_000.0) for pair in pairs)
-    line = Line(STAGES, LineConfig(pairs=items, grid_ms=GRID_MS, challengers_max=CHALLENGERS))
+    line = Line(stages(), LineConfig(pairs=items, grid_ms=GRID_MS, challengers_max=CHALLENGERS))
     for pair in pairs:
         for number in range(CHALLENGERS + 1):
             params = parameters(1.5 + 0.1 * number)

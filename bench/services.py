@@ -1,13 +1,14 @@
 """What the services cost: a tick to its order, many pairs, hops of Kafka, all six, a soak.
 
-    .venv/bin/python bench/services.py [--part tick|pairs|hops|six|soak] [--json]
+    .venv/bin/python bench/services.py [--part tick|pairs|hops|six|kill|soak] [--json]
 
 `tick`  one process: from the arrival of a market event to the approved order that it leads to.
 `pairs` one process: a tick's cost with 1 to 500 pairs, each of the same ticks.
 `hops`  five processes on a broker of their own (scripts/kafka.sh), 200 messages a second through
         our bus, and the same through bare confluent-kafka, in turn.
 `six`   the six processes with a broker and Redis, over a tape as fast as they go.
-`soak`  the same over a million events: memory, handles and lag, early and late.
+`kill`  how soon a kill is in execution's inbox, and stepped on, while ticks come.
+`soak`  the six over a million events: memory, handles and lag, early and late.
 """
 
 import argparse
@@ -123,6 +124,7 @@ PARTS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
     "pairs": cost_by_pairs,
     "hops": kafka_hops.rows,
     "six": kafka_six.rows,
+    "kill": kafka_six.kills,
     "soak": kafka_six.soak,
 }
 

@@ -9,7 +9,6 @@ from cli import options
 from cli.console import command, emit, near, print_rows, progress, text
 from cli.context import (
     Window,
-    line_config,
     resolve_pair,
     window_of,
 )
@@ -19,6 +18,7 @@ from hft_lib.fitting.calibrate import MOMENTS_MIN, Calibration
 from hft_lib.fitting.parameter_file import encode, file_of
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
+from serving.lines import config_of
 from serving.runtime.identity import content_sha256, git_commit
 from serving.runtime.journal import replace_file
 from serving.runtime.settings import Settings
@@ -86,7 +86,7 @@ def register_fit(
     from cli.registry import candidate, open_client, register_beside
     from hft_lib.backtest.fit_figures import fit_figures
 
-    config = line_config(settings, file.pair, file.params.grid_ms, file.evop, None)
+    config = config_of(settings, (file,), None)
     found = candidate(
         file,
         "calibrated",

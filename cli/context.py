@@ -1,13 +1,14 @@
 """What several verbs need: the pair in question, the line's configuration, the run's identity."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from cli.errors import BadInput
-from hft_lib.line import LineConfig
 from hft_lib.market.pairs import legs_of, possible_pairs
 from hft_lib.market.tape import Tape
-from hft_lib.parameters import Evop, ParameterFile
-from serving.lines import line_of
+from hft_lib.parameters import ParameterFile
+from serving.lines import in_order
+from serving.runtime.opening import NotThisLine
 from serving.runtime.settings import Settings
 
 Window = tuple[int | None, int | None]
@@ -50,15 +51,22 @@ def check_pair(pair: str) -> list[str]:
         raise BadInput(str(error)) from error
 
 
-def line_config(
-    settings: Settings,
-    pair: str,
-    grid_ms: int,
-    evop: Evop,
-    borrow_rate_annual: float | None,
-) -> LineConfig:
-    """The line of one pair under these settings."""
-    return line_of(settings, ((pair, evop),), grid_ms, borrow_rate_annual)
+def files_of_line(
+    named: Sequence[ParameterFile], pair: str | None, settings: Settings, tape: Tape | None
+) -> tuple[ParameterFile, ...]:
+    """The parameter files of a line in the order of its pairs, one a pair, each checked as
+    `resolve_pair` does.
+    """
+    if len(named) > 1 and pair is not None:
+        raise BadInput(f"--pair names one pair, there are {len(named)} parameter files")
+    for file in named:
+        resolve_pair(pair, file, settings, tape)
+    if len(named) == 1:
+        return tuple(named)
+    try:
+        return in_order(settings, named)
+    except NotThisLine as error:
+        raise BadInput(str(error)) from error
 
 
 def common_span(tape: Tape, pair: str) -> tuple[int, int]:

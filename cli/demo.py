@@ -15,7 +15,7 @@ import typer
 from cli import options
 from cli.calibrate import fit_metrics, fit_window, parameter_file
 from cli.console import command, emit, near, print_rows, progress, text
-from cli.context import common_span, iso, line_config, resolve_pair
+from cli.context import common_span, iso, resolve_pair
 from cli.errors import BadInput
 from cli.markets import synthetic_tape
 from cli.registry import as_facts, candidate, open_client, register_sets
@@ -43,6 +43,7 @@ from serving.adapters.mlflow_registry import MlflowRegistry
 from serving.adapters.mlflow_store import artifact_location
 from serving.adapters.tape_feed import tape_feed
 from serving.first_fit import split_of
+from serving.lines import config_of, line_of
 from serving.runtime.host import Sink
 from serving.runtime.identity import content_sha256
 from serving.runtime.journal import read_records
@@ -137,7 +138,7 @@ class Demo:
         client = open_client(self.settings)  # first: one that does not answer costs no fit
         calibration, moments = self.calibrate()
         file, comparison = self.choose(calibration)
-        config = line_config(self.settings, self.pair, file.params.grid_ms, file.evop, self.borrow)
+        config = config_of(self.settings, (file,), self.borrow)
         write_parameters(self.folder, file)
         sets = [(CHAMPION, file.params), *((item.name, item.params) for item in file.challengers)]
         figures = fit_figures(calibration, moments)
@@ -180,7 +181,7 @@ class Demo:
         alike = twins(champion, self.seed)
         sets: list[tuple[str, Parameters]] = [("champion", champion)]
         sets += [(item.name, item.params) for item in (*chosen, *alike)]
-        config = line_config(self.settings, self.pair, champion.grid_ms, Evop(), self.borrow)
+        config = line_of(self.settings, ((self.pair, Evop()),), champion.grid_ms, self.borrow)
         events = feed_events(self.tape, self.start_ns, self.split_ns, self.pair.split("~"))
         with progress("comparing the sets in sample", self.fit_rows) as task:
             comparison = compare(config, sets, events, self.start_ns, task.advance)

@@ -13,7 +13,7 @@ import msgspec
 from rich.table import Table
 
 from cli.console import command, near, print_rows, stderr, text
-from cli.context import iso, line_config, parse_time
+from cli.context import iso, parse_time
 from cli.demo import Demo, moved, set_document
 from cli.markets import regime_tapes
 from cli.pipeline_arguments import arguments_of
@@ -30,8 +30,9 @@ from hft_lib.evop.telling import line_of
 from hft_lib.line import LineConfig
 from hft_lib.lineage import CHAMPION, Registration
 from hft_lib.market.tape import Tape
-from hft_lib.parameters import Evop, ParameterFile, Parameters
+from hft_lib.parameters import ParameterFile, Parameters
 from serving.adapters.registered_sets import registered_sets
+from serving.lines import config_of
 from serving.runtime.identity import content_sha256
 from serving.runtime.run_folder import JOURNAL, write_parameters
 from serving.runtime.settings import Settings
@@ -105,7 +106,7 @@ class RegimeDemo(Demo):
         file, made = self.registered(client, piped)
         sets: Sets = [(CHAMPION, file.params)]
         sets += [(item.name, item.params) for item in file.challengers]
-        config = line_config(self.settings, self.pair, file.params.grid_ms, file.evop, None)
+        config = config_of(self.settings, (file,), None)
         self.folder.mkdir()
         write_parameters(self.folder, file)
         days = regime_change.TRADED_DAYS
@@ -143,7 +144,7 @@ class RegimeDemo(Demo):
         self.tell(f"registered {len(made)} candidates, champion {self.fitted}")
         file, _ = registered_sets(client, self.pair)
         planted = regime_change.ideas(file.params)
-        config = line_config(self.settings, self.pair, file.params.grid_ms, Evop(), None)
+        config = config_of(self.settings, (file,), None)
         beside = made[CHAMPION].version
         for idea in planted:
             found = _idea(file, idea.name, idea.params, config, beside)

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from cli import options
 from cli.console import Task, emit, progress, text
-from cli.context import line_config, resolve_pair
+from cli.context import resolve_pair
 from cli.errors import BadInput, Failed
 from cli.parameters import read_parameters
 
@@ -186,6 +186,7 @@ def _recorded(
     from hft_lib.evop.policy import DAY_NS
     from hft_lib.market.merge import feed_events
     from hft_lib.market.tape import Tape
+    from serving.lines import config_of
 
     tape, file = Tape.open(path), read_parameters(params)
     name = resolve_pair(pair, file, settings, tape)
@@ -194,7 +195,7 @@ def _recorded(
         raise BadInput(f"the tape must hold at least {RECORDED_DAYS_MIN} whole days, had {days}")
     beside = file.challengers or ordinary(file.params)
     sets = [("champion", file.params), *((item.name, item.params) for item in beside)]
-    config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
+    config = config_of(settings, (file,), borrow)
     with progress("running the sets over the tape", tape.rows) as task:
         events = feed_events(tape, None, None, name.split("~"))
         daily = compare(config, sets, events, tape.start_ns, task.advance).daily_quote

@@ -9,7 +9,9 @@ TapeOption = Annotated[Path, typer.Option(help="The tape's folder.")]
 OptionalTapeOption = Annotated[
     Path | None, typer.Option(help="The tape's folder; the synthetic market where there is none.")
 ]
-ParamsOption = Annotated[Path, typer.Option(help="The parameter file.")]
+ParamsOption = Annotated[
+    list[Path], typer.Option(help="The parameter file; named again for each pair of the line.")
+]
 PairOption = Annotated[
     str | None,
     typer.Option(

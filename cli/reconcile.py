@@ -65,6 +65,7 @@ def document_of(
         "reconciled": not (found or unknown or left_out or held["left_out"]["under_way"]),
         "accounts": len(held["holdings"]),
         "accounts_left_out": left_out,
+        "orders_left_out": held["left_out"]["under_way"],
         "fills": sum({row["pair"]: row["fills"] for row in held["holdings"]}.values()),
         "differences": [msgspec.to_builtins(item) for item in found],
         "orders_under_way": len(held["under_way"]) + held["left_out"]["under_way"],
@@ -134,10 +135,9 @@ def _sentence(known: dict[str, Any]) -> str:
             f"the fate of order {order['client_order_id']} of {order['pair']} {order['account']} "
             f"is unknown{_more(known['unknown_orders'])}"
         )
-    return (
-        f"not compared: {known['accounts_left_out']} accounts, beyond what execution shows: "
-        "see `hft replay --verify`"
-    )
+    many = {"accounts": known["accounts_left_out"], "orders under way": known["orders_left_out"]}
+    left_out = " and ".join(f"{count} {what}" for what, count in many.items() if count)
+    return f"not compared: {left_out}, beyond what execution shows: see `hft replay --verify`"
 
 
 def _more(items: list[Any]) -> str:

@@ -6,7 +6,7 @@ Or, with `--verify`, against what a run journalled.
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -17,10 +17,9 @@ from cli import options
 from cli.console import command, emit, progress, text
 from cli.context import (
     Window,
+    files_of_line,
     iso,
-    line_config,
     parse_time,
-    resolve_pair,
     window_of,
 )
 from cli.errors import BadInput, Failed
@@ -28,16 +27,17 @@ from cli.parameters import read_parameters
 from cli.runs import read_facts, read_header
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event
-from hft_lib.line import LineConfig, registrations, registry_words
+from hft_lib.line import LineConfig, registry_words
 from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from hft_lib.stage import Line
+from serving.lines import config_of, sets_of
 from serving.runtime.identity import content_sha256, git_commit
 from serving.runtime.journal import Header, encode_fact
-from serving.runtime.run_folder import PARAMETERS
+from serving.runtime.run_folder import legs_of_line, parameters_name, params_sha256
 from serving.runtime.settings import Settings
-from serving.services import INBOXES, STAGES
+from serving.services import INBOXES, stages
 
 
 def replay(
@@ -58,25 +58,27 @@ def replay(
 ) -> None:
     """Run the six stages over a tape, event by event, and say what came of it.
 
-    One slot trades, or with challengers in the parameter file all of them, and EVOP decides. The
-    same tape and parameters always give the same orders.
+    One slot trades, or with challengers in the parameter file all of them, and EVOP decides.
+    Several parameter files are several pairs of one line, in the order of PAIRS. The same tape and
+    parameters always give the same orders.
 
     Example: hft replay --tape runs/tapes/synth-1-7 --params champion.json --orders orders.csv
     """
     settings: Settings = context.obj
-    opened, file = Tape.open(tape), read_parameters(params)
+    opened = Tape.open(tape)
+    files: Sequence[ParameterFile] = [read_parameters(path) for path in params]
     began = time.perf_counter()
-    with contextlib.ExitStack() as files:
-        tally = Tally(_text_file(files, orders), _text_file(files, fills))
+    with contextlib.ExitStack() as written:
+        tally = Tally(_text_file(written, orders), _text_file(written, fills))
         if verify is None:
-            name = resolve_pair(pair, file, settings, opened)
-            config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
+            files = files_of_line(files, pair, settings, opened)
+            config = config_of(settings, files, borrow)
             window = window_of(opened, start, end)
-            document = run_over_tape(opened, file, config, window, tally)
+            document = run_over_tape(opened, files, config, window, tally)
         else:
             header = read_header(verify)
             _must_agree(header, pair, (parse_time(start), parse_time(end)), borrow)
-            document = verify_over_tape(opened, file, header, verify, tally)
+            document = verify_over_tape(opened, _as_run(header, files), header, verify, tally)
     document["seconds"] = time.perf_counter() - began
     emit(document, as_json, lambda known: print_figures("Replay", known))
 
@@ -84,7 +86,7 @@ def replay(
 def _must_agree(header: Header, pair: str | None, window: Window, borrow: float | None) -> None:
     """A journal says itself what it was made with: an option may repeat it and not change it."""
     made_with = {
-        "--pair": (pair, header.config.pairs[0].pair),
+        "--pair": (pair, named(header.config)),
         "--start": (window[0], header.start_ns),
         "--end": (window[1], header.end_ns),
         "--assume-borrow": (borrow, header.config.assumptions.borrow_rate_annual),
@@ -92,6 +94,17 @@ def _must_agree(header: Header, pair: str | None, window: Window, borrow: float 
     for name, (given, journalled) in made_with.items():
         if given is not None and given != journalled:
             raise BadInput(f"{name} is not what the journal was made with: leave it out")
+
+
+def _as_run(header: Header, files: Sequence[ParameterFile]) -> list[ParameterFile]:
+    """The files in the order of the journal's pairs; any other pair's last."""
+    place = {item.pair: number for number, item in enumerate(header.config.pairs)}
+    return sorted(files, key=lambda file: place.get(file.pair, len(place)))
+
+
+def named(config: LineConfig) -> str:
+    """The pairs of a line, as PAIRS names them."""
+    return ",".join(item.pair for item in config.pairs)
 
 
 def _text_file(files: contextlib.ExitStack, path: Path | None) -> IO[str] | None:
@@ -123,18 +136,18 @@ def _whole_text(path: Path) -> Iterator[IO[str]]:
 
 def run_over_tape(
     tape: Tape,
-    file: ParameterFile,
+    files: Sequence[ParameterFile],
     config: LineConfig,
     window: Window,
     tally: Tally,
 ) -> dict[str, Any]:
-    """Replay `tape` with the sets of `file` from empty state; the contract's keys but `seconds`."""
-    line = Line(STAGES, config)
+    """Replay `tape` with `files` from empty state; the contract's keys but `seconds`."""
+    line = Line(stages(), config)
     start_ns = tape.start_ns if window[0] is None else max(window[0], tape.start_ns)
-    for said in registry_words(registrations(file, start_ns)):
+    for said in registry_words(sets_of(files, start_ns)):
         for _, fact in line.post("orchestrator", said):
             tally.take(fact)
-    legs = file.pair.split("~")
+    legs = legs_of_line(config)
     with progress("replaying", tape.rows) as task:
         for event in feed_events(tape, window[0], window[1], legs):
             tally.events += 1
@@ -143,11 +156,11 @@ def run_over_tape(
             if tally.events % 4096 == 0:
                 task.advance(4096)
     return {
-        "pair": file.pair,
+        "pair": named(config),
         "start": iso(start_ns),
         "end": iso(min(window[1] or tape.end_ns, tape.end_ns)),
         **tally.document(line.states["execution"]),
-        "in_sample": in_sample(tape, file, start_ns, window[1]),
+        "in_sample": any(in_sample(tape, file, start_ns, window[1]) for file in files),
         "tape_sha256": tape.sha256,
         "config_sha256": content_sha256(config),
     }
@@ -170,7 +183,7 @@ class _Verifier:
     """Holds what a run journalled against what the line makes of the same facts."""
 
     def __init__(self, tape: Tape, header: Header, journal: Path) -> None:
-        legs = [leg for item in header.config.pairs for leg in (item.y, item.x)]
+        legs = legs_of_line(header.config)
         window = (header.start_ns or None, header.end_ns or None)
         self.frames = 0
         self._commit = header.git_commit
@@ -204,7 +217,7 @@ class _Verifier:
 
 
 def verify_over_tape(
-    tape: Tape, file: ParameterFile, header: Header, journal: Path, tally: Tally
+    tape: Tape, files: Sequence[ParameterFile], header: Header, journal: Path, tally: Tally
 ) -> dict[str, Any]:
     """Replay what a run was given, the feed from the tape, and compare every fact.
 
@@ -215,13 +228,14 @@ def verify_over_tape(
             f"the journal is of tape {header.tape_sha256[:12]}, --tape is {tape.sha256[:12]}: "
             f"name the tape of the run, it was {header.tape}"
         )
-    if header.params_sha256 != content_sha256(file):
+    if header.params_sha256 != params_sha256(files):
+        own = [parameters_name(place) for place in range(len(header.config.pairs))]
         raise BadInput(
-            f"the journal was made with other parameters than --params: name the run's own, "
-            f"{journal.parent / PARAMETERS}"
+            "the journal was made with other parameters than --params: name the run's own, "
+            + " and ".join(str(journal.parent / name) for name in own)
         )
     verifier = _Verifier(tape, header, journal)
-    line = Line(STAGES, header.config)
+    line = Line(stages(), header.config)
     made: Iterator[tuple[str, Event]] = iter(())
     with progress("verifying", tape.rows) as task:
         for log, fact in read_facts(journal):
@@ -237,14 +251,15 @@ def verify_over_tape(
             if ours is None or encode_fact(ours) != encode_fact((log, fact)):
                 raise verifier.diverged("replay makes", ours[1] if ours else None, fact)
             tally.take(ours[1])
+    start_ns = header.start_ns or tape.start_ns
     # The last fact of a run that a crash cut off may have led to more than its journal still holds.
     complete = verifier.complete
     if complete:
         _must_be_done(made, verifier)
     return {
-        "pair": file.pair,
+        "pair": named(header.config),
         **tally.document(line.states["execution"]),
-        "in_sample": in_sample(tape, file, header.start_ns or tape.start_ns, header.end_ns or None),
+        "in_sample": any(in_sample(tape, file, start_ns, header.end_ns or None) for file in files),
         "tape_sha256": tape.sha256,
         "config_sha256": header.config_sha256,
         "verified": True,
@@ -299,8 +314,11 @@ def print_figures(title: str, known: dict[str, Any]) -> None:
 
 def verify_command(known: dict[str, Any], kind: Callable[[str], str | Path] = Path) -> str:
     """The line that holds a run's journal against a replay; of `str` it runs from anywhere."""
-    tape, params, journal = (kind(known[name]) for name in ("tape", "params_file", "journal"))
-    return command("hft", "replay", "--tape", tape, "--params", params, "--verify", journal)
+    params = [
+        ("--params", kind(path)) for path in known.get("params_files", [known["params_file"]])
+    ]
+    options = (("--tape", kind(known["tape"])), *params, ("--verify", kind(known["journal"])))
+    return command("hft", "replay", *(word for option in options for word in option))
 
 
 def _money(value: float) -> str:

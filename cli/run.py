@@ -4,6 +4,7 @@ Its journal survives a crash.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,19 +12,18 @@ import typer
 
 from cli import interrupt, options
 from cli.console import command, emit, near, print_rows, progress, stderr
-from cli.context import iso, line_config, resolve_pair, window_of
+from cli.context import files_of_line, iso, resolve_pair, window_of
 from cli.errors import BadInput
 from cli.markets import synthetic_tape
 from cli.parameters import read_parameters
-from cli.replay import in_sample, print_figures, verify_command
+from cli.replay import in_sample, named, print_figures, verify_command
 from cli.runs import journal_tally, note_journal, open_line, read_header, run_feed, run_folder
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Registered
-from hft_lib.line import registrations
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from serving.adapters.redis_latch import latch_of
-from serving.lines import begun_at
+from serving.lines import begun_at, config_of, sets_of
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header
 from serving.runtime.latch import Latch, opening
@@ -33,6 +33,7 @@ from serving.runtime.run_folder import (
     JOURNAL,
     PARAMETERS,
     new_header,
+    parameters_name,
     resume_line,
     start_of,
     write_parameters,
@@ -44,7 +45,10 @@ def run(
     context: typer.Context,
     tape: options.OptionalTapeOption = None,
     params: Annotated[
-        Path | None, typer.Option(help="Parameter file; by default the registry's champion.")
+        list[Path] | None,
+        typer.Option(
+            help="Parameter file, named again for each pair; by default the registry's champions."
+        ),
     ] = None,
     pair: options.PairOption = None,
     speed: Annotated[
@@ -84,17 +88,15 @@ def run(
     else:
         opened = synthetic_tape(settings, seed) if tape is None else Tape.open(tape)
         window = window_of(opened, start, end)
-        file = read_parameters(params) if params else None
-        name = resolve_pair(pair, file, settings, opened)
-        file, sets = _sets(settings, file, name)
-        config = line_config(settings, name, file.params.grid_ms, file.evop, borrow)
+        files, sets = _sets(settings, params, pair, opened)
+        config = config_of(settings, files, borrow)
         latch.open(opening("hft run", time.time_ns()))
         words_ns = newest_ns(latch.look().pairs)
         with run_folder(settings, "run", out) as folder:
             stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
-            header = new_header(opened, (file,), config, folder.name, "hft run", window, words_ns)
+            header = new_header(opened, files, config, folder.name, "hft run", window, words_ns)
             try:
-                document = _run(opened, header, file, folder, sets, pace, latch)
+                document = _run(opened, header, files, folder, sets, pace, latch)
             except (KeyboardInterrupt, OSError):
                 _say_how_to_go_on(folder)
                 raise
@@ -135,30 +137,38 @@ def _settings_line(settings: Settings) -> str:
 
 
 def _sets(
-    settings: Settings, file: ParameterFile | None, pair: str
-) -> tuple[ParameterFile, list[Registered]]:
-    """The sets to start with: a file's, or the champion and challengers that the registry holds."""
-    if file is not None:
-        return file, registrations(file, 0)
+    settings: Settings, params: Sequence[Path] | None, pair: str | None, tape: Tape
+) -> tuple[tuple[ParameterFile, ...], list[Registered]]:
+    """The files and sets to start with: those of `params`, or of each pair the champion and the
+    challengers that the registry holds.
+    """
+    if params:
+        files = files_of_line([read_parameters(path) for path in params], pair, settings, tape)
+        return files, sets_of(files, 0)
     from cli.registry import registered_sets
 
-    return registered_sets(settings, pair)
+    several = settings.pairs if pair is None and len(settings.pairs) > 1 else (pair,)
+    found = [
+        registered_sets(settings, resolve_pair(name, None, settings, tape)) for name in several
+    ]
+    files = files_of_line([file for file, _ in found], None, settings, tape)
+    return files, [item for _, sets in found for item in sets]
 
 
 def _run(
     tape: Tape,
     header: Header,
-    file: ParameterFile,
+    files: Sequence[ParameterFile],
     folder: Path,
     sets: list[Registered],
     pace: float | None,
     latch: Latch,
 ) -> dict[str, Any]:
     tally = Tally()
-    write_parameters(folder, file)
+    write_parameters(folder, *files)
     with open_line(folder, header, begun_at(sets, start_of(header, tape)), tally) as line:
         _feed(line, tape, header, pace, latch)
-        return _document(line, tape, header, folder, file, tally)
+        return _document(line, tape, header, folder, files, tally)
 
 
 def _resume(folder: Path, pace: float | None, latch: Latch) -> dict[str, Any]:
@@ -169,13 +179,19 @@ def _resume(folder: Path, pace: float | None, latch: Latch) -> dict[str, Any]:
         raise BadInput(
             f"{folder} is a run of `{header.command}`, which does not resume: begin it again"
         )
-    tape, file = Tape.open(header.tape), read_parameters(folder / PARAMETERS)
+    tape = Tape.open(header.tape)
+    files = [read_parameters(path) for path in _parameters(folder, header)]
     if tape.sha256 != header.tape_sha256:
         raise BadInput(f"{header.tape} is no longer the tape that {folder} ran over")
     with resume_line(folder, header.config) as line:
         _feed(line, tape, header, pace, latch)
         # The last snapshot holds no counts: they are taken from the journal, from its start.
-        return _document(line, tape, header, folder, file, journal_tally(folder / JOURNAL))
+        return _document(line, tape, header, folder, files, journal_tally(folder / JOURNAL))
+
+
+def _parameters(folder: Path, header: Header) -> list[Path]:
+    """Where a run keeps the parameters of its pairs, in their order."""
+    return [folder / parameters_name(place) for place in range(len(header.config.pairs))]
 
 
 def _feed(line: EmbeddedLine, tape: Tape, header: Header, pace: float | None, latch: Latch) -> None:
@@ -192,20 +208,26 @@ def _rest(seconds: float) -> bool:
 
 
 def _document(
-    line: EmbeddedLine, tape: Tape, header: Header, folder: Path, file: ParameterFile, tally: Tally
+    line: EmbeddedLine,
+    tape: Tape,
+    header: Header,
+    folder: Path,
+    files: Sequence[ParameterFile],
+    tally: Tally,
 ) -> dict[str, Any]:
     tally.events = line.fed
     start_ns = start_of(header, tape)
     return {
-        "pair": header.config.pairs[0].pair,
+        "pair": named(header.config),
         "start": iso(start_ns),
         "end": iso(min(header.end_ns or tape.end_ns, tape.end_ns)),
         **tally.document(line.hosts["execution"].state),
-        "in_sample": in_sample(tape, file, start_ns, header.end_ns or None),
+        "in_sample": any(in_sample(tape, file, start_ns, header.end_ns or None) for file in files),
         "tape": header.tape,
         "tape_sha256": tape.sha256,
         "config_sha256": header.config_sha256,
         "params_file": str(folder / PARAMETERS),
+        "params_files": [str(path) for path in _parameters(folder, header)],
         "journal": str(folder / JOURNAL),
     }
 

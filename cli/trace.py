@@ -95,6 +95,7 @@ def _document(
     header = read_header(path)
     decision_id = getattr(moved, "decision_id", "") if order.account == "capital" else ""
     recorded = decisions.get((decision_id, -1, -1))
+    limits = next(item.limits for item in header.config.pairs if item.pair == order.pair)
     return {
         "order_id": order.client_order_id,
         "pair": order.pair,
@@ -138,7 +139,7 @@ def _document(
             "gate": "APPROVED",
             "purpose": order.purpose,
             "limits_version": order.limits_version,
-            "limits": msgspec.to_builtins(header.config.pairs[0].limits),
+            "limits": msgspec.to_builtins(limits),
         },
         "decision": {
             "decision_id": decision_id or None,

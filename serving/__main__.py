@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import typer
@@ -176,7 +176,18 @@ def _start(
 
 
 def _log_to_stderr(settings: Settings) -> None:
+    """One line an event: for a person's eye in development, JSON where a collector reads it."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if settings.environment == "development":
+        shared += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    else:
+        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     structlog.configure(
+        processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelName(settings.log_level)
         ),

@@ -21,15 +21,12 @@ from serving.adapters.redis_lease import RedisLease
 from serving.lines import begun_at, config_of, in_order, is_registered, sets_of
 from serving.runtime.chained import Away
 from serving.runtime.latch import HOST, Unreadable, Watch, opening
-from serving.runtime.latch_memory import KeptWord
 from serving.runtime.lease import Holder, Keeper, this_process
-from serving.runtime.line_latch import OperatorEdge, ToldByKafka
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened, NotThisLine
 from serving.runtime.pages import Pages
 from serving.runtime.pair_words import newest_ns
 from serving.runtime.service import Worker
 from serving.runtime.settings import Settings, SettingsError
-from serving.runtime.shown import ExecutionShown
 from serving.services import Service
 from serving.start import Start
 from serving.waiting import POLL_S, Waiting
@@ -268,6 +265,11 @@ class Process:
                 registry = RegistryEdge(worker, opened, snapshots, self._registry(opened, world))
                 return lambda: page.turn() + registry.turn()
             case "execution":
+                # Here, because of what it imports no other service needs the stage and its kernels.
+                from serving.runtime.latch_memory import KeptWord
+                from serving.runtime.line_latch import OperatorEdge, ToldByKafka
+                from serving.runtime.shown import ExecutionShown
+
                 assert self._latch is not None, "REDIS_URL was checked"
                 watch = world.enter_context(Watch(self._latch))
                 begins_ns = min((item.time_ns for item in opened.sets), default=0)

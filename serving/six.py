@@ -5,6 +5,8 @@ and leaves with that one's code. Starting again what ended is a supervisor's wor
 one already where services run.
 """
 
+import ctypes
+import signal
 import subprocess  # nosec B404: it starts this program again, with fixed words
 import sys
 import threading
@@ -17,6 +19,7 @@ from serving.services import SERVICES
 
 # A service stops within ten seconds; one that does not is ended.
 STOP_S_MAX = 12.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 POLL_S = 0.1
 FAILED = 1
 _log = structlog.get_logger(__name__)
@@ -59,7 +62,9 @@ class Six:
         """Serve until a signal, or until one service ends; returns the exit code."""
         on_signals(self._stop.set)
         for name, words in self._words.items():
-            self._running[name] = subprocess.Popen(words)  # nosec B603: fixed words
+            self._running[name] = subprocess.Popen(  # nosec B603: fixed words
+                words, preexec_fn=_end_with_parent
+            )
         code = 0
         while not self._stop.wait(POLL_S):
             ended = {name: process.poll() for name, process in self._running.items()}
@@ -85,3 +90,10 @@ class Six:
                 process.kill()
                 process.wait()
         return FAILED if any(process.returncode for process in asked.values()) else 0
+
+
+def _end_with_parent() -> None:
+    """Let this process be asked to stop once its parent is gone, however that ended; on Linux."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -47,7 +47,7 @@ from hft_lib.parameters import (
 )
 from serving.adapters.memory_bus import MemoryBus
 from serving.runtime.host import Host, serve
-from serving.services import INBOXES, STAGES
+from serving.services import INBOXES, stages
 
 S_NS = 1_000_000_000
 DAY_NS = policy.DAY_NS
@@ -321,7 +321,7 @@ class Told:
         for name, inbox in self.inboxes.items():
             bus.read(name, inbox.append)
         self.hosts: dict[str, Host] = {
-            stage.name: serve(stage, line, _Tap(bus, self.leaving)) for stage in STAGES
+            stage.name: serve(stage, line, _Tap(bus, self.leaving)) for stage in stages()
         }
         self.ends: list[int] = []
         for log, fact in posts:

@@ -1,10 +1,14 @@
 """Evidence on daily blocks: a betting e-process with three stakes, bounded by the risk limits.
 
-    floor = max(s0, L_max / c)             s0: sd of active blocks in calibration; L_max: largest
-    fall of v in a block s     = max(sqrt(s2), floor)           the scale bet with; v = 0 is no
-    observation and skips all of this y     = min(max(v / s, -c), c) w_j  *= 1 + lam_j y
-    lam = 1/c, 1/(2c), 1/(4c); w(0) = 1/2, 1/4, 1/4 e     = w_1 + w_2 + w_3 s2   += a (min((v -
-    v_prev)^2 / 2, c^2 s2) - s2)      a = 0.02; after the bet, not on the first; s2(0) = s0^2
+    floor = max(s0, L_max / c)
+    s     = max(sqrt(s2), floor)          v = 0 is no observation and skips all of this
+    y     = min(max(v / s, -c), c)
+    w_j  *= 1 + lam_j y                   lam = 1/c, 1/(2c), 1/(4c); w(0) = 1/2, 1/4, 1/4
+    e     = w_1 + w_2 + w_3
+    s2   += a (min((v - v_prev)^2 / 2, c^2 s2) - s2)   after the bet, not on the first
+
+s0: sd of active blocks in calibration; L_max: largest fall of v in a block; s: the scale bet with;
+a = 0.02; s2(0) = s0^2.
 
 v is a paired difference of one block, a fraction of the capital share. If E[v | past] <= 0 and v >=
 -L_max, e is a non-negative supermartingale, so P(e ever reaches T) <= 1/T (Ville 1939): no
@@ -19,6 +23,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from hft_lib.evop.policy import Bets
 from hft_lib.kernel import kernel
 from hft_lib.rows import Rows
 
@@ -36,28 +41,6 @@ EVIDENCE = np.dtype(
         ("active", np.int64),  # blocks bet on: v was not zero
     ]
 )
-
-
-class Bets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Constants of the bets.
-
-    `clip` is c, `stakes` the lam_j, `shares` the w_j(0), `decay` the a of the equations.
-    """
-
-    clip: float = 5.0
-    stakes: tuple[float, float, float] = (1.0 / 5.0, 1.0 / 10.0, 1.0 / 20.0)
-    shares: tuple[float, float, float] = (0.5, 0.25, 0.25)
-    decay: float = 0.02
-
-    def __post_init__(self) -> None:
-        if not self.clip > 0.0:
-            raise ValueError(f"clip must be positive, was {self.clip}")
-        if not all(0.0 < stake * self.clip <= 1.0 for stake in self.stakes):
-            raise ValueError(f"stakes must lie in (0, 1/clip], were {self.stakes}")
-        if not (all(share >= 0.0 for share in self.shares) and abs(sum(self.shares) - 1.0) < 1e-12):
-            raise ValueError(f"shares must be at least 0 and sum to 1, were {self.shares}")
-        if not 0.0 <= self.decay <= 1.0:
-            raise ValueError(f"decay must lie in [0, 1], was {self.decay}")
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,11 +11,32 @@ year (Ville's inequality, summed over the tests).
 
 import msgspec
 
-from hft_lib.evop.evidence import Bets
 from hft_lib.parameters import Limits, Set
 
 DAY_NS = 86_400_000_000_000
 YEAR_DAYS = 365
+
+
+class Bets(Set, frozen=True):
+    """Constants of the bets, named as in the equations of `evidence.py`.
+
+    `clip` is c, `stakes` the lam_j, `shares` the w_j(0), `decay` the a of the equations.
+    """
+
+    clip: float = 5.0
+    stakes: tuple[float, float, float] = (1.0 / 5.0, 1.0 / 10.0, 1.0 / 20.0)
+    shares: tuple[float, float, float] = (0.5, 0.25, 0.25)
+    decay: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not self.clip > 0.0:
+            raise ValueError(f"clip must be positive, was {self.clip}")
+        if not all(0.0 < stake * self.clip <= 1.0 for stake in self.stakes):
+            raise ValueError(f"stakes must lie in (0, 1/clip], were {self.stakes}")
+        if not (all(share >= 0.0 for share in self.shares) and abs(sum(self.shares) - 1.0) < 1e-12):
+            raise ValueError(f"shares must be at least 0 and sum to 1, were {self.shares}")
+        if not 0.0 <= self.decay <= 1.0:
+            raise ValueError(f"decay must lie in [0, 1], was {self.decay}")
 
 
 class DesignPolicy(Set, frozen=True):

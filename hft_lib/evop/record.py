@@ -17,10 +17,11 @@ import numpy as np
 
 from hft_lib.evop import guards
 from hft_lib.evop.design import Lesson, Matrix, Numbers, learn
-from hft_lib.evop.evidence import Bets, Evidence, accumulate
+from hft_lib.evop.evidence import Evidence, accumulate
 from hft_lib.evop.guards import Case, Guard
 from hft_lib.evop.policy import (
     DAY_NS,
+    Bets,
     Standing,
     decide,
     decide_gap,

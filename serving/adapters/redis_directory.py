@@ -17,7 +17,9 @@ from serving.services import SERVICES
 
 BEAT_S = 1.0
 TTL_S = 5.0  # some beats may be late on a busy machine
-DOCUMENT_BYTES_MAX = 64 * 1024  # a page of figures; more is a mistake, and is left out
+DOCUMENT_BYTES_MAX = (
+    512 * 1024
+)  # a page of figures of 500 pairs; more is a mistake, and is left out
 SILENT = "no heartbeat"
 _log = structlog.get_logger(__name__)
 

@@ -13,8 +13,8 @@ from hft_lib.exchange.account import NONE
 from hft_lib.stages.execution import BY_LATCH, BY_MISMATCH, BY_PAIR, ExecutionState
 from hft_lib.stages.pair_desk import LEGS, PairDesk, account_name
 
-# A service's document is one value of the directory, 64 KiB: 150 to 250 bytes a row.
-ROWS_SHOWN_MAX = {"pairs": 100, "holdings": 200, "under_way": 40}
+# A service's document is one value of the directory, 512 KiB: 150 to 250 bytes a row.
+ROWS_SHOWN_MAX = {"pairs": 500, "holdings": 1000, "under_way": 200}
 SHOWN_EVERY_S = 0.5
 HELD_BY = {BY_LATCH: "latch", BY_PAIR: "operator", BY_MISMATCH: "slots"}
 LOCKED = ("", "day", "drawdown")
@@ -76,15 +76,16 @@ def _held_back(pair: PairDesk) -> dict[str, Any]:
 
 def under_way(state: ExecutionState) -> list[dict[str, Any]]:
     """Orders that were sent and not answered yet; `unknown` where the answer fell due and did not
-    come, by the pair's last quote.
+    come, by the pair's last quote. Those come first: whoever shows some must not leave them out.
     """
-    return [
+    rows = [
         _order(pair, row, i)
         for pair in state.pairs.values()
         for row in range(len(pair.accounts))
         for i in range(len(LEGS))
         if int(pair.orders[row, i]["state"]) != NONE
     ]
+    return sorted(rows, key=lambda row: not row["unknown"])
 
 
 def _order(pair: PairDesk, row: int, i: int) -> dict[str, Any]:

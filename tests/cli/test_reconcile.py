@@ -83,7 +83,11 @@ def test_an_order_of_unknown_fate_or_an_account_left_out_ends_with_1(
     cut = {**real, "holdings": real["holdings"][:1], "left_out": {"holdings": 3, "under_way": 0}}
     monkeypatch.setattr(reconcile, "_held_by_journal", lambda path: cut)
     answer = hft("reconcile", "--json")
-    assert answer.code == 1 and "not compared: 3 accounts" in answer.err
+    assert answer.code == 1 and "not compared: 3 accounts, beyond" in answer.err
+    many = {**real, "left_out": {"holdings": 0, "under_way": 2}}
+    monkeypatch.setattr(reconcile, "_held_by_journal", lambda path: many)
+    answer = hft("reconcile", "--json")
+    assert answer.code == 1 and "not compared: 2 orders under way, beyond" in answer.err
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def under_way(folder: Path, bytes_min: int) -> Callable[[], bool]:
 def same(answer: Answer, whole: dict[str, Any]) -> bool:
     """Whether a resumed run came to what the uninterrupted one came to."""
     assert answer.code == 0, answer.err
-    other = ("seconds", "journal", "params_file")
+    other = ("seconds", "journal", "params_file", "params_files")
     return {k: v for k, v in answer.json.items() if k not in other} == {
         k: v for k, v in whole.items() if k not in other
     }

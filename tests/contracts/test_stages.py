@@ -27,7 +27,7 @@ from hft_lib.events import (
 )
 from hft_lib.stage import Line, Stage, replay, restore, snapshot
 from hft_lib.stages import desk
-from serving.services import INBOXES, STAGES
+from serving.services import INBOXES, stages
 from tests.builders import (
     PAIR,
     PAIR2,
@@ -42,8 +42,8 @@ from tests.builders import (
     told,
 )
 
-EXECUTION: Stage[Any, Any] = next(stage for stage in STAGES if stage.name == "execution")
-EVERY_STAGE = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+EXECUTION: Stage[Any, Any] = next(stage for stage in stages() if stage.name == "execution")
+EVERY_STAGE = pytest.mark.parametrize("stage", stages(), ids=lambda stage: stage.name)
 KINDS = (CapitalOrder, ShadowOrder, Fill, BlockClosed)
 
 
@@ -83,7 +83,7 @@ def test_the_story_holds_everything_that_a_line_does():
 
 @EVERY_STAGE
 def test_a_stages_name_is_its_inboxs(stage: Stage[Any, Any]):
-    assert stage.name in INBOXES and [other.name for other in STAGES].count(stage.name) == 1
+    assert stage.name in INBOXES and [other.name for other in stages()].count(stage.name) == 1
     assert set(told().hosts) == INBOXES == set(told().inboxes)
     assert told().hosts[stage.name].read == len(told().inboxes[stage.name]) > 0
 
@@ -143,7 +143,7 @@ def test_what_a_stage_hands_on_is_what_the_next_one_reads(stage: Stage[Any, Any]
 
 
 def test_a_line_equals_the_hosts_on_the_bus():
-    line = Line(STAGES, story_config())
+    line = Line(stages(), story_config())
     leaving = [item for log, fact in story() for item in line.post(log, fact)]
     kept = [item for item in told().kept if item[0] not in INBOXES]
     assert encoded(leaving) == encoded(kept)
@@ -230,15 +230,15 @@ def test_a_restart_compiles_nothing_again():
 
 def _restarted(line: Line) -> Line:
     """A line of new processes, each restored from the snapshot of the old one."""
-    new = Line(STAGES, story_config())
-    for stage in STAGES:
+    new = Line(stages(), story_config())
+    for stage in stages():
         new.states[stage.name] = restore(stage, snapshot(line.states[stage.name]))
-    new._runs = {s.name: (s.step, new.states[s.name], s.routes) for s in STAGES}
+    new._runs = {s.name: (s.step, new.states[s.name], s.routes) for s in stages()}
     return new
 
 
 def test_the_whole_line_restarts_at_every_post():
-    line = Line(STAGES, story_config())
+    line = Line(stages(), story_config())
     leaving = []
     for log, fact in story():
         line = _restarted(line)

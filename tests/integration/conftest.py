@@ -77,6 +77,15 @@ class Broker:
         """Its process."""
         return int((self.folder / "pid").read_text())
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections and answers none."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
     def _run(self, *words: str) -> None:
         done = subprocess.run(
             [str(KAFKA), *words], capture_output=True, text=True, timeout=START_S_MAX, check=False
@@ -218,3 +227,17 @@ def six(servers: str, redis_server: RedisServer, tmp_path: Path, played: Any) ->
     made = SixProcesses(servers, redis_server.url, tmp_path, played.tape, played.params)
     yield made
     made.end()
+
+
+@pytest.fixture(scope="module")
+def line(
+    request: pytest.FixtureRequest,
+    broker: Broker,
+    played: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Any]:
+    """Six processes that trade at the file's `SPEED`, with which its tests go on (`line.Line`)."""
+    from tests.integration.line import opened
+
+    with opened(broker, played, tmp_path_factory, request.module.SPEED) as made:
+        yield made

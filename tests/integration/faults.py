@@ -19,7 +19,7 @@ from serving.runtime.chained import DEAD_LETTERS, DeadLetter, Position
 from serving.runtime.host import Snapshot
 from serving.runtime.opening import FEED, LINE, LineOpened
 from serving.runtime.snapshots import ServiceSnapshot, checksum
-from serving.services import STAGES
+from serving.services import stages
 
 Said = list[tuple[str, bytes]]  # writer and fact, in the order of a log
 
@@ -71,12 +71,12 @@ def check_replay(servers: str, *names: str, is_through: bool = False) -> int:
     compared; `is_through` says that it has come to rest and all must be there.
     """
     config = opened(servers).config
-    stages = [stage for stage in STAGES if not names or stage.name in names]
-    read = {stage.name for stage in stages}
-    read |= {log for stage in stages for targets in stage.routes.values() for log in targets}
+    wanted = [stage for stage in stages() if not names or stage.name in names]
+    read = {stage.name for stage in wanted}
+    read |= {log for stage in wanted for targets in stage.routes.values() for log in targets}
     logs = {log: said(servers, log) for log in sorted(read)}
     compared = 0
-    for stage in stages:
+    for stage in wanted:
         made: dict[str, list[bytes]] = {}
         for fact in replay(stage, config, facts_of(logs[stage.name])):
             for log in stage.routes[type(fact)]:

@@ -5,103 +5,24 @@ the services wrote is what a replay of their inboxes makes, with the operator's 
 """
 
 import time
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from serving.adapters.redis_client import connect
 from serving.adapters.redis_latch import KEY
-from serving.runtime.latch import WENT_BACK
+from serving.runtime.latch import HOST, UNREADABLE, WENT_BACK
 from serving.services import INBOXES
 from tests.integration import faults
-from tests.integration.conftest import Broker, RedisServer, emptied, free_ports, needs
-from tests.integration.six import NAMES, Played, SixProcesses
+from tests.integration.line import KILL_S_MAX, Line
+from tests.integration.six import NAMES, Played
 from tests.integration.test_six_services import is_through
 
 pytestmark = pytest.mark.slow
-# The tape in twenty minutes: on a slow machine too there is some left for the stop under full load.
+# The tape in twenty minutes: on a slow machine too there is some left for what comes last.
 SPEED = 10_000.0
 AWAY_S = 62.0
-# A second on a machine that is ours; the bounds are added up in test_latch.py.
-KILL_S_MAX = 10.0
 STOP_S_MAX = 10.0
-
-
-class Line:
-    """The six, their servers, and what their operator does."""
-
-    def __init__(self, six: SixProcesses, broker: Broker, redis: RedisServer, tape: Path) -> None:
-        self.six = six
-        self.broker = broker
-        self.redis = redis
-        self.tape = tape
-        self._told = 0
-
-    def pull(self, reason: str) -> None:
-        """`hft kill`."""
-        answer = self.six.verb("kill", "--operator", "ada", "--reason", reason, "--json")
-        assert answer.code == 0, answer.err
-
-    @property
-    def is_halted(self) -> bool:
-        """Whether execution says that it was told of a halt and has stepped on it."""
-        return bool(self.six.state("execution").get("latch", {}).get("halted"))
-
-    def await_told(self, reason: str) -> None:
-        """The kill arrives soon, once, and before anything else that execution is told."""
-        self.six.wait_for("halted", lambda: self.is_halted, KILL_S_MAX)
-        new = faults.words(self.six.servers)[self._told :]
-        assert [word.reason for word in new] == [reason]
-        assert self.six.state("execution")["latch"]["may_send"] is False
-
-    def let_go(self) -> None:
-        """`hft reset-kill`; the line is ready and goes on."""
-        assert self.six.verb("reset-kill", "--operator", "bob", "--reason", "over").code == 0
-        self.six.wait_for("let go", lambda: not self.is_halted)
-        self.six.await_ready()
-        self._told = len(faults.words(self.six.servers))
-
-    def check(self) -> None:
-        """What was fed is the tape, what execution wrote is its replay."""
-        assert faults.check_feed(self.six.servers, self.tape) > 0
-        assert faults.check_replay(self.six.servers, "execution") > 0
-
-    def await_pages(self, text: str, *names: str) -> None:
-        """Wait until the services say `text` where they say why they are not ready."""
-        for name in names:
-            self.six.wait_for(f"{name}: {text}", partial(self._says, name, text))
-
-    def has_buried(self, name: str, count: int) -> bool:
-        """Whether a service has buried so many messages."""
-        return self.six.state(name).get("dead_letters") == count
-
-    def has_saved(self, name: str, count: int) -> bool:
-        """Whether a service has so many snapshots."""
-        return len(faults.snapshots(self.six.servers, name)) >= count
-
-    def _says(self, name: str, text: str) -> bool:
-        status, body = self.six.page(name, "/readyz")
-        return status == 503 and text in body
-
-
-@pytest.fixture(scope="module")
-def line(
-    broker: Broker, played: Played, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Line]:
-    needs("redis-server")
-    folder = tmp_path_factory.mktemp("faults")
-    redis = RedisServer(tmp_path_factory.mktemp("redis"), free_ports(1)[0])
-    redis.start()
-    six = SixProcesses(emptied(broker), redis.url, folder, played.tape, played.params)
-    six.environment["DATABASE_URL"] = f"sqlite:///{folder / 'ledger.db'}"
-    six.speed = SPEED
-    six.start()
-    six.await_ready()
-    yield Line(six, broker, redis, played.tape)
-    six.end()
-    redis.kill()
 
 
 def test_a_minute_without_a_broker_is_survived_by_every_process(line: Line):
@@ -116,6 +37,7 @@ def test_a_minute_without_a_broker_is_survived_by_every_process(line: Line):
     time.sleep(AWAY_S - (time.monotonic() - began))
     line.pull("no broker")
     assert six.state("execution")["latch"]["may_send"] is False
+    assert six.verb("status", "--json").json["latch"]["latch"] == "halt"
     line.broker.start()
     line.await_told("no broker")
     six.await_ready()
@@ -123,6 +45,16 @@ def test_a_minute_without_a_broker_is_survived_by_every_process(line: Line):
     assert [a == b for a, b in zip(now, processes, strict=True)] == [
         name != "garch_model" for name in NAMES
     ]
+    line.let_go()
+    line.check()
+
+
+def test_a_broker_that_is_frozen_is_waited_for_too(line: Line):
+    with line.broker.frozen():
+        line.await_pages("waits for the broker", *NAMES)
+        line.pull("frozen")
+        assert line.six.state("execution")["latch"]["may_send"] is False
+    line.await_told("frozen")
     line.let_go()
     line.check()
 
@@ -158,9 +90,9 @@ def test_snapshots_cut_in_half_leave_the_one_before_or_the_log(line: Line):
     line.check()
 
 
-def test_a_second_orchestrator_and_a_second_ingestion_refuse(line: Line):
+def test_a_second_of_what_there_is_one_alone_refuses_and_says_who_it_is(line: Line):
     six = line.six
-    names = ("orchestrator", "ingestion")
+    names = ("execution", "orchestrator", "ingestion")
     epochs = [six.state(name)["epoch"] for name in names]
     seconds = [six.second(name) for name in names]
     line.pull("two of them")
@@ -192,8 +124,12 @@ def test_a_full_disk_of_redis_fails_the_kill_and_the_line_halts_by_itself(line: 
     assert answer.code == 1 and "halts by itself" in " ".join(answer.err.split())
     line.redis.wait()
     six.wait_for("halted", lambda: line.is_halted)
+    assert UNREADABLE in six.page("execution", "/readyz")[1]
+    assert six.verb("kill").code == 1 and six.verb("status").code == 1
     line.redis.start()
     six.wait_for("let go", lambda: not line.is_halted)
+    halted, resumed = line.heard()
+    assert (halted.operator, halted.reason, resumed.operator) == (HOST, UNREADABLE, HOST)
     line.pull("room again")
     six.wait_for("halted", lambda: line.is_halted, KILL_S_MAX)
     line.let_go()

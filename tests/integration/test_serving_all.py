@@ -93,3 +93,13 @@ def test_one_that_ends_ends_the_others_with_a_failure(running: All) -> None:
     os.kill(children[2], signal.SIGKILL)
     assert running.process.wait(30) != 0
     assert {running.status(place, "/healthz") for place in range(len(SERVICES))} == {0}
+
+
+def test_one_that_is_killed_leaves_no_service_behind(running: All) -> None:
+    running.await_ready()
+    running.process.kill()
+    running.process.wait()
+    until = time.monotonic() + 30.0
+    while any(running.status(place, "/healthz") for place in range(len(SERVICES))):
+        assert time.monotonic() < until
+        time.sleep(0.1)

@@ -10,6 +10,7 @@ import pytest
 
 from hft_lib.parameters import read_parameter_file
 from serving.runtime.journal import read_header, read_records
+from tests.integration.conftest import Outside
 from tests.integration.memory_line import Serving
 from tests.integration.six import NAMES, SixProcesses, facts
 from tests.integration.two_pairs import PAIRS, TwoPairs, hash_by_pair
@@ -42,6 +43,24 @@ def test_on_memory_both_trade_as_in_a_replay(serving: Serving, two: TwoPairs) ->
     serving.start("all", "--tape", two.tape, *two.words(0, 1), PAIRS=pairs)
     serving.await_ready()
     assert serving.stop()[0] == 0
+
+
+def test_the_verbs_take_a_parameter_file_a_pair(
+    two: TwoPairs, outside: Outside, tmp_path: Path
+) -> None:
+    files = two.words(1, 0)
+    replayed = outside("replay", "--tape", two.tape, *two.words(0, 1), "--json")
+    assert replayed.code == 0, replayed.err
+    ran = outside("run", "--tape", two.tape, *two.words(0, 1), "--out", "ran", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["pair"] == replayed.json["pair"] == ",".join(PAIRS)
+    assert ran.json["orders_sha256"] == replayed.json["orders_sha256"]
+    assert hash_by_pair(read_records(Path(ran.json["journal"]))) == two.replayed
+    words = ("--tape", two.tape, "--verify", ran.json["journal"], "--json")
+    assert outside("replay", *files, *words).json["verified"], "in whatever order"
+    one = outside("replay", *two.words(0), *words)
+    assert one.code == 2 and "parameters.json and" in one.sentence
+    assert outside("replay", *files, "--pair", PAIRS[0], "--tape", two.tape).code == 2
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import Tape, TapeWriter
 from hft_lib.parameters import read_parameter_file
 from hft_lib.stage import Line
-from serving.services import STAGES
+from serving.services import stages
 from tests.integration.conftest import Outside
 
 COINS = ("SYN/USDT", "TWO/USDT")
@@ -44,7 +44,7 @@ class TwoPairs:
         """What leaves the six stages, both pairs in one line: their correlation sizes both."""
         files = [read_parameter_file(path.read_bytes()) for path in self.params]
         pairs = tuple(PairConfig(pair=file.pair, capital_quote=CAPITAL_QUOTE) for file in files)
-        line = Line(STAGES, LineConfig(pairs=pairs, grid_ms=files[0].params.grid_ms))
+        line = Line(stages(), LineConfig(pairs=pairs, grid_ms=files[0].params.grid_ms))
         tape = Tape.open(self.tape)
         sets = [item for file in files for item in registrations(file, tape.start_ns)]
         posts = [("orchestrator", said) for said in registry_words(sets)]

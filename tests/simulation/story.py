@@ -11,7 +11,7 @@ from serving.adapters.memory_bus import MemoryBus
 from serving.runtime.chain import key_of
 from serving.runtime.host import Host, serve
 from serving.runtime.opening import FEED
-from serving.services import INBOXES, STAGES
+from serving.services import INBOXES, stages
 from tests.builders import HOUR_NS, S_NS, START_NS, Y, quote, story, story_config
 
 REGISTRY = "registry"
@@ -92,7 +92,7 @@ def _with_jump(feed: list[Event]) -> list[Event]:
 def _tell(config: LineConfig, feed: list[Event], words: list[Event]) -> Told:
     said: Said = {}
     bus = MemoryBus(INBOXES, lambda log, fact: None)
-    hosts = {stage.name: serve(stage, config, _Heard(bus, stage.name, said)) for stage in STAGES}
+    hosts = {stage.name: serve(stage, config, _Heard(bus, stage.name, said)) for stage in stages()}
     for writer, log, facts in ((REGISTRY, "orchestrator", words), (FEED, "ingestion", feed)):
         edge = _Heard(bus, writer, said)
         for fact in facts:

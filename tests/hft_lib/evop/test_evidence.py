@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from hft_lib.evop.evidence import (
     EVIDENCE,
-    Bets,
     accumulate,
     begin,
     constants,
@@ -18,6 +17,7 @@ from hft_lib.evop.evidence import (
     scale_floor,
     view,
 )
+from hft_lib.evop.policy import Bets
 
 BETS = Bets()
 DIFFERENCES = st.lists(

@@ -8,10 +8,10 @@ from hft_lib.events import Event, Halted, Promoted, Quote
 from hft_lib.stage import kinds, replay, snapshot
 from serving.adapters.memory_bus import MemoryBus
 from serving.runtime.host import Host, Misdirected, connect, serve
-from serving.services import INBOXES, STAGES
+from serving.services import INBOXES, stages
 from tests.builders import START_NS, encoded, story_config, told
 
-KALMAN = next(stage for stage in STAGES if stage.name == "kalman_filter")
+KALMAN = next(stage for stage in stages() if stage.name == "kalman_filter")
 
 
 class Log:
@@ -61,7 +61,7 @@ def test_a_snapshot_is_a_copy():
 
 
 def test_a_snapshot_of_another_stage_is_refused():
-    garch = next(stage for stage in STAGES if stage.name == "garch_model")
+    garch = next(stage for stage in stages() if stage.name == "garch_model")
     saved = Host(garch, story_config(), Log()).snapshot()
     with pytest.raises(ValueError, match="garch_model is none of kalman_filter"):
         Host(KALMAN, story_config(), Log()).restore(saved)
@@ -88,8 +88,8 @@ def test_a_fact_that_is_none_of_the_inboxs_is_refused_and_not_stepped_on(fact: E
 
 
 def test_every_stage_takes_the_kinds_that_others_route_to_it():
-    taken = {stage.name: kinds(stage) for stage in STAGES}
-    for stage in STAGES:
+    taken = {stage.name: kinds(stage) for stage in stages()}
+    for stage in stages():
         for kind, logs in stage.routes.items():
             assert all(kind in taken[log] for log in logs if log in taken), kind
 

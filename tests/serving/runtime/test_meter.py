@@ -25,7 +25,7 @@ from serving.runtime.health import Health
 from serving.runtime.host import Host
 from serving.runtime.meter import BUCKETS, ORDER, Latencies, Meter
 from serving.runtime.trace import SPARSE_FROM, Teller
-from serving.services import STAGES
+from serving.services import stages
 from tests.builders import PAIR, PAIR2, START_NS, story_config, told
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -46,7 +46,7 @@ class Metered:
     """The story through one stage, metered; each event is `aged_ns` old when it is taken."""
 
     def __init__(self, name: str, aged_ns: int = 15_000) -> None:
-        stage = next(stage for stage in STAGES if stage.name == name)
+        stage = next(stage for stage in stages() if stage.name == name)
         self.host = Host(stage, story_config(), Nowhere())
         self.facts: list[Any] = []
         self.inbox = told().inboxes[name]
