@@ -11,6 +11,7 @@ version's tags, because MLflow reads a lost artifact as an empty folder. The MLf
 nothing here reads the environment.
 """
 
+from hft_lib.lineage.local import open_local
 from hft_lib.lineage.reading import (
     find,
     load_parameters,
@@ -55,6 +56,7 @@ __all__ = [
     "model_name",
     "note_decision",
     "NotRegistered",
+    "open_local",
     "PREDECESSOR",
     "read_aliases",
     "read_version",

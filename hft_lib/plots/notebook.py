@@ -4,13 +4,17 @@ All of it needs IPython, which is imported where it is used.
 """
 
 import io
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from hft_lib.plots.words import MINUS, number
 
 SCALE = 1.5  # of a picture's pixels to the page's: sharp on most screens, small in the file
-COLORS_MAX = 255  # lines and letters need few; the file is a third of what it was
+# A notebook that ends early says why itself.
+warnings.filterwarnings("ignore", message="To exit: use", category=UserWarning)
+COLORS_MAX = 255  # of a heat map: all that a palette holds
+COLORS_LINES = 64  # of lines and letters: the file is a quarter of what it was
 
 
 class Picture:
@@ -28,10 +32,15 @@ class Picture:
         self.figure.savefig(
             drawn, format="png", dpi=SCALE * self.figure.dpi, facecolor="white", metadata=None
         )
-        image = Image.open(drawn).convert("RGB").quantize(COLORS_MAX, dither=Image.Dither.NONE)
+        image = Image.open(drawn).convert("RGB").quantize(self._colors(), dither=Image.Dither.NONE)
         small = io.BytesIO()
         image.save(small, format="PNG", optimize=True)
         return small.getvalue()
+
+    def _colors(self) -> int:
+        drawn = [item for axis in self.figure.axes for item in axis.collections]
+        is_map = any(item.get_array() is not None for item in drawn)
+        return COLORS_MAX if is_map else COLORS_LINES
 
     def _repr_mimebundle_(self, **_unused: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         width = round(self.figure.get_figwidth() * self.figure.dpi)
@@ -50,8 +59,13 @@ def show(figure: Any) -> None:
 
 
 def table(rows: Mapping[str, Mapping[str, object]], digits: int = 4) -> Any:
-    """A table of named rows and columns, numbers in `digits` significant digits, None as a dash."""
+    """A table of named rows and columns, numbers in `digits` significant digits, None as a dash.
+
+    Texts are shown whole, here and in every table of the process after it.
+    """
     import pandas as pd
+
+    pd.set_option("display.max_colwidth", None)
 
     shown = {
         name: {column: _cell(value, digits) for column, value in row.items()}

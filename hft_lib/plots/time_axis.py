@@ -14,6 +14,8 @@ from hft_lib.plots.words import minute
 
 NS_PER_DAY = 86_400e9
 WORD_PX, LETTER_PX = 8.0, 7.0  # room that a word needs
+WORD_ROWS, WORD_ROW_PX = 3, 15.0  # for words of moments that are close to each other
+_TOP = 0.98  # of a panel's height, where words stand
 GAP_STEPS = 5.0  # a silence of so many usual steps breaks a line
 
 Indices = npt.NDArray[np.intp]
@@ -148,29 +150,40 @@ def shade(axes: Sequence[Any], shades: Sequence[Shade]) -> None:
 
 
 def mark(axes: Sequence[Any], moments: Sequence[Moment]) -> None:
-    """A vertical line over all `axes` for each moment, its word in the first panel: at the top, or
-    at the bottom where it is `low`.
+    """A vertical line over all `axes` for each moment, its word in the first panel: at the bottom
+    where it is `low`, else at the top, or a row lower where the word before it ends further on.
     """
     low, high = axes[0].get_xlim()
-    for item in moments:
+    box = axes[0].get_position()
+    width_px, height_px = (PX_PER_INCH * size for size in axes[0].figure.get_size_inches())
+    day_px = box.width * width_px / (high - low)
+    free, lines = [-np.inf] * WORD_ROWS, sorted(moments, key=lambda item: item.time_ns)
+    for item in lines:
         at = float(dates(np.array([item.time_ns]))[0])
         if not low <= at <= high:
             continue
         for axis in axes:
             axis.axvline(at, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2.5)
-        side = "left" if at < 0.5 * (low + high) else "right"
-        _word(axes[0], at, f" {item.word} ", side, low=item.low)
+        side, long_px = "left" if at < 0.5 * (low + high) else "right", LETTER_PX * len(item.word)
+        if item.low:
+            _word(axes[0], at, f" {item.word} ", side, height=0.03)
+            continue
+        start_px = (at - low) * day_px - (long_px if side == "right" else 0.0)
+        row = next((row for row in range(WORD_ROWS) if free[row] <= start_px), 0)
+        free[row] = start_px + long_px + WORD_PX
+        lower = row * WORD_ROW_PX / (box.height * height_px)
+        _word(axes[0], at, f" {item.word} ", side, height=_TOP - lower)
 
 
 def _word(
-    axis: Any, at: float, word: str, side: str, rotation: float = 0.0, low: bool = False
+    axis: Any, at: float, word: str, side: str, rotation: float = 0.0, height: float = _TOP
 ) -> None:
     axis.annotate(
         word,
-        (at, 0.03 if low else 0.98),
+        (at, height),
         xycoords=("data", "axes fraction"),
         ha=side,
-        va="bottom" if low else "top",
+        va="top" if height > 0.5 else "bottom",
         rotation=rotation,
         fontsize=11.5,
         color=INK,

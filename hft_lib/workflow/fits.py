@@ -22,7 +22,7 @@ from hft_lib.fitting.result import Fit
 from hft_lib.market.tape import Tape
 from hft_lib.models.inputs import Vector
 from hft_lib.parameters import BocdParameters, GarchParameters, KalmanParameters, Set
-from hft_lib.workflow.folds import Fold, fit_moments, open_same, tape_folds
+from hft_lib.workflow.folds import Fold, fit_moments, open_same, pair_folds
 from hft_lib.workflow.refusal import Refused, read_json, write_json
 
 P = TypeVar("P", bound=Set)
@@ -96,7 +96,7 @@ def read_fit(path: Path | str) -> FitFile:
 
 def _newest(tape: str, tape_sha256: str, pair: str, folds: int) -> Prepared:
     opened = open_same(tape, tape_sha256)
-    return prepared(opened, pair, tape_folds(opened, folds)[-1])
+    return prepared(opened, pair, pair_folds(opened, pair, folds)[-1])
 
 
 def _write(

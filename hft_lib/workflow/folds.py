@@ -13,6 +13,7 @@ from typing import NamedTuple
 from hft_lib.backtest.sampling import Moments, sample_tape
 from hft_lib.fitting.calibrate import MOMENTS_MIN
 from hft_lib.market.merge import DAY_NS
+from hft_lib.market.pairs import legs_of
 from hft_lib.market.tape import Tape
 from hft_lib.workflow.refusal import Refused
 
@@ -43,8 +44,19 @@ def folds_of(start_ns: int, end_ns: int, count: int) -> list[Fold]:
 
 
 def tape_folds(tape: Tape, count: int) -> list[Fold]:
-    """The folds of a whole tape, the same for every pair on it."""
+    """The folds of a whole tape."""
     return folds_of(tape.start_ns, tape.end_ns, count)
+
+
+def pair_folds(tape: Tape, pair: str, count: int) -> list[Fold]:
+    """The folds of a pair, from where both of its legs are quoted.
+
+    None trades before the tape's own first fold does, so a pair that was chosen before that was not
+    chosen on a day that it trades.
+    """
+    spans = tape.quote_spans()
+    begins = [spans[leg][0] for leg in legs_of(pair) if leg in spans]
+    return folds_of(max(begins, default=tape.start_ns), tape.end_ns, count)
 
 
 def fit_moments(tape: Tape, pair: str, fold: Fold) -> Moments:

@@ -23,7 +23,7 @@ from hft_lib.market.pairs import legs_of
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import Assumptions, Parameters
 from hft_lib.workflow.fits import FitFile, joined, prepared, read_fit
-from hft_lib.workflow.folds import Fold, fit_moments, open_same, tape_folds
+from hft_lib.workflow.folds import Fold, fit_moments, open_same, pair_folds
 from hft_lib.workflow.refusal import write_json
 
 FITTED = "calibrated"
@@ -89,17 +89,29 @@ def walk_forward(
     assume_borrow: float,
 ) -> Trials:
     """Fit and trade each fold; the last is fitted already, by `fits`."""
-    *earlier, newest = tape_folds(tape, folds)
+    *earlier, newest = pair_folds(tape, pair, folds)
     # First, so that fits which are of another window cost no replay.
     last = joined(prepared(tape, pair, newest), *fits)
-    calibrations = [_fitted(tape, pair, fold) for fold in earlier] + [last]
+    fitted = [(fold, fit_fold(tape, pair, fold)) for fold in earlier] + [(newest, last)]
+    return trade_folds(tape, pair, fitted, capital_quote, assume_borrow)
+
+
+def trade_folds(
+    tape: Tape,
+    pair: str,
+    fitted: Sequence[tuple[Fold, Calibration]],
+    capital_quote: float,
+    assume_borrow: float,
+) -> Trials:
+    """Trade each fold by its own fit, in order; what is tried at last is the last fold's."""
     daily: list[list[float]] = []
     reports = []
-    for fold, calibration in zip((*earlier, newest), calibrations, strict=True):
+    for fold, calibration in fitted:
         config = _config(pair, calibration.params.grid_ms, capital_quote, assume_borrow)
         days = _traded(tape, config, fold, candidates(calibration))
         daily += days
         reports.append(_report(fold, calibration, len(days)))
+    last = fitted[-1][1]
     sets = candidates(last)
     return Trials(
         pair=pair,
@@ -122,7 +134,8 @@ def candidates(calibration: Calibration) -> list[tuple[str, Parameters]]:
     return [(FITTED, fitted), *((item.name, item.params) for item in ordinary(fitted))]
 
 
-def _fitted(tape: Tape, pair: str, fold: Fold) -> Calibration:
+def fit_fold(tape: Tape, pair: str, fold: Fold) -> Calibration:
+    """Fit all three models to a fold's window; Refused or FitRefused where it is too short."""
     moments = fit_moments(tape, pair, fold)
     return fit(*moments, pair, cadence_ns_min=slower_cadence_ns(tape, pair))
 

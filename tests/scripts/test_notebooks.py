@@ -12,8 +12,13 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from cli.context import parse_time
 from cli.main import run_command
+from hft_lib.backtest.replay import replay
+from hft_lib.backtest.report import evidence, roles, verdict
+from hft_lib.line import LineConfig, PairConfig, registrations
 from hft_lib.market import synthetic
+from hft_lib.parameters import read_parameter_file
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -234,14 +239,16 @@ def printed(executed: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", ["03", "06"])
 def test_the_file_that_a_notebook_writes_on_another_tape_runs(
+    number: str,
     other_tape: Path,
     tmp_path: Path,
     kernel_path: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path, out = named("03"), tmp_path / "params.json"
+    path, out = named(number), tmp_path / "params.json"
     assert runner.run_one(path, {"tape": str(other_tape), "out": str(out)}, tmp_path) == ""
     start = printed(tmp_path / path.name).split("--start ")[1].split()[0]
     monkeypatch.setenv("HFT_HOME", str(tmp_path / "home"))
@@ -250,6 +257,42 @@ def test_the_file_that_a_notebook_writes_on_another_tape_runs(
     assert run_command(asked) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["events"] > 1000 and document["in_sample"] is False
+
+
+@pytest.mark.slow
+def test_what_a_notebook_promoted_is_promoted_by_the_replay_of_its_file(
+    tmp_path: Path, kernel_path: None
+) -> None:
+    market = synthetic.SyntheticMarket(days=200.0, step_s=600.0, break_at_fraction=0.97)
+    tape, out = synthetic.write(11, tmp_path / "tape", market), tmp_path / "params.json"
+    path, given = named("07"), {"tape": str(tape.path), "out": str(out), "borrow": -1.0}
+    assert runner.run_one(path, given, tmp_path) == ""
+    said = printed(tmp_path / path.name)
+    assert "registered twice: reused" in said
+    assert "recomputed from its record: the same to the last bit" in said
+    assert "took capital on" in said and "threshold 120" in said
+    file = read_parameter_file(out.read_bytes())
+    start_ns = parse_time(said.split("--start ")[1].split()[0])
+    assert start_ns is not None
+    pairs = (PairConfig(pair=file.pair, capital_quote=10_000.0, evop=file.evop),)
+    config = LineConfig(pairs=pairs, grid_ms=file.params.grid_ms)
+    record = replay(tape, config, registrations(file, start_ns), start_ns)
+    sentence = verdict.sentence(record, roles.tenures(record), evidence.begun_tests(record))
+    assert sentence.replace("`", "") in said
+
+
+@pytest.mark.slow
+def test_a_recorded_wrapper_passes_no_gate_and_nothing_is_registered(
+    market_data: Path, tmp_path: Path, kernel_path: None
+) -> None:
+    folder = market_data / "binance_spot_5m_202501_202506_pegged"
+    tape = recorded(tmp_path, folder / "WBETHUSDT.parquet", folder / "ETHUSDT.parquet")
+    path, out = named("07"), tmp_path / "params.json"
+    given = {"tape": str(tape), "pair": "WBETH/USDT~ETH/USDT", "out": str(out)}
+    assert runner.run_one(path, given, tmp_path) == ""
+    said = printed(tmp_path / path.name)
+    assert "trials counted: 4" in said and "Nothing new passes" in said
+    assert "registered as" not in said and not out.exists()
 
 
 @pytest.mark.slow

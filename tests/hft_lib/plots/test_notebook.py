@@ -49,6 +49,11 @@ def test_a_table_reads_as_people_do() -> None:
     assert shown.loc["b"].tolist() == ["–", "0.5", "no", "–", "3"]
 
 
+def test_a_table_shows_a_long_text_whole() -> None:
+    reason = "a reason that takes more than fifty letters, as a refusal of the gate does"
+    assert reason in table({"a": {"because": reason}})._repr_html_()
+
+
 @pytest.fixture
 def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What was displayed, in order; `clear` where the cell was cleared."""

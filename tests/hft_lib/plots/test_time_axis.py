@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hft_lib.plots import Shade, gaps, spans, thin, thinned
+from hft_lib.plots import Moment, Shade, gaps, research, spans, thin, thinned
 from hft_lib.plots.theme import WIDE, Layout
 from hft_lib.plots.time_axis import broken
 
@@ -49,3 +49,13 @@ def test_spans_run_from_the_first_flag_to_the_point_after_the_last():
     flags = np.array([False, True, True, False, False, True])
     assert spans(time_ns, flags, "alarm") == [Shade(1, 3, "alarm"), Shade(5, 5, "alarm")]
     assert spans(time_ns, np.zeros(6, dtype=bool), "alarm") == []
+
+
+def test_the_words_of_moments_close_to_each_other_stand_in_rows():
+    times = np.arange(100, dtype=np.int64) * 3_600 * SECOND_NS
+    moments = [
+        Moment(int(times[at]), word) for at, word in ((20, "first"), (21, "second"), (60, "x"))
+    ]
+    figure = research.lines("Moments", times, {"a, bp": {"a": np.zeros(100)}}, moments=moments)
+    heights = {text.get_text().strip(): text.xy[1] for text in figure.axes[0].texts}
+    assert heights["first"] == heights["x"] > heights["second"]

@@ -6,17 +6,18 @@ import msgspec
 import pytest
 
 from hft_lib.backtest.sampling import slower_cadence_ns
-from hft_lib.fitting.calibrate import calibrate
+from hft_lib.events import Quote
+from hft_lib.fitting.calibrate import calibrate, iso_ms
 from hft_lib.market import synthetic
 from hft_lib.market.flaws import FlawRun
 from hft_lib.market.merge import DAY_NS
-from hft_lib.market.tape import Tape
+from hft_lib.market.tape import Tape, TapeWriter
 from hft_lib.workflow import fits
-from hft_lib.workflow.folds import fit_moments, folds_of, open_same, tape_folds
+from hft_lib.workflow.folds import fit_moments, folds_of, open_same, pair_folds, tape_folds
 from hft_lib.workflow.pair_selection import select_pairs_file
 from hft_lib.workflow.refusal import Refused, read_json
 from hft_lib.workflow.tape_gate import TapeVerdict, check_tape_file, reasons
-from hft_lib.workflow.walk_forward import Trials, walk_forward_file
+from hft_lib.workflow.walk_forward import Trials, fit_fold, trade_folds, walk_forward_file
 from tests.hft_lib.workflow.made import broken_copy
 
 PAIR = "SYN/USDT:USDT~SYN/USDT"
@@ -108,11 +109,25 @@ def test_a_tape_that_changed_under_the_pipeline_is_refused(tape: Tape) -> None:
         open_same(str(tape.path), "0" * 64)
 
 
+def test_a_pairs_folds_begin_where_both_legs_are_quoted(tmp_path: Path) -> None:
+    with TapeWriter(tmp_path / "late") as writer:
+        writer.write(
+            Quote(number * DAY_NS, 0, leg, 1.0, 1.0, 1.1, 1.0)
+            for number in range(1, 41)
+            for leg in ("EARLY/USDT", "LATE/USDT")
+            if leg == "EARLY/USDT" or number > 20
+        )
+    found = Tape.open(tmp_path / "late")
+    pair = "EARLY/USDT~LATE/USDT"
+    assert pair_folds(found, pair, FOLDS)[0].fit_ns == 21 * DAY_NS
+    assert pair_folds(found, pair, FOLDS)[0].trade_ns > tape_folds(found, FOLDS)[0].trade_ns
+
+
 # --- fits ---
 
 
 def test_three_fits_side_by_side_are_the_one_calibration(tape: Tape, fitted: list[Path]) -> None:
-    newest = tape_folds(tape, FOLDS)[-1]
+    newest = pair_folds(tape, PAIR, FOLDS)[-1]
     window = fits.prepared(tape, PAIR, newest)
     together = fits.joined(window, *map(fits.read_fit, fitted))
     moments = fit_moments(tape, PAIR, newest)
@@ -125,7 +140,7 @@ def test_three_fits_side_by_side_are_the_one_calibration(tape: Tape, fitted: lis
 def test_a_fit_to_another_series_is_refused(tape: Tape, fitted: list[Path], which: int) -> None:
     known = [fits.read_fit(path) for path in fitted]
     known[which] = msgspec.structs.replace(known[which], fitted_to="0" * 64)
-    window = fits.prepared(tape, PAIR, tape_folds(tape, FOLDS)[-1])
+    window = fits.prepared(tape, PAIR, pair_folds(tape, PAIR, FOLDS)[-1])
     with pytest.raises(Refused, match="the steps did not see the same data"):
         fits.joined(window, *known)
 
@@ -146,3 +161,13 @@ def test_the_walk_forward_trades_whole_days_with_costs(
     assert found.folds[-1].fit_end == found.fit_end < found.folds[-1].trade_end
     walk_forward_file(*given, -1.0, tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "trials").read_bytes()
+
+
+def test_a_part_of_a_tape_is_walked_without_a_look_at_the_rest(tape: Tape) -> None:
+    middle_ns = (tape.start_ns + tape.end_ns) // 2 + DAY_NS
+    folds = folds_of(tape.start_ns, middle_ns, 1)
+    fitted = [(fold, fit_fold(tape, PAIR, fold)) for fold in folds]
+    found = trade_folds(tape, PAIR, fitted, 10_000.0, -1.0)
+    assert found.folds[-1].trade_end == iso_ms(middle_ns + 1)
+    assert len(found.daily_quote) == found.folds[0].days > 0
+    assert found.parameters["calibrated"] == fitted[-1][1].params
