@@ -76,7 +76,7 @@ def fit_window(tape: Tape, pair: str, window: Window, rows: float) -> tuple[Cali
 
     with progress("cleaning the fitting window", rows) as task:
         moments = sample_window(tape, pair, window, task.advance)
-        return fit(*moments, pair, task.describe, slower_cadence_ns(tape, pair)), moments
+        return fit(*moments, pair, task.describe, slower_cadence_ns(tape, pair, window[1])), moments
 
 
 def register_fit(

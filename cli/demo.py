@@ -34,6 +34,7 @@ from hft_lib.backtest.sampling import Moments
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import CapitalOrder, DecisionRecorded, Promoted, RolledBack
 from hft_lib.fitting.calibrate import Calibration
+from hft_lib.health.window import SlotValues, slots_of
 from hft_lib.line import LineConfig
 from hft_lib.lineage import CHAMPION
 from hft_lib.market.merge import feed_events
@@ -131,6 +132,7 @@ class Demo:
         self.seed, self.folder, self.planted_market = seed, folder, planted_market
         self.start_ns, end_ns = common_span(tape, pair)
         self.split_ns = split_of(self.start_ns, end_ns)
+        self.judged: list[SlotValues] = []  # by what the models are judged at the end
         self.fit_rows = tape.rows * (self.split_ns - tape.start_ns) / (tape.end_ns - tape.start_ns)
 
     def run(self) -> dict[str, Any]:
@@ -245,6 +247,7 @@ class Demo:
                     run_feed(line, events, task.advance)
                 tally.events = line.fed
                 edge.settle(REGISTRY_S_MAX)
+                self.judged = slots_of(line.hosts["garch_model"].state.windows[self.pair])
                 return line.hosts["execution"].state
         finally:
             edge.close()
@@ -298,6 +301,7 @@ class Demo:
             config=msgspec.to_builtins(config),
             seed=self.seed,
             turns=turns,
+            health=self.judged,
         )
 
     def report(self, record: "RunRecord", story: Sequence["Step"] = ()) -> tuple[Path, str]:

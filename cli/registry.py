@@ -123,6 +123,7 @@ def as_facts(
             run_id=made[name].run_id,
             git_commit=file.provenance.git_commit,
             tape_sha256=file.provenance.tape_sha256,
+            reference=file.provenance.reference,
         )
         for name, params in sets
     ]

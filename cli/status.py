@@ -21,7 +21,7 @@ from serving.runtime.settings import Settings
 
 
 def status(context: typer.Context, as_json: options.JsonOption = False) -> None:
-    """Show the six services, ready or why not, the latch, and which pairs are held back.
+    """Show the six services, ready or why not, the latch, which pairs are held back, how models do.
 
     Exit 1 where a service is not ready.
 
@@ -43,6 +43,7 @@ def status(context: typer.Context, as_json: options.JsonOption = False) -> None:
         except DirectoryError as error:
             why = f"Redis does not say who is there: {error}"
     known["pairs"] = read_pairs(latch, documents.get("execution", {}).get("pairs", []))
+    known["models"] = documents.get("garch_model", {}).get("health", [])
     emit(known, as_json, _print)
     missing = [row["service"] for row in known["services"] if not row["ready"]]
     if why or missing:
@@ -105,7 +106,20 @@ def _print(known: dict[str, Any]) -> None:
     by = f", by {latch['operator']} at {latch['since']}" if "operator" in latch else ""
     rows = [("latch", f"{latch['latch']}{by}: {latch['reason']}"), ("where", latch["where"])]
     rows += [("pair", said) for row in known["pairs"] if (said := _pair_sentence(row))]
+    rows += [("model", model_sentence(row)) for row in known["models"]]
     print_rows(rows)
+
+
+def model_sentence(row: dict[str, Any]) -> str:
+    """How one slot's model does (`SlotHealth.document`): its state, and what is not good of it."""
+    aspects = {"whiteness": "innovations", "calibration": "forecasts", "drift": "data"}
+    wrong = [
+        f"{subject} {row[name]['words']}"
+        for name, subject in aspects.items()
+        if row[name]["state"] != "good"
+    ]
+    said = "; ".join(dict.fromkeys(wrong))
+    return f"{row['pair']} slot {row['slot']}: {row['state']}{f', {said}' if said else ''}"
 
 
 def _pair_sentence(row: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from hft_lib.parameters import Limits, Parameters
+from hft_lib.parameters import Limits, Parameters, Reference
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="fact", gc=False):
@@ -119,7 +119,7 @@ MarketEvent: TypeAlias = Instrument | Quote | Trade | Depth | Funding | Mark
 
 class Registered(Fact):
     """The registry holds a parameter set for `pair`; `alias` is `champion`, or any other name for a
-    candidate.
+    candidate. `reference` is what the set was calibrated on, where that was recorded.
     """
 
     time_ns: int
@@ -131,6 +131,7 @@ class Registered(Fact):
     run_id: str
     git_commit: str
     tape_sha256: str
+    reference: Reference | None = None
 
 
 class RegistryRead(Fact):
@@ -146,6 +147,7 @@ class SlotAssigned(Fact):
 
     `copy_from` names the slot whose filter states (beliefs, not parameters) it starts from, -1 for
     the priors. `late` is set by ingestion when the line had already passed `effective_ns`.
+    `reference` is what the set was calibrated on, where that is known.
     """
 
     time_ns: int
@@ -162,6 +164,7 @@ class SlotAssigned(Fact):
     warmup_s: float
     slots_version: int
     late: bool = False
+    reference: Reference | None = None
 
 
 class Promoted(Fact):

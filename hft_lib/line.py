@@ -74,6 +74,7 @@ def registrations(file: ParameterFile, time_ns: int) -> list[Registered]:
             run_id="",
             git_commit=file.provenance.git_commit,
             tape_sha256=file.provenance.tape_sha256,
+            reference=file.provenance.reference,
         )
         for alias, params in named
     ]

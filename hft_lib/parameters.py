@@ -112,8 +112,32 @@ class Parameters(Set):
     strategy: StrategyParameters
 
 
+class Binned(Set):
+    """How `observations` values were spread: their share in each bin, the bins' upper `edges` being
+    one fewer.
+    """
+
+    observations: int
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+
+
+class Reference(Set):
+    """What a model ate in its calibration, step by step of the grid: log returns of both legs, its
+    own innovations in log units, the mean gap between moments in seconds.
+    """
+
+    return_y: Binned
+    return_x: Binned
+    innovation: Binned
+    gap_s: Binned
+
+
 class Provenance(Set):
-    """Where a parameter set came from: data, window, code, and every trial made on that window."""
+    """Where a parameter set came from: data, window, code, and every trial made on that window.
+
+    `reference` is what later data are held against, None for a set of which it is not known.
+    """
 
     tape_sha256: str
     start: str
@@ -121,6 +145,7 @@ class Provenance(Set):
     trials: int
     git_commit: str = ""
     seed: int = 0
+    reference: Reference | None = None
 
 
 class Evop(Set):

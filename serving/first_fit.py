@@ -30,7 +30,8 @@ def fitted(tape: Tape, pair: str) -> tuple[ParameterFile, int]:
     """
     split_ns = split_of(tape.start_ns, tape.end_ns)
     moments = sample_tape(tape, pair, tape.start_ns, split_ns)
-    calibration = calibrate(*moments, pair, cadence_ns_min=slower_cadence_ns(tape, pair))
+    slower_ns = slower_cadence_ns(tape, pair, split_ns)
+    calibration = calibrate(*moments, pair, cadence_ns_min=slower_ns)
     challengers = tuple(planted(calibration.params))
     file = file_of(calibration, tape.sha256, trials=1 + len(challengers), git_commit=git_commit())
     return replace(file, challengers=challengers), split_ns

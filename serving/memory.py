@@ -31,6 +31,7 @@ from serving.runtime import embedded
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import serve
 from serving.runtime.journal import Header, read_header
+from serving.runtime.judged import Judged
 from serving.runtime.latch import POLL_S, Latch, Unreadable, opening
 from serving.runtime.latched import latched
 from serving.runtime.metered import Hosted, Metered
@@ -118,6 +119,10 @@ class MemoryLine:
             shown = ExecutionShown(lambda: line.hosts["execution"].state)
             self._pages["execution"].add(events.edge.latch)
             self._pages["execution"].add(shown)
+            judged = Judged(lambda: line.hosts["garch_model"].state)
+            self._pages["garch_model"].add(judged)
+            self._pages["garch_model"].measure(judged)
+            looks = (shown.turn, judged.turn, self._page.turn)
             self._metered.be_ready()
             begun()
             _log.info("the line goes on", after=line.fed, tape=str(tape.path))
@@ -125,8 +130,8 @@ class MemoryLine:
                 if stop.is_set():
                     break
                 line.feed(event)
-                shown.turn()
-                self._page.turn()
+                for look in looks:
+                    look()
                 if line.snapshot_bytes:
                     self._metered.note_snapshot()
             line.save()
@@ -134,8 +139,8 @@ class MemoryLine:
             _log.info("the tape is through" if not stop.is_set() else "stops", fed=line.fed)
             while not stop.wait(POLL_S):
                 events.edge.turn()
-                shown.turn()
-                self._page.turn()
+                for look in looks:
+                    look()
 
     def _watch(self, line: EmbeddedLine) -> None:
         self._metered = Metered(line)

@@ -280,6 +280,14 @@ class Process:
                 self._pages.add(edge.latch)
                 self._pages.add(shown)
                 return lambda: shown.turn() + edge.turn()
+            case "garch_model":
+                # Here, because of scipy's functions there is need in one service alone.
+                from serving.runtime.judged import Judged
+
+                judged = Judged(lambda: worker.host.state)
+                self._pages.add(judged)
+                self._pages.measure(judged)
+                return judged.turn
             case _:
                 return lambda: 0
 

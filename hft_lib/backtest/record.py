@@ -29,6 +29,7 @@ from hft_lib.events import (
     SlotAssigned,
 )
 from hft_lib.evop.record import Record, decode_record
+from hft_lib.health.window import SlotValues
 from hft_lib.market.pairs import currency_of
 from hft_lib.parameters import Assumptions, Parameters, parameter_sha256
 from hft_lib.plots import Moment
@@ -113,8 +114,10 @@ class Rejects:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What one run of one pair left. `names` gives the name of a parameter set by its hash, `turns`
-    are the times at which a made-up market changed its nature.
+    """What one run of one pair left. `names` gives the name of a parameter set by its hash.
+
+    `turns` are the times at which a made-up market changed its nature. `health` is what the slots'
+    models are judged by at its end, empty where nobody kept it.
     """
 
     pair: str
@@ -141,6 +144,7 @@ class RunRecord:
     rejects: tuple[Rejects, ...]
     halts: tuple[Halted | Resumed, ...]
     turns: tuple[Moment, ...] = ()
+    health: tuple[SlotValues, ...] = ()
 
     @classmethod
     def from_facts(
@@ -159,6 +163,7 @@ class RunRecord:
         config: Mapping[str, Any] | None = None,
         seed: int = 0,
         turns: Sequence[Moment] = (),
+        health: Sequence[SlotValues] = (),
     ) -> "RunRecord":
         """Collect the facts of `pair` from the record log of a run; other facts and pairs are
         passed over.
@@ -195,6 +200,7 @@ class RunRecord:
             rejects=tuple(_grouped(found.rejected)),
             halts=tuple(found.halts),
             turns=tuple(turns),
+            health=tuple(health),
         )
 
     @property

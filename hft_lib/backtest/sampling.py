@@ -63,7 +63,9 @@ def sample_tape(
     return sample(config, pair, feed_events(tape, start_ns, end_ns, legs_of(pair)), advance)
 
 
-def slower_cadence_ns(tape: Tape, pair: str) -> int:
-    """The cadence of the slower leg, as its instrument says; 0 where neither says."""
-    terms = tape.instruments()
+def slower_cadence_ns(tape: Tape, pair: str, end_ns: int | None = None) -> int:
+    """The cadence of the slower leg, as the terms in force before `end_ns` say (None: the last);
+    0 where neither says.
+    """
+    terms = tape.instruments(None if end_ns is None else end_ns - 1)
     return max(terms[leg].cadence_ns if leg in terms else 0 for leg in legs_of(pair))

@@ -180,7 +180,7 @@ def open_study(
     early = moments.time_ns <= split_ns
     tell("relating the legs", 0.5)
     sampled = (moments.time_ns[early], moments.log_y[early], moments.log_x[early])
-    related, chosen_ms = relate(*sampled, slower_cadence_ns(opened, name))
+    related, chosen_ms = relate(*sampled, slower_cadence_ns(opened, name, split_ns + 1))
     grid_ms = grid_ms or chosen_ms
     indices, steps = grid_moments(moments.time_ns, grid_ms)
     time_ns = moments.time_ns[indices]

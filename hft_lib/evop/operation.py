@@ -233,7 +233,8 @@ def _made(pair: Pair, step: designs.Numbers) -> Slot | None:
 
     None where no part of the step keeps the bounds.
     """
-    centre = champion_of(pair).parameters
+    champion = champion_of(pair)
+    centre = champion.parameters
     assert pair.design is not None and centre is not None
     placed = designs.placed(centre, pair.design, step)
     if placed is None:
@@ -243,4 +244,5 @@ def _made(pair: Pair, step: designs.Numbers) -> Slot | None:
         parameters=placed[0],
         parameters_sha256=parameter_sha256(placed[0]),
         step=placed[1],
+        reference=champion.reference,
     )

@@ -11,7 +11,7 @@ from hft_lib.events import AccountBlock, BlockClosed, Registered
 from hft_lib.evop.design import Design
 from hft_lib.evop.guards import Gap, PairedBlock
 from hft_lib.evop.record import DesignRecord, SlotRecord
-from hft_lib.parameters import Limits, Parameters
+from hft_lib.parameters import Limits, Parameters, Reference
 
 FREE, CHAMPION, EXPLORER, TEST, PREDECESSOR = "free", "champion", "explorer", "test", "predecessor"
 CAPITAL = -1
@@ -35,6 +35,7 @@ class Slot(msgspec.Struct, kw_only=True):
     effective_ns: int = 0
     arrival: int = 0
     step: list[float] = []
+    reference: Reference | None = None
 
 
 class Test(msgspec.Struct, kw_only=True):
@@ -156,6 +157,7 @@ def registered(event: Registered, arrival: int) -> Slot:
         git_commit=event.git_commit,
         tape_sha256=event.tape_sha256,
         arrival=arrival,
+        reference=event.reference,
     )
 
 

@@ -105,6 +105,7 @@ def seat(turn: Turn, slot: Slot, role: str, content: Slot) -> None:
             copy_from=source.slot if source is not None and is_warm else -1,
             warmup_s=parameters.strategy.warmup_s,
             slots_version=pair.slots_version,
+            reference=seated.reference,
         )
     )
 

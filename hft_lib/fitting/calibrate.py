@@ -20,6 +20,7 @@ from hft_lib.fitting.grid import cadence_ns, choose_grid_ms, grid_moments, regul
 from hft_lib.fitting.kalman import fit_kalman
 from hft_lib.fitting.relation import Relation, relation
 from hft_lib.fitting.result import Fit, require
+from hft_lib.health.reference import mean_gaps_s, reference_of
 from hft_lib.models import garch, kalman
 from hft_lib.models.inputs import Counts, Vector, vector
 from hft_lib.parameters import (
@@ -27,6 +28,7 @@ from hft_lib.parameters import (
     GarchParameters,
     KalmanParameters,
     Parameters,
+    Reference,
     StrategyParameters,
     check_parameters,
 )
@@ -41,7 +43,7 @@ RISK_FRACTION = 0.005
 @dataclass(frozen=True)
 class Calibration:
     """A pair's parameter set and the fits it comes from; times are those of the window's first and
-    last moment.
+    last moment. `reference` is what the window's data looked like.
     """
 
     pair: str
@@ -52,6 +54,7 @@ class Calibration:
     bocd: Fit[BocdParameters]
     start_ns: int
     end_ns: int
+    reference: Reference
 
     @property
     def observations(self) -> int:
@@ -77,7 +80,8 @@ class Calibration:
 class Prepared:
     """A window as the models are fitted to it: log mids and `steps` (time,) on the grid.
 
-    `steps` are the whole grid intervals since the row before.
+    `steps` are the whole grid intervals since the row before, `gaps_s` the mean time between
+    complete moments since then.
     """
 
     pair: str
@@ -86,6 +90,7 @@ class Prepared:
     log_y: Vector
     log_x: Vector
     steps: Counts
+    gaps_s: Vector
     start_ns: int
     end_ns: int
 
@@ -140,8 +145,9 @@ def prepare(
     y, x = vector("log_y", log_y, times.size), vector("log_x", log_x, times.size)
     found, grid_ms = relate(times, y, x, cadence_ns_min)
     indices, steps = grid_moments(times, grid_ms)
+    gaps_s = mean_gaps_s(times, indices)
     start_ns, end_ns = int(times[0]), int(times[-1])
-    return Prepared(pair, found, grid_ms, y[indices], x[indices], steps, start_ns, end_ns)
+    return Prepared(pair, found, grid_ms, y[indices], x[indices], steps, gaps_s, start_ns, end_ns)
 
 
 def assemble(
@@ -162,6 +168,9 @@ def assemble(
         strategy=default_strategy(window.relation.half_life_s, grid_ms, window_s),
     )
     check_parameters(params)
+    warm = round(params.strategy.warmup_s * 1e3 / grid_ms)
+    innovations = window.innovations(filtered.params)[warm:]  # before, a prior speaks
+    seen = reference_of(window.log_y, window.log_x, window.steps, window.gaps_s, innovations)
     return Calibration(
         pair=window.pair,
         params=params,
@@ -171,6 +180,7 @@ def assemble(
         bocd=detector,
         start_ns=window.start_ns,
         end_ns=window.end_ns,
+        reference=seen,
     )
 
 

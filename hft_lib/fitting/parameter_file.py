@@ -23,6 +23,7 @@ from hft_lib.parameters import (
     ParameterFile,
     Parameters,
     Provenance,
+    Reference,
     StrategyParameters,
     check_parameters,
 )
@@ -76,6 +77,7 @@ def file_of(
         (calibration.start_ns, calibration.end_ns),
         trials=trials,
         git_commit=git_commit,
+        reference=calibration.reference,
     )
 
 
@@ -87,10 +89,12 @@ def parameter_file(
     *,
     trials: int = 1,
     git_commit: str = "",
+    reference: Reference | None = None,
 ) -> ParameterFile:
     """The file of one set fitted to a tape from the first to the last time of `window_ns`.
 
     `trials` counts every set that was tried on that window: the evidence is read with it.
+    `reference` is what the window's data looked like, as drift is measured against.
     """
     return ParameterFile(
         pair=pair,
@@ -102,6 +106,7 @@ def parameter_file(
             end=iso_ms(window_ns[1]),
             trials=trials,
             git_commit=git_commit,
+            reference=reference,
         ),
     )
 

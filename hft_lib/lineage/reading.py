@@ -15,7 +15,7 @@ from hft_lib.lineage.version import (
     model_name,
     sha256,
 )
-from hft_lib.parameters import Parameters, check_parameters
+from hft_lib.parameters import Parameters, Reference, check_parameters
 
 # A pair has a calibration a day at most and a few candidates; MLflow gives this many a page.
 _PAGE_ROWS = 200
@@ -127,7 +127,20 @@ def _version(row: Any, aliases: Mapping[str, str]) -> Version:
         created_ms=int(row.creation_timestamp),
         trials=int(tags.get("trials") or 0),
         pipeline_run=tags.get("pipeline_run", ""),
+        reference=_reference(tags.get("reference", "")),
     )
+
+
+def _reference(tag: str) -> Reference | None:
+    """What a version's tag says; None of one that was left out, or that a hand made unreadable:
+    drift is then told as not known, and nothing that trades depends on it.
+    """
+    if not tag:
+        return None
+    try:
+        return msgspec.json.decode(tag, type=Reference)
+    except msgspec.DecodeError:
+        return None
 
 
 def _content(client: Any, version: Version) -> bytes | None:

@@ -4,7 +4,7 @@ import hashlib
 import re
 from typing import Any
 
-from hft_lib.parameters import Parameters, Provenance, Set
+from hft_lib.parameters import Parameters, Provenance, Reference, Set
 
 CHAMPION, PREDECESSOR = "champion", "predecessor"
 CHALLENGER_PREFIX = "challenger-"
@@ -51,7 +51,10 @@ class Candidate(Set, frozen=True):
 
 
 class Version(Set, frozen=True):
-    """One registered version; `created_ms` in milliseconds since 1970 UTC."""
+    """One registered version; `created_ms` in milliseconds since 1970 UTC.
+
+    `reference` is what its set was calibrated on, None where that was not recorded.
+    """
 
     name: str
     version: str
@@ -68,6 +71,7 @@ class Version(Set, frozen=True):
     created_ms: int
     trials: int = 0
     pipeline_run: str = ""
+    reference: Reference | None = None
 
 
 class Registration(Set, frozen=True):

@@ -96,7 +96,7 @@ def _run(client: Any, experiment: str, candidate: Candidate) -> Iterator[str]:
 
 def _tags(candidate: Candidate) -> dict[str, str]:
     provenance = candidate.provenance
-    return {
+    tags = {
         "pair": candidate.pair,
         "candidate": candidate.name,
         "origin": candidate.origin,
@@ -114,6 +114,9 @@ def _tags(candidate: Candidate) -> dict[str, str]:
         "pipeline_run": candidate.pipeline_run,
         "notebook": candidate.notebook,
     }
+    if provenance.reference is not None:
+        tags["reference"] = msgspec.json.encode(provenance.reference).decode()
+    return tags
 
 
 def _log_run(client: Any, run_id: str, candidate: Candidate, figures: Mapping[str, Any]) -> None:

@@ -59,7 +59,7 @@ def read_panel(
     Raises FitRefused for a window that holds fewer than two grid points.
     """
     symbols = tape.symbols
-    terms = tape.instruments()
+    terms = tape.instruments(None if end_ns is None else end_ns - 1)
     cadences = np.array([terms[s].cadence_ns if s in terms else SECOND_NS for s in symbols])
     first = tape.start_ns if start_ns is None else max(start_ns, tape.start_ns)
     last = tape.end_ns if end_ns is None else min(end_ns - 1, tape.end_ns)

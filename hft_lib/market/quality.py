@@ -69,7 +69,8 @@ def check_tape(tape: Tape) -> Report:
     for event, flaws, last_quote_ns, repeated in _inspected(tape, measured):
         for flaw in flaws:
             if flaw.reason == "GAP" and isinstance(event, Quote):
-                _add_gap(tally, event, last_quote_ns, instruments.get(event.symbol))
+                terms = tape.instruments(event.time_ns).get(event.symbol)
+                _add_gap(tally, event, last_quote_ns, terms)
             else:
                 again = flaw.reason in repeated
                 symbol, detail = event.symbol, flaw.detail

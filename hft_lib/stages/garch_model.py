@@ -1,5 +1,5 @@
 """GARCH: each slot's volatility forecast of the spread at its trading horizon, from the filter's
-innovations.
+innovations; and a window of what came of the forecasts, by which the slots' models are judged.
 """
 
 from typing import TypeAlias, assert_never
@@ -16,6 +16,8 @@ from hft_lib.events import (
     TimePassed,
     Volatility,
 )
+from hft_lib.health import window as windows
+from hft_lib.health.window import Window
 from hft_lib.kernel import kernel
 from hft_lib.line import LineConfig
 from hft_lib.models import garch
@@ -37,14 +39,22 @@ class PairVolatilities(msgspec.Struct):
 
 
 class GarchState(msgspec.Struct):
-    """The volatility models of every pair."""
+    """The volatility models of every pair, and by what their slots are judged.
+
+    A snapshot from before there were windows has none: they begin where it goes on.
+    """
 
     pairs: dict[str, PairVolatilities]
+    windows: dict[str, Window] = {}
 
 
 def start(config: LineConfig) -> GarchState:
     """Every slot empty."""
-    return GarchState({item.pair: _empty(config.slots) for item in config.pairs})
+    names = [item.pair for item in config.pairs]
+    return GarchState(
+        {name: _empty(config.slots) for name in names},
+        {name: windows.empty(config.slots) for name in names},
+    )
 
 
 def _empty(slots: int) -> PairVolatilities:
@@ -63,34 +73,61 @@ def step(state: GarchState, event: Input) -> tuple[Event, ...]:
     """Advance the pair's volatility models by one tick; control and time go on down the line."""
     match event:
         case HedgeRatio():
-            return observe(state.pairs[event.tick.pair], event)
+            pair = event.tick.pair
+            window = state.windows.get(pair) or _begun(state, pair)
+            return observe(state.pairs[pair], window, event)
         case SlotAssigned():
-            return assign(state.pairs[event.pair], event)
+            pair = event.pair
+            window = state.windows.get(pair) or _begun(state, pair)
+            return assign(state.pairs[pair], window, event)
         case Promoted() | RolledBack() | TimePassed():
             return (event,)
         case _:
             assert_never(event)
 
 
-def observe(models: PairVolatilities, hedge: HedgeRatio) -> tuple[Event, ...]:
+def _begun(state: GarchState, pair: str) -> Window:
+    state.windows[pair] = windows.empty(len(state.pairs[pair].live))
+    return state.windows[pair]
+
+
+def observe(models: PairVolatilities, window: Window, hedge: HedgeRatio) -> tuple[Event, ...]:
     """At a grid point step every live slot on its innovation; at any other tick carry the last
     forecast.
     """
-    if hedge.tick.grid_steps:
+    tick = hedge.tick
+    if not (tick.more or tick.stale):
+        window.moments += 1
+    if tick.grid_steps:
+        hedges = np.frombuffer(hedge.hedges, HEDGE)
         observe_slots(
             models.params,
             models.states,
             models.horizons,
             models.live,
             models.volatilities,
-            np.frombuffer(hedge.hedges, HEDGE),
-            hedge.tick.grid_steps,
+            hedges,
+            tick.grid_steps,
         )
         models.forecast = models.volatilities.tobytes()
-    return (Volatility(hedge.tick, hedge.hedges, models.forecast),)
+        windows.take(
+            window.values,
+            window.clock,
+            window.warm_ns,
+            models.live,
+            hedges,
+            models.volatilities,
+            0.5 * (tick.y_bid + tick.y_ask),
+            0.5 * (tick.x_bid + tick.x_ask),
+            tick.time_ns,
+            tick.grid_steps,
+            window.moments,
+        )
+        window.moments = 0
+    return (Volatility(tick, hedge.hedges, models.forecast),)
 
 
-def assign(models: PairVolatilities, assigned: SlotAssigned) -> tuple[Event, ...]:
+def assign(models: PairVolatilities, window: Window, assigned: SlotAssigned) -> tuple[Event, ...]:
     """Give a slot its parameters; its variance comes from another slot, or from its prior."""
     slot, parameters = assigned.slot, assigned.parameters
     models.params[slot] = garch.params_row(parameters.garch)[0]
@@ -102,6 +139,8 @@ def assign(models: PairVolatilities, assigned: SlotAssigned) -> tuple[Event, ...
         start_slot(models.params, models.states, slot)
     carry_slot(models.params, models.states, models.horizons, models.volatilities, slot)
     models.forecast = models.volatilities.tobytes()
+    warm_ns = assigned.effective_ns + round(assigned.warmup_s * 1e9)
+    windows.assign(window, slot, assigned.generation, warm_ns, assigned.reference)
     return (assigned,)
 
 

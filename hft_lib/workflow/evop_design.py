@@ -172,6 +172,7 @@ def _candidate(found: Designed, parent: Version, item: Placed, origin: Origin) -
             end=parent.window_end,
             trials=0,
             git_commit=origin.git_commit,
+            reference=parent.reference,
         ),
         origin=ORIGIN,
         config_sha256=parent.config_sha256,

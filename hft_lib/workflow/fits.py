@@ -66,7 +66,8 @@ def fit_bocd_file(tape: str, tape_sha256: str, pair: str, folds: int, out: Path 
 
 def prepared(tape: Tape, pair: str, fold: Fold) -> Prepared:
     """A fold's fitting window of `pair`, on the grid."""
-    return prepare(*fit_moments(tape, pair, fold), pair, slower_cadence_ns(tape, pair))
+    cadence_ns = slower_cadence_ns(tape, pair, fold.trade_ns)
+    return prepare(*fit_moments(tape, pair, fold), pair, cadence_ns)
 
 
 def joined(window: Prepared, kalman: FitFile, garch: FitFile, bocd: FitFile) -> Calibration:

@@ -78,6 +78,7 @@ def candidate(
             end=walk.fit_end,
             trials=judged.trials,
             git_commit=origin.git_commit,
+            reference=walk.reference,
         ),
         origin=ORIGIN,
         config_sha256=walk.config_sha256,

@@ -21,7 +21,7 @@ from hft_lib.line import LineConfig, PairConfig
 from hft_lib.market.merge import feed_events
 from hft_lib.market.pairs import legs_of
 from hft_lib.market.tape import Tape
-from hft_lib.parameters import Assumptions, Parameters
+from hft_lib.parameters import Assumptions, Parameters, Reference
 from hft_lib.workflow.fits import FitFile, joined, prepared, read_fit
 from hft_lib.workflow.folds import Fold, fit_moments, open_same, pair_folds
 from hft_lib.workflow.refusal import write_json
@@ -42,7 +42,8 @@ class FoldReport(msgspec.Struct, frozen=True, kw_only=True):
 class Trials(msgspec.Struct, frozen=True, kw_only=True):
     """What every candidate of a pair did out of sample: (days, candidates), quote currency a day.
 
-    `parameters` are the newest fold's, by name; `calibration` describes that fold's fit.
+    `parameters` are the newest fold's, by name; `calibration` describes that fold's fit, and
+    `reference` its data.
     """
 
     pair: str
@@ -56,6 +57,7 @@ class Trials(msgspec.Struct, frozen=True, kw_only=True):
     fit_end: str
     calibration: dict[str, Any]
     folds: list[FoldReport]
+    reference: Reference | None = None
 
 
 def walk_forward_file(
@@ -125,6 +127,7 @@ def trade_folds(
         fit_end=iso_ms(last.end_ns),
         calibration=last.document(),
         folds=reports,
+        reference=last.reference,
     )
 
 
@@ -137,7 +140,7 @@ def candidates(calibration: Calibration) -> list[tuple[str, Parameters]]:
 def fit_fold(tape: Tape, pair: str, fold: Fold) -> Calibration:
     """Fit all three models to a fold's window; Refused or FitRefused where it is too short."""
     moments = fit_moments(tape, pair, fold)
-    return fit(*moments, pair, cadence_ns_min=slower_cadence_ns(tape, pair))
+    return fit(*moments, pair, cadence_ns_min=slower_cadence_ns(tape, pair, fold.trade_ns))
 
 
 def _traded(

@@ -218,6 +218,7 @@ class MlflowRegistry:
                 end=parent.window_end if parent else "",
                 trials=0,
                 git_commit=parent.git_commit if parent else "",
+                reference=parent.reference if parent else None,
             ),
             config_sha256=parent.config_sha256 if parent else "",
             diagnostics={
@@ -292,6 +293,7 @@ def _registered(time_ns: int, name: str, parameters: Parameters, version: Versio
         run_id=version.run_id,
         git_commit=version.git_commit,
         tape_sha256=version.tape_sha256,
+        reference=version.reference,
     )
 
 

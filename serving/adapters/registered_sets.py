@@ -34,6 +34,7 @@ def registered_sets(client: Any, pair: str) -> tuple[ParameterFile, list[Registe
             end=known.window_end,
             trials=len(facts),
             git_commit=known.git_commit or git_commit(),
+            reference=known.reference,
         ),
         challengers=tuple(Challenger(name=item.alias, params=item.parameters) for item in others),
     )

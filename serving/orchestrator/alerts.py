@@ -8,6 +8,7 @@ import msgspec
 from hft_lib.evop.policy import DAY_NS
 from hft_lib.plots.words import MINUS, count, minute, number
 from serving.orchestrator.gathering import Gathered
+from serving.orchestrator.model_health import champions_off
 from serving.orchestrator.seen import PairSeen
 from serving.runtime.pair_words import in_force
 
@@ -32,7 +33,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 def alerts(now: Gathered) -> list[Alert]:
     """All there is, what needs a hand first."""
-    found = [*_services(now), *_capital(now), *_relations(now)]
+    found = [*_services(now), *_capital(now), *_relations(now), *_models(now)]
     return sorted(found, key=lambda alert: not alert.urgent)
 
 
@@ -120,6 +121,15 @@ def _relations(now: Gathered) -> Iterator[Alert]:
                 what=f"`{seen.pair}`: its relation was held to break in the day that ended at "
                 f"{minute(seen.alarm_ns)}",
             )
+
+
+def _models(now: Gathered) -> Iterator[Alert]:
+    for pair, what in champions_off(now):
+        yield Alert(
+            urgent=False,
+            what=f"`{pair}`: {what}",
+            todo="`hft pipeline run calibration` fits it anew, and registers what passes the gate",
+        )
 
 
 def is_alarmed(seen: PairSeen) -> bool:

@@ -14,6 +14,7 @@ SECTIONS = (
     ("positions", "Positions and PnL"),
     ("slots", "Slots"),
     ("evidence", "Evidence"),
+    ("health", "Model health"),
     ("decisions", "Decisions"),
     ("services", "Services"),
 )

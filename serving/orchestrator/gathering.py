@@ -17,7 +17,10 @@ from serving.orchestrator.seen import Seen, look
 from serving.runtime.latch import Look, Unreadable, Word
 
 SEEN_EVERY_S = 1.0
-EXECUTION = "execution"
+EXECUTION, VOLATILITY = "execution", "garch_model"
+
+# The services whose documents are shown, and what a whole one holds.
+MARKS = {EXECUTION: "holdings", VOLATILITY: "health"}
 
 
 class Services(Protocol):
@@ -53,7 +56,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     """All that one rendering shows; `at_ns` is the wall clock, empty texts are nothing missing.
 
     `execution` is execution's own document as of `execution_ns` (0: never heard), `line_ns` the
-    time of the line.
+    time of the line. `health` are the rows that garch_model told of its slots at `health_ns`.
     """
 
     at_ns: int
@@ -66,6 +69,10 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     execution: dict[str, Any] = {}
     execution_ns: int = 0
     execution_silent: bool = True
+    health: list[dict[str, Any]] = []
+    health_left_out: int = 0
+    health_ns: int = 0
+    health_silent: bool = True
     seen: Seen | None = None
     decisions: list[dict[str, Any]] = []
     decisions_why: str = ""
@@ -81,7 +88,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
 class _Heard(NamedTuple):
     services: list[dict[str, Any]]
     why: str
-    silent: bool
+    silent: frozenset[str]
 
 
 class Gatherer:
@@ -106,8 +113,8 @@ class Gatherer:
         self._seen: Seen | None = None
         self._seen_read = -1
         self._seen_s = 0.0
-        self._execution: dict[str, Any] = {}
-        self._execution_ns = 0
+        # By service whose document is shown: the last that was heard, and when.
+        self._told: dict[str, tuple[dict[str, Any], int]] = dict.fromkeys(MARKS, ({}, 0))
         self._rows: list[dict[str, Any]] = []
 
     def follow(self, stage: Stage) -> None:
@@ -137,6 +144,9 @@ class Gatherer:
         """All that is known now; asks Redis, which answers or fails within a bound."""
         at_ns, seen, heard = self._now_ns(), self._seen, self._hear()
         word, pair_words, word_why = self._read()
+        (execution, execution_ns), (judged, judged_ns) = (
+            self._told[name] for name in (EXECUTION, VOLATILITY)
+        )
         return Gathered(
             at_ns=at_ns,
             where=self._words.where,
@@ -145,9 +155,13 @@ class Gatherer:
             pair_words=pair_words,
             services=heard.services,
             services_why=heard.why,
-            execution=self._execution,
-            execution_ns=self._execution_ns,
-            execution_silent=heard.silent,
+            execution=execution,
+            execution_ns=execution_ns,
+            execution_silent=EXECUTION in heard.silent,
+            health=judged.get("health", []),
+            health_left_out=judged.get("health_left_out", 0),
+            health_ns=judged_ns,
+            health_silent=VOLATILITY in heard.silent,
             seen=seen,
             decisions=self._latest.lines(seen.decisions) if seen is not None else [],
             decisions_why=self._latest.why,
@@ -165,10 +179,12 @@ class Gatherer:
         try:
             entries, documents = self._services.entries(), self._services.documents()
         except DirectoryError as error:
-            return _Heard(self._rows, str(error), True)
-        told, entry = documents.get(EXECUTION, {}), entries.get(EXECUTION)
-        silent = entry is None or "holdings" not in told
-        if entry is not None and not silent:
-            self._execution, self._execution_ns = told, entry.beat_ns
+            return _Heard(self._rows, str(error), frozenset(MARKS))
+        silent = set(MARKS)
+        for name, mark in MARKS.items():
+            told, entry = documents.get(name, {}), entries.get(name)
+            if entry is not None and mark in told:
+                self._told[name] = told, entry.beat_ns
+                silent.discard(name)
         self._rows = roll_call(entries, documents, self._now_ns())
-        return _Heard(self._rows, "", silent)
+        return _Heard(self._rows, "", frozenset(silent))

@@ -11,6 +11,7 @@ from hft_lib.plots.words import count, minute, money, number, second
 from serving.orchestrator.alerts import Alert, alerts, is_alarmed, quantity
 from serving.orchestrator.evidence import open_test
 from serving.orchestrator.gathering import Gathered
+from serving.orchestrator.model_health import health
 from serving.orchestrator.seen import PairSeen, SlotSeen
 from serving.runtime.latch import ABSENT, UNREADABLE
 
@@ -32,6 +33,7 @@ def sections(now: Gathered) -> dict[str, str]:
         "positions": positions(now),
         "slots": slots(now),
         "evidence": evidence(now),
+        "health": health(now),
         "decisions": decisions(now),
         "services": services(now),
     }

@@ -51,6 +51,13 @@ class Part(Protocol):
         """Gauges by name, each with what it means."""
 
 
+class Measured(Protocol):
+    """What has figures by label."""
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures at this moment."""
+
+
 class Mounted(Protocol):
     """A page of one service alone, with answers that last."""
 
@@ -120,6 +127,10 @@ class Pages:
     def add(self, part: Part) -> None:
         """Show `part` from now on."""
         self._parts.append(part)
+
+    def measure(self, source: Measured) -> None:
+        """Show the labelled figures of `source` too, from now on."""
+        self._registry.register(source)
 
     def mount(self, page: Mounted) -> None:
         """Answer what `page` answers too, from now on."""

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from hft_lib.parameters import parameter_sha256
 from hft_lib.rows import HEDGE, RISK, VOLATILITY
 from hft_lib.stages import garch_model, kalman_filter, risk_manager
 from tests.conftest import ROOT
+from tests.hft_lib.health.made import REFERENCE
 from tests.hft_lib.registry_world import (
     PARAMETERS,
     PROVENANCE,
@@ -124,6 +126,20 @@ def test_a_version_can_be_searched_by_where_it_came_from(registry, experiment):
     assert (version.pair, version.run_id) == (pair, made.run_id)
     assert version.parameters_sha256 == parameter_sha256(PARAMETERS)
     assert (version.window_start, version.window_end) == (PROVENANCE.start, PROVENANCE.end)
+
+
+def test_a_version_says_what_it_was_calibrated_on_and_a_tag_that_a_hand_broke_says_nothing(
+    registry, experiment
+):
+    pair = pair_of("REF")
+    known = msgspec.structs.replace(PROVENANCE, reference=REFERENCE)
+    made = lineage.register(registry, experiment, candidate(pair, provenance=known))
+    assert lineage.read_version(registry, pair, made.version).reference == REFERENCE
+    registry.set_model_version_tag(made.name, made.version, "reference", '{"return_y": 1}')
+    assert lineage.read_version(registry, pair, made.version).reference is None
+    plain = lineage.register(registry, experiment, candidate(pair, entering_at(1.6)))
+    assert lineage.read_version(registry, pair, plain.version).reference is None
+    assert "reference" not in registry.get_model_version(made.name, plain.version).tags
 
 
 def test_equal_content_is_reused_and_another_is_a_new_version(registry, experiment):

@@ -43,6 +43,7 @@ def test_pages_count_what_the_line_wrote_and_records_name_the_tick(
     assert shown["execution"]["hft_tick_latency_seconds_count"][(ORDER,)] == told.orders
     for name in ("kalman_filter", "garch_model"):
         assert shown[name]["hft_innovation_mean_square"]
+    the_models_are_judged(six)
     assert shown["execution"]["hft_position_base"] and shown["execution"]["hft_pnl_quote"]
     six.wait_for(
         "in the ledger",
@@ -55,6 +56,19 @@ def test_pages_count_what_the_line_wrote_and_records_name_the_tick(
     the_page_shows_what_the_line_says(six)
     (tmp_path / "page.html").write_text(six.page("orchestrator", "/")[1])
     a_listener_does_not_hold_up_the_end(six)
+
+
+def the_models_are_judged(six: SixProcesses) -> None:
+    """The figures of garch_model, `hft status` and the page say the same of every slot."""
+    slots = {str(row["slot"]) for row in six.state("execution")["holdings"] if row["slot"] >= 0}
+
+    def judged() -> set[str]:
+        return {slot for _, slot in samples(six, "garch_model").get("hft_model_observations", {})}
+
+    six.wait_for("every slot judged", lambda: judged() == slots)
+    rows = six.verb("status", "--json").json["models"]
+    assert {str(row["slot"]) for row in rows} == slots
+    six.wait_for("on the page", lambda: ", champion</th>" in six.page("orchestrator", "/")[1])
 
 
 def the_page_shows_what_the_line_says(six: SixProcesses) -> None:

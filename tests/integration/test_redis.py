@@ -269,7 +269,16 @@ def test_status_shows_who_is_there_and_fails_where_one_is_missing(
     assert run_command(["status"]) == 1
     assert "catches up" in capfd.readouterr().out
     directory.announce(msgspec.structs.replace(ENTRY, service="ingestion"), {})
+    wide = {"state": "off", "words": "too wide"}
+    judged = {"pair": "A~B", "slot": 2, "state": "off", "calibration": wide}
+    judged |= dict.fromkeys(("whiteness", "drift"), {"state": "good", "words": "white"})
+    volatility = msgspec.structs.replace(ENTRY, service="garch_model")
+    directory.announce(volatility, {"health": [judged]})
+    capfd.readouterr()
+    assert run_command(["status", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["models"] == [judged]
     assert run_command(["status"]) == 0
+    assert "A~B slot 2: off, forecasts too wide" in capfd.readouterr().out
     redis_server.kill()
     capfd.readouterr()
     assert run_command(["status", "--json"]) == 1

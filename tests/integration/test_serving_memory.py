@@ -15,10 +15,12 @@ from hft_lib.backtest.candidates import ordinary
 from hft_lib.market import synthetic
 from hft_lib.parameters import read_parameter_file
 from hft_lib.plots.words import money
+from serving.runtime.judged import EVERY_S
 from tests.integration.conftest import Outside
 from tests.integration.memory_line import NAMES, PAGES, Serving
 
 DAYS = 8.0
+PAIR = "SYN/USDT:USDT~SYN/USDT"
 SLOW = ("--speed", "100000")  # some seconds for the tape
 KILLS = 4
 ORDERS = "hft_orders_total{"
@@ -80,11 +82,37 @@ def test_all_six_answer_every_page_over_a_tape_and_stay_up_after_it(
     assert 'hft_tick_latency_seconds_count{hop="order"}' in figures
     assert "hft_position_base" in figures and "hft_latch_halted 0.0" in figures
     the_operators_page_shows_the_line(serving)
-    assert "hft_innovation_mean{" in serving.page(NAMES.index("garch_model"), "/metrics")[1]
+    judged = the_models_are_judged(serving)
     code, seconds = serving.stop()
     assert code == 0 and seconds < 10.0
     assert orders_of(serving) == market.replay["orders_sha256"]
     assert "trace=journal-" in serving.log
+    serving.start("all")
+    serving.await_ready()
+    serving.wait_for("judged again", lambda: bool(serving.state("garch_model").get("health")))
+    assert serving.state("garch_model")["health"] == judged  # a restart changes nothing of it
+    assert serving.stop()[0] == 0
+
+
+def the_models_are_judged(serving: Serving) -> list[dict[str, Any]]:
+    """By slot in figures and state, and on the operator's page; the last rows."""
+    slots = {row["slot"] for row in serving.state("execution")["holdings"] if row["slot"] >= 0}
+    through_ns = serving.state("execution")["line_ns"]
+
+    def is_judged() -> bool:
+        rows = serving.state("garch_model").get("health", [])
+        return through_ns > 0 and {row["slot"] for row in rows} == slots
+
+    serving.wait_for("every slot judged", is_judged)
+    time.sleep(EVERY_S + 1.0)  # what came since the last look
+    figures = serving.page(NAMES.index("garch_model"), "/metrics")[1]
+    assert "hft_innovation_mean{" in figures and "hft_model_health{" in figures
+    assert f'feature="return_y",pair="{PAIR}",slot="0"' in figures
+    page = serving.page(NAMES.index("orchestrator"), "/")[1]
+    assert 'id="in-health"' in page and "0, champion</th>" in page
+    rows: list[dict[str, Any]] = serving.state("garch_model")["health"]
+    assert all(row["observations"] >= 50 and row["shifts"] for row in rows)
+    return rows
 
 
 def the_operators_page_shows_the_line(serving: Serving) -> None:

@@ -130,8 +130,8 @@ def _watch_words(path: EvidencePath) -> str:
     e = number(float(path.e[-1]) if path.e.size else 1.0, 3)
     return (
         f" Dashed: the predecessor {code(path.name)} against the set in its place, e = {e} "
-        f"after {blocks}. From {number(path.threshold)} on, or once that set is too far behind, the "
-        "capital goes back."
+        f"after {blocks}. From {number(path.threshold)} on, or once that set is too far behind, "
+        "the capital goes back."
     )
 
 

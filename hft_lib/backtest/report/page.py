@@ -11,6 +11,7 @@ from hft_lib.backtest.record import CAPITAL, RunRecord
 from hft_lib.backtest.report import (
     assumptions,
     figures,
+    health,
     models,
     roles,
     storyline,
@@ -30,6 +31,7 @@ SECTIONS = (
     ("evidence-section", "Evidence"),
     ("trades", "Spread and trades"),
     ("models", "Models"),
+    ("health", "Model health"),
     ("costs", "Costs and assumptions"),
     ("quality", "Data quality"),
     ("reproduce", "Reproduce"),
@@ -125,6 +127,7 @@ def _bodies(record: RunRecord) -> dict[str, str]:
         "evidence-section": figures.evidence_paths(record, made) + tables.decisions(record),
         "trades": figures.spread(record, held, known),
         "models": "".join(drawn) + tables.parameters(record, held),
+        "health": health.health(record, held),
         "costs": tables.costs(record, paid) + assumptions.assumptions(record, capital),
         "quality": tables.rejects(record),
         "reproduce": tables.reproduce(record),

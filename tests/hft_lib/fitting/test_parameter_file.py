@@ -15,7 +15,7 @@ from hft_lib.fitting.grid import grid_moments
 from hft_lib.fitting.parameter_file import complete, encode, file_of, write_parameter_file
 from hft_lib.models import garch, kalman
 from hft_lib.models.inputs import Counts, Vector
-from hft_lib.parameters import read_parameter_file
+from hft_lib.parameters import parameter_sha256, read_parameter_file
 
 MINUTE_NS = 60 * 10**9
 PAIR = "A/USDT:USDT~A/USDT"
@@ -108,3 +108,33 @@ def test_the_file_names_the_pair_and_window_it_was_fitted_to(calibration) -> Non
     other = replace(calibration, pair="B~C", end_ns=calibration.start_ns + 10**9)
     file = file_of(other, "abc")
     assert file.pair == "B~C" and file.provenance.end > file.provenance.start
+
+
+def test_a_file_keeps_what_the_window_looked_like(
+    gridded: Gridded, calibration: Calibration, moments: tuple[Counts, Vector, Vector]
+) -> None:
+    file = read_parameter_file(encode(file_of(calibration, "abc")))
+    seen = file.provenance.reference
+    assert seen == calibration.reference is not None
+    returns = np.diff(gridded.y)
+    assert seen.return_y.observations == returns.size  # every interval of this window is one
+    np.testing.assert_allclose(
+        seen.return_y.edges, np.quantile(returns, np.arange(1, 10) / 10), rtol=1e-5
+    )
+    gap_s = np.diff(moments[0])[0] / 1e9
+    assert seen.gap_s.edges == (gap_s,) and seen.gap_s.shares == (1.0, 0.0)
+    track = kalman.run(kalman.params_row(calibration.params.kalman), *gridded[:3])
+    warm = round(calibration.params.strategy.warmup_s * 1e3 / gridded.grid_ms)
+    innovations = track["innovation"][warm:]
+    np.testing.assert_allclose(seen.innovation.edges[4], np.median(innovations), rtol=1e-4)
+    assert seen.innovation.observations == innovations.size
+
+
+def test_a_file_of_before_without_a_reference_is_read_and_its_set_has_the_same_hash(
+    calibration: Calibration,
+) -> None:
+    content = msgspec.json.decode(encode(file_of(calibration, "abc")))
+    del content["provenance"]["reference"]
+    older = read_parameter_file(msgspec.json.encode(content))
+    assert older.provenance.reference is None
+    assert parameter_sha256(older.params) == parameter_sha256(calibration.params)

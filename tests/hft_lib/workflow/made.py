@@ -11,6 +11,7 @@ from hft_lib.backtest.candidates import ordinary
 from hft_lib.parameters import Parameters
 from hft_lib.workflow.walk_forward import FITTED, Trials
 from tests.builders import parameters
+from tests.hft_lib.health.made import REFERENCE
 
 PAIR = "BTC/USDT:USDT~BTC/USDT"
 OTHER_PAIR = "ETH/USDT:USDT~ETH/USDT"
@@ -44,6 +45,7 @@ def trials(
         fit_end="2024-02-01T00:00:00.000Z",
         calibration={"observations": 100},
         folds=[],
+        reference=REFERENCE,
     )
 
 

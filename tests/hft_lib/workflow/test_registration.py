@@ -11,6 +11,7 @@ from hft_lib.workflow.gate import judge
 from hft_lib.workflow.refusal import Refused, read_json, write_json
 from hft_lib.workflow.registration import Origin, Registered, register_file
 from tests.hft_lib import registry_world
+from tests.hft_lib.health.made import REFERENCE
 from tests.hft_lib.workflow.made import OTHER_PAIR, PAIR, trials
 
 ORIGIN = Origin(git_commit="c0ffee", lock_sha256="d" * 64, pipeline_run="calibration-1")
@@ -68,6 +69,7 @@ def test_a_version_says_all_that_it_came_from(client: Any, made: Any) -> None:
     assert tags["lock_sha256"] == "d" * 64 and len(tags["environment_sha256"]) == 64
     metrics = client.get_run(version.run_id).data.metrics
     assert metrics["trials"] == 10.0 and metrics["deflated_sharpe"] >= 0.95
+    assert version.reference == REFERENCE
 
 
 def test_designed_challengers_are_enrolled_once(home: Path, client: Any, made: Any) -> None:
@@ -80,6 +82,7 @@ def test_designed_challengers_are_enrolled_once(home: Path, client: Any, made: A
     assert aliases["champion"] == "1" and {"challenger-explorer-1"} <= set(aliases)
     version = lineage.read_version(client, PAIR, "challenger-explorer-1")
     assert version.trials == 0 and version.tape_sha256 == "a" * 64
+    assert version.reference == REFERENCE  # the parent's
 
 
 def test_evidence_about_another_champion_designs_nothing(

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from hft_lib.events import Event
+from hft_lib.health.verdict import judge
+from hft_lib.health.window import WINDOW
 from serving.adapters.redis_directory import DirectoryError, Entry
 from serving.orchestrator.decisions import Latest
 from serving.orchestrator.gathering import Gathered, Gatherer
 from serving.runtime.latch import Look, Unreadable, Word
 from serving.services import SERVICES
 from tests.hft_lib.evop.world import PAIR, World, per_set, world
+from tests.hft_lib.health.made import REFERENCE, Made
 
 NOW_NS = 1_900_000_000_000_000_000
 SINCE_NS = NOW_NS - 3_600 * 10**9
@@ -30,6 +33,13 @@ def holding(account: str, slot: int, **changes: Any) -> dict[str, Any]:
     known = {"pair": PAIR, "account": account, "slot": slot, "generation": 1, "y": 2.5, "x": -0.25}
     known |= {"equity_quote": 1234.56, "drawdown_max_quote": 210.25, "fills": 4321}
     return known | changes
+
+
+def judged(slot: int, generation: int = 1, scale: float = 1.0) -> dict[str, Any]:
+    """A row of garch_model's document: a model that is right where `scale` is 1."""
+    made = Made(WINDOW, seed=5 + slot)
+    values = made.values(REFERENCE, slot=slot, generation=generation, scores=scale * made.scores)
+    return judge(PAIR, values).document()
 
 
 class Board:
@@ -59,6 +69,11 @@ class Board:
                 holding("slot-1", 1, equity_quote=99.0, drawdown_max_quote=1.0),
             ],
         }
+        self.health = [
+            judged(slot.slot, slot.generation)
+            for slot in self.world.state.pairs[0].slots
+            if slot.role != "free"
+        ]
         self.latest = Latest()
         self.gatherer = Gatherer(self, self, self.latest, now_ns=lambda: NOW_NS)
         self.on_made: Callable[[Event], None] | None = None
@@ -100,6 +115,8 @@ class Board:
         }
         if "execution" in told:
             told["execution"] |= self.execution
+        if "garch_model" in told:
+            told["garch_model"] |= {"health": self.health, "health_left_out": 0}
         return told
 
     # --- the latch ---

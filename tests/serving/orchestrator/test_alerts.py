@@ -4,7 +4,7 @@ import msgspec
 
 from serving.orchestrator.alerts import alerts
 from tests.hft_lib.evop.world import PAIR
-from tests.serving.orchestrator.board import HALT, Board, holding, world_with_test
+from tests.serving.orchestrator.board import HALT, Board, holding, judged, world_with_test
 
 
 def said(board: Board) -> list[tuple[bool, str]]:
@@ -62,6 +62,17 @@ def test_an_operators_halt_is_told_with_its_reason_and_a_lock_with_what_lifts_it
     row |= {"held_by": [], "flatten": False, "locked": "day"}
     (locked,) = alerts(board.gathered())
     assert locked.todo == "" and "when the UTC day ends" in locked.what
+
+
+def test_a_champion_whose_model_is_off_is_said_and_a_challenger_is_not():
+    board = Board()
+    champion = next(s for s in board.world.state.pairs[0].slots if s.role == "champion")
+    spoiled = [judged(row["slot"], row["generation"], scale=1.6) for row in board.health]
+    board.health = [row for row in spoiled if row["slot"] != champion.slot]
+    assert said(board) == []
+    board.health = spoiled
+    what = "the champion's model is off: forecasts too narrow"
+    assert said(board) == [(False, f"`{PAIR}`: {what}")]
 
 
 def test_an_alarm_of_today_or_of_the_last_days_and_a_freeze_are_said():

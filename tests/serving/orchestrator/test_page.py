@@ -17,7 +17,15 @@ from serving.orchestrator.gathering import Gatherer
 from serving.orchestrator.sections import sections, slot_state
 from serving.orchestrator.seen import look
 from tests.hft_lib.evop.world import PAIR, World, config, per_set
-from tests.serving.orchestrator.board import HALT, RUN, SINCE_NS, Board, holding, world_with_test
+from tests.serving.orchestrator.board import (
+    HALT,
+    RUN,
+    SINCE_NS,
+    Board,
+    holding,
+    judged,
+    world_with_test,
+)
 
 
 def page(board: Board) -> str:
@@ -206,6 +214,59 @@ def test_a_line_that_has_not_begun_says_so_and_why():
     assert "Not known yet: the orchestrator waits for the feed." in sections(now)["slots"]
 
 
+# --- the models ---
+
+
+def test_model_health_is_what_the_volatility_service_told_by_slot_and_role():
+    board = Board()
+    board.health[1] = judged(1, board.health[1]["generation"], scale=1.6)
+    body = part(board, "health")
+    named = [line for line in rows(body) if len(line) == 9]
+    assert [cells[0] for cells in named] == [
+        f"{slot.slot}, {slot.role}" for slot in look(board.state).pairs[0].slots
+    ]
+    for cells, row in zip(named, board.health, strict=True):
+        assert cells[4] == number(row["variance"], 3) and cells[8] == "250"
+        assert cells[5:8] == [percent(share) for share in row["covered"]]
+    assert named[0][1:4] == ["white", "calibrated", "as at calibration"]
+    assert named[1][2] == "off: too narrow"
+    assert "1 off" in body and "health-off" in body
+    assert "0.0001 (the red zone of the Basel Committee" in body
+
+
+def test_the_figures_behind_the_words_are_there():
+    board = Board()
+    body = part(board, "health")
+    figures = body[body.index("The figures behind the words") :]
+    for row in board.health:
+        assert number(row["white_p"], 2) in figures
+        assert number(row["shifts"]["gap_s"]["psi"], 3) in figures
+
+
+def test_models_that_were_not_told_of_are_said_to_be_not_known():
+    board = Board()
+    board.health = []
+    assert "has told of no slot yet" in part(board, "health")
+
+
+def test_what_a_silent_volatility_service_told_is_grey_with_its_time():
+    board = Board()
+    before = part(board, "health")
+    board.silent.add("garch_model")
+    after = part(board, "health")
+    assert '<div class="stale">' in after and '<div class="stale">' not in before
+    assert "garch_model is silent since" in after
+
+
+def test_a_generation_that_evop_does_not_know_has_no_role_and_a_row_without_one_is_left_out():
+    board = Board()
+    shown = len(board.health)
+    board.health[1] = judged(1, generation=77)
+    board.health.append(judged(3))
+    named = [line for line in rows(part(board, "health")) if len(line) == 9]
+    assert named[1][0] == "1" and len(named) == shown
+
+
 # --- safety ---
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">\'"&`</p>`'
@@ -227,6 +288,8 @@ def hostile_board() -> Board:
     board.execution["holdings"].append(capital | {"pair": HOSTILE, "x": 0.0})
     board.execution["holdings"].append(capital | {"account": HOSTILE})
     board.missing["ingestion"], board.where = HOSTILE, HOSTILE
+    off = {"state": "off", "words": HOSTILE}
+    board.health = [board.health[0] | {"pair": HOSTILE, "state": "off", "drift": off}]
     last = made.records()[-1]
     record = msgspec.json.decode(last.record)
     record |= {"reason": HOSTILE, "operator": HOSTILE, "kind": HOSTILE, "pair": HOSTILE}
