@@ -4,9 +4,10 @@ Calibrate, register, trade champion and challengers, decide, report.
 """
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -15,6 +16,7 @@ from cli import options
 from cli.calibrate import fit_metrics, fit_window, parameter_file
 from cli.console import command, emit, near, print_rows, progress, text
 from cli.context import common_span, iso, resolve_pair
+from cli.errors import BadInput
 from cli.markets import synthetic_tape
 from cli.registry import as_facts, candidate, open_client, register_sets
 from cli.replay import in_sample, print_figures, verify_command
@@ -43,16 +45,28 @@ from serving.adapters.mlflow_store import artifact_location
 from serving.adapters.tape_feed import tape_feed
 from serving.first_fit import split_of
 from serving.lines import config_of, line_of
+from serving.runtime.host import Sink
 from serving.runtime.identity import content_sha256
 from serving.runtime.journal import read_records
 from serving.runtime.run_folder import JOURNAL, PARAMETERS, new_header, write_parameters
 from serving.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from hft_lib.backtest.record import RunRecord
+    from hft_lib.backtest.story import Step
+    from hft_lib.plots import Moment
 
 REGISTRY_S_MAX = (
     60.0  # the projection of a move onto the aliases ends by itself within half of this
 )
 REPORT = "report.html"
 FITTED = "calibrated"  # the first champion's name in the report: champion is what it may not stay
+
+
+ScenarioOption = Annotated[
+    Literal["planted", "regime-change"],
+    typer.Option(help="What happens: sets of known worth on one market, or a market that changes."),
+]
 
 
 def demo(
@@ -62,6 +76,7 @@ def demo(
     seed: options.SeedOption = 7,
     borrow: options.BorrowOption = None,
     out: options.OutOption = None,
+    scenario: ScenarioOption = "planted",
     as_json: options.JsonOption = False,
 ) -> None:
     """Run the whole loop once, with nothing but this command, and write a report.
@@ -70,10 +85,21 @@ def demo(
     MLflow, trades the rest with the champion on simulated capital and the challengers in shadow,
     and lets EVOP decide on daily evidence. Without --tape it makes a market whose truth is known.
 
+    With --scenario regime-change the market changes its nature twice: what the calibration pipeline
+    registered is replaced on evidence, a bad set is dropped, a lucky one promoted and rolled back.
+
     Example: hft demo --tape btc --pair BTC/USDT:USDT~BTC/USDT --out btc-demo
     """
     settings: Settings = context.obj
     began = time.perf_counter()
+    if scenario == "regime-change":
+        from cli.demo_regimes import demo_regimes, print_story
+
+        _refuse_market(scenario, {"--tape": tape, "--pair": pair, "--assume-borrow": borrow})
+        document = demo_regimes(settings, seed, out, quiet=as_json)
+        document["seconds"] = time.perf_counter() - began
+        emit(document, as_json, print_story)
+        return
     opened = synthetic_tape(settings, seed) if tape is None else Tape.open(tape)
     name = resolve_pair(pair, None, settings, opened)
     with run_folder(settings, "demo", out) as folder:
@@ -81,6 +107,12 @@ def demo(
         document = known.run()
     document["seconds"] = time.perf_counter() - began
     emit(document, as_json, print_demo)
+
+
+def _refuse_market(scenario: str, given: dict[str, Any]) -> None:
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        raise BadInput(f"--scenario {scenario} makes its own market: leave {', '.join(named)} out")
 
 
 class Demo:
@@ -118,8 +150,9 @@ class Demo:
             client, file, config, as_facts(file, sets, made, self.split_ns), tally
         )
         moves, decisions, order = self.decisions()
-        versions = {item.version: _shown(name) for name, item in made.items()}
-        report, verdict = self.report(file, config, calibration, sets, made)
+        versions = {item.version: self.shown(name) for name, item in made.items()}
+        window = (calibration.start_ns, calibration.end_ns)
+        report, verdict = self.report(self.record(file, config, window, sets, made))
         return {
             "pair": self.pair,
             "start": iso(self.split_ns),
@@ -128,10 +161,10 @@ class Demo:
             "in_sample": in_sample(self.tape, file, self.split_ns, None),
             "tape_sha256": self.tape.sha256,
             "config_sha256": content_sha256(config),
-            "champion": _set_document(CHAMPION, file.params, made),
-            "challengers": [_set_document(name, params, made) for name, params in sets[1:]],
+            "champion": set_document(CHAMPION, file.params, made),
+            "challengers": [set_document(name, params, made) for name, params in sets[1:]],
             "decisions": decisions,
-            "capital": [_moved(move, versions) for move in moves],
+            "capital": [moved(move, versions) for move in moves],
             "verdict": verdict,
             "last_order_id": order,
             **self.files(),
@@ -194,7 +227,13 @@ class Demo:
         return register_sets(self.settings, client, file, found, figures)
 
     def trade(
-        self, client: Any, file: ParameterFile, config: LineConfig, sets: list[Any], tally: Tally
+        self,
+        client: Any,
+        file: ParameterFile,
+        config: LineConfig,
+        sets: list[Any],
+        tally: Tally,
+        sinks: tuple[Sink, ...] = (),
     ) -> Any:
         """Run the six stages over the rest of the tape; returns execution's last state."""
         window = (self.split_ns, None)
@@ -202,7 +241,7 @@ class Demo:
         edge = MlflowRegistry(client, artifact_location(self.settings))
         rows = self.tape.rows - self.fit_rows
         try:
-            with open_line(self.folder, header, sets, tally, (edge,)) as line:
+            with open_line(self.folder, header, sets, tally, (edge, *sinks)) as line:
                 events = tape_feed(self.tape, self.pair.split("~"), *window)
                 with progress("trading the rest of the tape", rows) as task:
                     run_feed(line, events, task.advance)
@@ -229,44 +268,53 @@ class Demo:
                 order = fact.client_order_id
         return moves, made, order
 
-    def report(
+    def record(
         self,
         file: ParameterFile,
         config: LineConfig,
-        calibration: Calibration,
+        fit_window: tuple[int, int],
         sets: list[tuple[str, Parameters]],
         made: Any,
-    ) -> tuple[Path, str]:
-        """Write the report of the run from its journal; returns its place and its verdict."""
+        turns: Sequence["Moment"] = (),
+    ) -> "RunRecord":
+        """What the run left, from its journal."""
         from hft_lib.backtest.record import RunRecord, TapeInfo
-        from hft_lib.backtest.report import evidence, roles, verdict, write_report
+
+        return RunRecord.from_facts(
+            read_records(self.folder / JOURNAL),
+            pair=self.pair,
+            params={self.shown(name): params for name, params in sets},
+            tape=TapeInfo(
+                sha256=self.tape.sha256,
+                start_ns=self.tape.start_ns,
+                end_ns=self.tape.end_ns,
+                rows=self.tape.rows,
+                symbols=tuple(self.tape.symbols),
+                source=self.tape.manifest.source,
+            ),
+            fit_window=fit_window,
+            versions={self.shown(name): item.version for name, item in made.items()},
+            commit=file.provenance.git_commit,
+            commands=self.commands(),
+            assumptions=config.assumptions,
+            capital_quote=config.pairs[0].capital_quote,
+            config=msgspec.to_builtins(config),
+            seed=self.seed,
+            turns=turns,
+            health=self.judged,
+        )
+
+    def report(self, record: "RunRecord", story: Sequence["Step"] = ()) -> tuple[Path, str]:
+        """Write the report of the run; returns its place and its verdict."""
+        from hft_lib.backtest.report import verdict_text, write_report
 
         with progress("drawing the report"):
-            record = RunRecord.from_facts(
-                read_records(self.folder / JOURNAL),
-                pair=self.pair,
-                params={_shown(name): params for name, params in sets},
-                tape=TapeInfo(
-                    sha256=self.tape.sha256,
-                    start_ns=self.tape.start_ns,
-                    end_ns=self.tape.end_ns,
-                    rows=self.tape.rows,
-                    symbols=tuple(self.tape.symbols),
-                    source=self.tape.manifest.source,
-                ),
-                fit_window=(calibration.start_ns, calibration.end_ns),
-                versions={_shown(name): item.version for name, item in made.items()},
-                commit=file.provenance.git_commit,
-                commands=self.commands(),
-                assumptions=config.assumptions,
-                capital_quote=config.pairs[0].capital_quote,
-                config=msgspec.to_builtins(config),
-                seed=self.seed,
-                health=self.judged,
-            )
-            write_report(record, self.folder / REPORT, datetime.now(UTC))
-        said = verdict.sentence(record, roles.tenures(record), evidence.begun_tests(record))
-        return self.folder / REPORT, said.replace("`", "")
+            write_report(record, self.folder / REPORT, datetime.now(UTC), story)
+        return self.folder / REPORT, verdict_text(record)
+
+    def shown(self, name: str) -> str:
+        """What a set is called in the report."""
+        return FITTED if name == CHAMPION else name
 
     def commands(self) -> list[str]:
         """The lines that make this run again and check it, from whatever folder."""
@@ -284,10 +332,6 @@ class Demo:
         }
 
 
-def _shown(name: str) -> str:
-    return FITTED if name == CHAMPION else name
-
-
 def _in_sample(comparison: Comparison, name: str) -> dict[str, float]:
     """What a set did in sample: no evidence, but worth a look."""
     if not len(comparison.daily_quote):
@@ -300,7 +344,7 @@ def _in_sample(comparison: Comparison, name: str) -> dict[str, float]:
     return {} if mean is None else {"in_sample_pnl_quote_per_day": mean}
 
 
-def _set_document(name: str, params: Parameters, made: Any) -> dict[str, Any]:
+def set_document(name: str, params: Parameters, made: Any) -> dict[str, Any]:
     return {
         "name": name,
         "version": made[name].version,
@@ -309,7 +353,7 @@ def _set_document(name: str, params: Parameters, made: Any) -> dict[str, Any]:
     }
 
 
-def _moved(move: Promoted | RolledBack, versions: dict[str, str]) -> dict[str, Any]:
+def moved(move: Promoted | RolledBack, versions: dict[str, str]) -> dict[str, Any]:
     return {
         "kind": type(move).__name__,
         "time": iso(move.effective_ns),

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import threading
 import time
 import warnings
@@ -123,9 +124,11 @@ def _run(
 def _environment(changes: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
+    tempfile.tempdir = None  # it is looked up once and kept: TMPDIR must count now, and not after
     try:
         yield
     finally:
+        tempfile.tempdir = None
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

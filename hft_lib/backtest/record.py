@@ -32,6 +32,7 @@ from hft_lib.evop.record import Record, decode_record
 from hft_lib.health.window import SlotValues
 from hft_lib.market.pairs import currency_of
 from hft_lib.parameters import Assumptions, Parameters, parameter_sha256
+from hft_lib.plots import Moment
 
 Vector = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
@@ -115,7 +116,8 @@ class Rejects:
 class RunRecord:
     """What one run of one pair left. `names` gives the name of a parameter set by its hash.
 
-    `health` is what the slots' models are judged by at its end, empty where nobody kept it.
+    `turns` are the times at which a made-up market changed its nature. `health` is what the slots'
+    models are judged by at its end, empty where nobody kept it.
     """
 
     pair: str
@@ -141,6 +143,7 @@ class RunRecord:
     handed_over: tuple[HandedOver, ...]
     rejects: tuple[Rejects, ...]
     halts: tuple[Halted | Resumed, ...]
+    turns: tuple[Moment, ...] = ()
     health: tuple[SlotValues, ...] = ()
 
     @classmethod
@@ -159,6 +162,7 @@ class RunRecord:
         capital_quote: float,
         config: Mapping[str, Any] | None = None,
         seed: int = 0,
+        turns: Sequence[Moment] = (),
         health: Sequence[SlotValues] = (),
     ) -> "RunRecord":
         """Collect the facts of `pair` from the record log of a run; other facts and pairs are
@@ -195,6 +199,7 @@ class RunRecord:
             handed_over=tuple(found.handed_over),
             rejects=tuple(_grouped(found.rejected)),
             halts=tuple(found.halts),
+            turns=tuple(turns),
             health=tuple(health),
         )
 

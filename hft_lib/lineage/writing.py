@@ -231,3 +231,11 @@ def delete_alias(client: Any, pair: str, alias: str) -> bool:
         return False
     client.delete_registered_model_alias(model_name(pair), alias)
     return True
+
+
+# --- decisions ---
+
+
+def note_decision(client: Any, pair: str, version: str, decision_id: str, text: str) -> None:
+    """Tag `version` with what a decision said of it: aliases show where it is, the tags why."""
+    client.set_model_version_tag(model_name(pair), version, f"decision.{decision_id}", text)

@@ -22,6 +22,9 @@ from hft_lib.market.tape import Tape, TapeWriter
 
 __all__ = ["SyntheticMarket", "Truth", "synthesise", "ticks", "write", "write_truth"]
 
+Progress = Callable[[int], None]
+MakePaths = Callable[[np.random.Generator, SyntheticMarket, Times], dict[str, Any]]
+
 TRUTH = "truth.json"
 TRUTH_ROWS = "truth.parquet"
 
@@ -36,18 +39,24 @@ class Truth(msgspec.Struct, frozen=True):
     intercept: Vector
     spread: Vector
     turbulent: Vector
+    half_quoted_spread_bp: Vector
     break_ns: int
     outages: list[tuple[int, int]]
     flaws: dict[str, int]
 
 
 def synthesise(
-    seed: int, market: SyntheticMarket = SyntheticMarket()
+    seed: int,
+    market: SyntheticMarket = SyntheticMarket(),
+    make_paths: MakePaths = synthetic_paths.paths,
 ) -> tuple[Iterator[MarketEvent], Truth]:
-    """The events of the market of `seed`, in time order, and its truth; one seed, one market."""
+    """The events of the market of `seed`, in time order, and its truth; one seed, one market.
+
+    `make_paths` makes the relation; by default the plain market's.
+    """
     random = np.random.Generator(np.random.PCG64(seed))
     time_ns = synthetic_paths.times(random, market)
-    paths = synthetic_paths.paths(random, market, time_ns)
+    paths = make_paths(random, market, time_ns)
     outages = synthetic_paths.outages(random, market, time_ns)
     quotes = synthetic_quotes.quotes(random, market, paths, time_ns, outages)
     flaws = synthetic_quotes.plant_flaws(random, market, quotes)
@@ -62,16 +71,19 @@ def write(
     seed: int,
     out: Path | str,
     market: SyntheticMarket = SyntheticMarket(),
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
     replace: bool = False,
+    make_paths: MakePaths = synthetic_paths.paths,
+    source: dict[str, Any] | None = None,
 ) -> Tape:
     """Write the market of `seed` as a tape at `out`, with `truth.json` and `truth.parquet` in it.
 
-    `progress` is told the rows of each group written. Raises TapeError where `out` is taken.
+    `progress` is told the rows of each group written; `source` is what the manifest says beside
+    market and seed. Raises TapeError where `out` is taken.
     """
-    events, truth = synthesise(seed, market)
-    source = {"synthetic": msgspec.to_builtins(market), "seed": seed}
-    with TapeWriter(out, source, replace) as tape:
+    events, truth = synthesise(seed, market, make_paths)
+    known = {"synthetic": msgspec.to_builtins(market), "seed": seed} | (source or {})
+    with TapeWriter(out, known, replace) as tape:
         tape.write(events, progress)
         write_truth(tape.directory, seed, market, truth)
     return Tape.open(out)

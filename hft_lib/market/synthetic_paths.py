@@ -99,16 +99,16 @@ def paths(random: np.random.Generator, market: SyntheticMarket, time_ns: Times) 
     day_root = math.sqrt(day_fraction)
     turbulent = _turbulent(random, market, time_ns)
     scale = np.where(turbulent > 0.0, market.turbulent_scale, 1.0)
-    x_returns = scale * _garch(
+    x_returns = scale * clustered(
         random.standard_normal(count), market.x_garch_alpha, market.x_garch_beta
     )
     x_log = math.log(market.price_start) + np.cumsum(market.x_sd_day * day_root * x_returns)
     carry = 2.0 ** (-market.step_s / market.spread_half_life_s)
     shock_sd = market.spread_sd * math.sqrt(1.0 - carry * carry)
-    shocks = scale * _garch(
+    shocks = scale * clustered(
         random.standard_normal(count), market.spread_garch_alpha, market.spread_garch_beta
     )
-    spread = _reverting(shock_sd * shocks, carry)
+    spread = reverting(shock_sd * shocks, np.full(count, carry))
     walk = np.cumsum(random.standard_normal((2, count)) * day_root, axis=1)
     hedge = market.hedge_start + market.hedge_sd_day * walk[0]
     broken_from = min(int(market.break_at_fraction * count), count - 1)
@@ -121,6 +121,7 @@ def paths(random: np.random.Generator, market: SyntheticMarket, time_ns: Times) 
         "intercept": intercept,
         "spread": spread,
         "turbulent": turbulent,
+        "half_quoted_spread_bp": np.full(count, market.half_quoted_spread_bp),
         "break_ns": int(time_ns[broken_from]),
     }
 
@@ -140,7 +141,7 @@ def _turbulent(random: np.random.Generator, market: SyntheticMarket, time_ns: Ti
 
 
 @kernel
-def _garch(normals: Vector, alpha: float, beta: float) -> Vector:
+def clustered(normals: Vector, alpha: float, beta: float) -> Vector:
     """Shocks (steps,) of unit unconditional variance whose variance clusters."""
     shocks = np.empty_like(normals)
     variance = 1.0
@@ -151,12 +152,12 @@ def _garch(normals: Vector, alpha: float, beta: float) -> Vector:
 
 
 @kernel
-def _reverting(shocks: Vector, carry: float) -> Vector:
-    """A first-order autoregression (steps,) from zero."""
+def reverting(shocks: Vector, carry: Vector) -> Vector:
+    """A first-order autoregression (steps,) from zero; `carry` (steps,) is its coefficient."""
     levels = np.empty_like(shocks)
     level = 0.0
     for row in range(len(shocks)):
-        level = carry * level + shocks[row]
+        level = carry[row] * level + shocks[row]
         levels[row] = level
     return levels
 

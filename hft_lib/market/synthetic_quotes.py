@@ -41,7 +41,7 @@ def quotes(
     """The rows of both legs at `time_ns` (steps,), none of them inside an outage."""
     step, leg = _quoted(random, market, time_ns, outages)
     logs = np.where(leg == 0, paths["x_log_price"][step], paths["y_log_price"][step])
-    bid, ask = _prices(market, np.exp(logs))
+    bid, ask = _prices(market, np.exp(logs), paths["half_quoted_spread_bp"][step])
     times = time_ns[step]
     delay_ns = 1e6 * market.latency_ms_mean * random.standard_exponential(len(step))
     return Quotes(
@@ -72,13 +72,13 @@ def _quoted(
     return np.repeat(steps, 2), np.tile(np.array([0, 1]), len(steps))
 
 
-def _prices(market: SyntheticMarket, mid: Vector) -> tuple[Vector, Vector]:
+def _prices(market: SyntheticMarket, mid: Vector, half_spread_bp: Vector) -> tuple[Vector, Vector]:
     """Bid and ask on the tick, at least a tick apart.
 
     Rounding hides the last bit, in which the exp of different machines differs.
     """
     per_unit = 1.0 / market.price_tick
-    half = mid * market.half_quoted_spread_bp * 1e-4
+    half = mid * half_spread_bp * 1e-4
     bid_ticks = np.rint((mid - half) * per_unit)
     ask_ticks = np.maximum(np.rint((mid + half) * per_unit), bid_ticks + 1.0)
     return _on_grid(bid_ticks, market.price_tick), _on_grid(ask_ticks, market.price_tick)

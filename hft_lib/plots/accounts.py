@@ -11,6 +11,7 @@ import numpy as np
 from hft_lib.plots.theme import (
     INK,
     MUTED,
+    PREDECESSOR,
     SELL,
     TEST,
     WIDE,
@@ -52,7 +53,7 @@ class Curve:
 @dataclass(frozen=True)
 class EvidencePath:
     """The e-value of one test after each of its blocks, (blocks,), and how it ended ("" while it
-    runs).
+    runs); of a `watch` that of the predecessor against who took its place.
     """
 
     name: str
@@ -63,6 +64,7 @@ class EvidencePath:
     drop_below: float
     outcome: str = ""
     outcome_ns: int = 0
+    watch: bool = False
 
 
 def equity(
@@ -104,19 +106,22 @@ def evidence(
     *,
     start_ns: int,
     end_ns: int,
+    moments: Sequence[Moment] = (),
     shades: Sequence[Shade] = (),
     layout: Layout = WIDE,
 ) -> Any:
     """The e-value of each test by block on a log axis, with the threshold and the line below which
     it is dropped.
     """
+    entries = 5 if any(path.watch for path in paths) else 3
     figure, axes = panels(
-        layout, "e-value of every test, block by block", [Panel(250, "e-value, log axis", 3)]
+        layout, "e-value of every test, block by block", [Panel(250, "e-value, log axis", entries)]
     )
     axis = axes[0]
     axis.set_yscale("log")
     for i, path in enumerate(paths):
-        _draw_path(axis, path, end_ns, first=i == 0)
+        first = all(other.watch != path.watch for other in paths[:i])
+        _draw_path(axis, path, end_ns, first)
     axis.axhline(1.0, color=MUTED, linewidth=0.8, zorder=1.5)
     lowest = min(min(float(np.min(p.e, initial=1.0)), p.drop_below or 1.0) for p in paths)
     highest = max(max(float(np.max(p.e, initial=1.0)), p.threshold) for p in paths)
@@ -125,7 +130,7 @@ def evidence(
     axis.yaxis.set_minor_formatter(lambda value, _: "")
     set_time_axis(layout, axes, start_ns, end_ns)
     shade(axes, shades)
-    mark(axes, [Moment(p.outcome_ns, p.outcome) for p in paths if p.outcome])
+    mark(axes, [*moments, *(Moment(p.outcome_ns, p.outcome) for p in paths if p.outcome)])
     legend(layout, axis)
     return figure
 
@@ -167,6 +172,7 @@ def _shown_name(curve: Curve) -> str:
 
 def _draw_path(axis: Any, path: EvidencePath, end_ns: int, first: bool) -> None:
     until_ns = path.outcome_ns or end_ns
+    threshold, who = ("roll back", "predecessor") if path.watch else ("promote", "test")
     span = dates(np.array([path.began_ns, until_ns]))
     axis.plot(
         span,
@@ -174,7 +180,7 @@ def _draw_path(axis: Any, path: EvidencePath, end_ns: int, first: bool) -> None:
         "--",
         color=INK,
         linewidth=1.2,
-        label="promote" if first else "_",
+        label=threshold if first else "_",
     )
     if path.drop_below > 0.0:
         axis.plot(
@@ -189,11 +195,12 @@ def _draw_path(axis: Any, path: EvidencePath, end_ns: int, first: bool) -> None:
     line = axis.plot(
         at,
         np.concatenate(([1.0], path.e)),
-        color=TEST,
+        color=PREDECESSOR if path.watch else TEST,
+        linestyle="--" if path.watch else "-",
         linewidth=1.8,
         marker="o",
         markersize=3.2,
-        label="e of the test" if first else "_",
+        label=f"e of the {who}" if first else "_",
         zorder=3,
     )[0]
     say(line, f"e of {path.name}", "")

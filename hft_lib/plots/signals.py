@@ -28,10 +28,12 @@ from hft_lib.plots.theme import (
     say,
 )
 from hft_lib.plots.time_axis import (
+    Moment,
     Shade,
     broken,
     dates,
     gaps,
+    mark,
     set_time_axis,
     shade,
     thin,
@@ -76,6 +78,7 @@ def spread_and_z(
     *,
     levels: Sequence[Levels] = (),
     trades: Trades | None = None,
+    moments: Sequence[Moment] = (),
     shades: Sequence[Shade] = (),
     layout: Layout = WIDE,
 ) -> Any:
@@ -98,6 +101,7 @@ def spread_and_z(
     if trades is not None and trades.time_ns.size:
         _draw_trades(axes[1], trades)
     shade(axes, [*shades, *silences])
+    mark(axes, moments)
     _limit_z(axes[1], z, levels)
     for axis in axes:
         legend(layout, axis)

@@ -15,6 +15,7 @@ from hft_lib.plots.words import minute
 NS_PER_DAY = 86_400e9
 WORD_PX, LETTER_PX = 8.0, 7.0  # room that a word needs
 WORD_ROWS, WORD_ROW_PX = 3, 15.0  # for words of moments that are close to each other
+_TOP = 0.98  # of a panel's height, where words stand
 GAP_STEPS = 5.0  # a silence of so many usual steps breaks a line
 
 Indices = npt.NDArray[np.intp]
@@ -31,10 +32,11 @@ class Shade:
 
 @dataclass(frozen=True)
 class Moment:
-    """Something that happened at one time, in a word."""
+    """Something that happened at one time, in a word; what the world did stands `low`."""
 
     time_ns: int
     word: str
+    low: bool = False
 
 
 def dates(time_ns: Times) -> Vector:
@@ -148,8 +150,8 @@ def shade(axes: Sequence[Any], shades: Sequence[Shade]) -> None:
 
 
 def mark(axes: Sequence[Any], moments: Sequence[Moment]) -> None:
-    """A vertical line over all `axes` for each moment, its word at the top of the first panel, or a
-    row lower where the word before it ends further on.
+    """A vertical line over all `axes` for each moment, its word in the first panel: at the bottom
+    where it is `low`, else at the top, or a row lower where the word before it ends further on.
     """
     low, high = axes[0].get_xlim()
     box = axes[0].get_position()
@@ -163,22 +165,25 @@ def mark(axes: Sequence[Any], moments: Sequence[Moment]) -> None:
         for axis in axes:
             axis.axvline(at, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2.5)
         side, long_px = "left" if at < 0.5 * (low + high) else "right", LETTER_PX * len(item.word)
+        if item.low:
+            _word(axes[0], at, f" {item.word} ", side, height=0.03)
+            continue
         start_px = (at - low) * day_px - (long_px if side == "right" else 0.0)
         row = next((row for row in range(WORD_ROWS) if free[row] <= start_px), 0)
         free[row] = start_px + long_px + WORD_PX
         lower = row * WORD_ROW_PX / (box.height * height_px)
-        _word(axes[0], at, f" {item.word} ", side, lower=lower)
+        _word(axes[0], at, f" {item.word} ", side, height=_TOP - lower)
 
 
 def _word(
-    axis: Any, at: float, word: str, side: str, rotation: float = 0.0, lower: float = 0.0
+    axis: Any, at: float, word: str, side: str, rotation: float = 0.0, height: float = _TOP
 ) -> None:
     axis.annotate(
         word,
-        (at, 0.98 - lower),
+        (at, height),
         xycoords=("data", "axes fraction"),
         ha=side,
-        va="top",
+        va="top" if height > 0.5 else "bottom",
         rotation=rotation,
         fontsize=11.5,
         color=INK,

@@ -154,6 +154,8 @@ def test_what_cannot_be_shown_is_refused_before_the_fit(hft: Verb, tape: Path) -
         (("--tape", tape, "--out", "taken"), "is not an empty folder"),
         (("--tape", tape, "--pair", "A/B~C/D"), "the tape lacks A/B and C/D"),
         (("--tape", tape, "--assume-borrow", "nan"), "was nan"),
+        (("--scenario", "regime-change", "--tape", tape), "leave --tape out"),
+        (("--scenario", "regime-change", "--pair", "A/B~C/D"), "leave --pair out"),
     ):
         answer = hft("demo", *arguments)
         assert answer.code == 2 and said in answer.sentence

@@ -227,6 +227,16 @@ def test_an_alias_moves_from_version_to_version(registry, experiment):
     assert not lineage.delete_alias(registry, pair, lineage.CHAMPION)
 
 
+def test_a_version_says_what_was_decided_about_it(registry, experiment):
+    pair = pair_of("DECIDED")
+    made = lineage.register(registry, experiment, candidate(pair))
+    for decision, said in (("evop-3", "drop 2024-08-04: e fell"), ("evop-7", "test 2024-09-01")):
+        lineage.note_decision(registry, pair, made.version, decision, said)
+    tags = registry.get_model_version(lineage.model_name(pair), made.version).tags
+    assert tags["decision.evop-3"] == "drop 2024-08-04: e fell"
+    assert tags["decision.evop-7"] == "test 2024-09-01"
+
+
 def test_every_version_is_listed_with_its_aliases_and_no_models_of_others(registry, experiment):
     pair = pair_of("LIST")
     made = lineage.register(registry, experiment, candidate(pair))

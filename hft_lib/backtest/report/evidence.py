@@ -73,6 +73,29 @@ def _test(record: RunRecord, begun: Record, later: tuple[Decision, ...]) -> Test
     return Test(begun, ended, case.blocks, path)
 
 
+def watches(record: RunRecord) -> list[EvidencePath]:
+    """The e-value of every predecessor that got the capital back, against who had taken it."""
+    return [
+        EvidencePath(
+            name=set_name(
+                record,
+                known.challenger.parameters_sha256,
+                known.challenger.slot,
+                known.challenger.generation,
+            ),
+            began_ns=known.case.began_ns,
+            end_ns=np.array([block.end_ns for block in known.case.blocks], dtype=np.int64),
+            e=e_values(known.case),
+            threshold=known.case.threshold,
+            drop_below=0.0,
+            outcome_ns=known.time_ns,
+            watch=True,
+        )
+        for known in (each.record for each in record.decisions if each.kind == "rollback")
+        if known is not None and known.challenger is not None
+    ]
+
+
 def _with_blocks(case: Case, blocks: list[PairedBlock]) -> Case:
     return msgspec.structs.replace(case, blocks=tuple(blocks))
 

@@ -13,7 +13,7 @@ from hft_lib.backtest.report import evidence, roles
 from hft_lib.backtest.report.evidence import Test
 from hft_lib.backtest.report.roles import Tenure
 from hft_lib.backtest.report.svg import LAYOUTS, figure
-from hft_lib.plots import Shade, Trades
+from hft_lib.plots import EvidencePath, Shade, Trades
 from hft_lib.plots.markup import code
 from hft_lib.plots.theme import Times, Vector
 from hft_lib.plots.words import count, day, money, number, percent
@@ -96,12 +96,19 @@ def evidence_paths(record: RunRecord, made: list[Test]) -> str:
         " If a challenger were no better, e would reach its threshold "
         f"with a chance of at most 1 in {number(made[-1].path.threshold)}, whenever one looks."
     )
-    paths, shades = [test.path for test in made], evidence.shades(record, made)
+    watched = evidence.watches(record)
+    words += "".join(_watch_words(path) for path in watched)
+    paths, shades = [test.path for test in made] + watched, evidence.shades(record, made)
     start_ns = min(path.began_ns for path in paths)
     return figure(
         "evidence",
         lambda layout: plots.evidence(
-            paths, start_ns=start_ns, end_ns=record.end_ns, shades=shades, layout=layout
+            paths,
+            start_ns=start_ns,
+            end_ns=record.end_ns,
+            moments=record.turns,
+            shades=shades,
+            layout=layout,
         ),
         words,
     )
@@ -116,6 +123,16 @@ def _path_words(test: Test) -> str:
     how = f"{path.outcome} on {day(path.outcome_ns)}" if path.outcome else "still running"
     blocks = f"{count(len(test.blocks), 'block')} ({active} of them active)"
     return f"{code(path.name)}: e = {e} after {blocks}, {how}."
+
+
+def _watch_words(path: EvidencePath) -> str:
+    blocks = count(path.e.size, "block")
+    e = number(float(path.e[-1]) if path.e.size else 1.0, 3)
+    return (
+        f" Dashed: the predecessor {code(path.name)} against the set in its place, e = {e} "
+        f"after {blocks}. From {number(path.threshold)} on, or once that set is too far behind, "
+        "the capital goes back."
+    )
 
 
 # --- spread and trades ---
@@ -136,6 +153,7 @@ def spread(record: RunRecord, held: list[Tenure], known: Known) -> str:
             sd,
             levels=levels,
             trades=trades,
+            moments=record.turns,
             shades=known.shades,
             layout=layout,
         ),

@@ -1,6 +1,7 @@
 """The report as one HTML file: offline, in light and dark, on a phone, by keyboard, on paper."""
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -13,14 +14,17 @@ from hft_lib.backtest.report import (
     health,
     models,
     roles,
+    storyline,
     tables,
     verdict,
 )
 from hft_lib.backtest.report.evidence import begun_tests
+from hft_lib.backtest.story import Step
 from hft_lib.plots.markup import page_style, prose
 from hft_lib.plots.words import duration, minute
 
 _MADE_UP = " The market is made up: no figure here says what a real one would pay."
+STORY = ("story", "Storyline")  # of a run that is told as one
 SECTIONS = (
     ("verdict", "Verdict"),
     ("money", "Equity after costs"),
@@ -34,30 +38,35 @@ SECTIONS = (
 )
 
 
-def write_report(record: RunRecord, path: Path | str, now: datetime) -> None:
+def write_report(
+    record: RunRecord, path: Path | str, now: datetime, story: Sequence[Step] = ()
+) -> None:
     """Write the report of `record` to `path` at once: a reader sees the old file or the whole new
-    one.
+    one. Of a `story` its steps stand below the verdict.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        unfinished.write_text(render(record, now), encoding="utf-8")
+        unfinished.write_text(render(record, now, story), encoding="utf-8")
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def render(record: RunRecord, now: datetime) -> str:
+def render(record: RunRecord, now: datetime, story: Sequence[Step] = ()) -> str:
     """The whole report as HTML; `now` (aware) is printed as the time of writing and enters nothing
     else.
     """
-    bodies = _bodies(record)
+    bodies, shown = _bodies(record), [*SECTIONS]
+    if story:
+        bodies[STORY[0]] = storyline.storyline(record, story)
+        shown.insert(1, STORY)
     sections = "\n".join(
         f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>\n{bodies[name]}</section>'
-        for name, title in SECTIONS[1:]
+        for name, title in shown[1:]
     )
-    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in SECTIONS)
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in shown)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

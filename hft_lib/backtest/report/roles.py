@@ -192,8 +192,11 @@ def curve_name(tenure: Tenure) -> str:
 
 
 def moments(record: RunRecord) -> list[Moment]:
-    """Promotions, rollbacks and halts, in a word; the first pointer is no promotion."""
-    made = [
+    """Turns of the market, promotions, rollbacks and halts, in a word; the first pointer is no
+    promotion.
+    """
+    made = list(record.turns)
+    made += [
         Moment(move.effective_ns, "promoted" if isinstance(move, Promoted) else "rolled back")
         for move in record.moves[1:]
     ]

@@ -52,6 +52,17 @@ def evidence_figure(layout):
     return plots.evidence([path], start_ns=int(TIMES[0]), end_ns=int(TIMES[-1]), layout=layout)
 
 
+def watched_figure(layout):
+    test = EvidencePath("a", int(TIMES[0]), TIMES[[24, 48]], np.array([2.0, 130.0]), 120.0, 0.15)
+    watch = EvidencePath(
+        "b", int(TIMES[48]), TIMES[[72, 96]], np.array([3.0, 11.0]), 10.0, 0.0, watch=True
+    )
+    turn = Moment(int(TIMES[60]), "turn", low=True)
+    return plots.evidence(
+        [test, watch], start_ns=int(TIMES[0]), end_ns=int(TIMES[-1]), moments=[turn], layout=layout
+    )
+
+
 def hedge_figure(layout):
     return plots.hedge_ratio(TIMES, 1.0 + SPREAD, SD, layout=layout)
 
@@ -73,6 +84,7 @@ FIGURES = [
     spread_figure,
     equity_figure,
     evidence_figure,
+    watched_figure,
     hedge_figure,
     volatility_figure,
     run_length_figure,
@@ -147,3 +159,17 @@ def test_a_thinned_line_still_has_its_highest_point():
     figure = plots.spread_and_z(times, spread, np.full(size, 0.002))
     values = figure.axes[0].get_lines()[0].get_ydata()
     assert len(values) <= 5_000 and np.nanmax(values) == pytest.approx(100.0)
+
+
+def test_a_predecessors_evidence_is_told_from_a_tests():
+    figure = watched_figure(LAYOUTS[0])
+    dashed = line_of(figure, "e of the predecessor")
+    assert dashed.get_linestyle() == "--"
+    assert to_hex(dashed.get_color()).upper() == PREDECESSOR
+    assert line_of(figure, "roll back").get_ydata()[0] == 10.0
+    assert to_hex(line_of(figure, "e of the test").get_color()).upper() == TEST
+
+
+def test_what_the_world_did_is_marked_below_what_was_decided():
+    words = {text.get_text().strip(): text for text in watched_figure(LAYOUTS[0]).axes[0].texts}
+    assert words["turn"].xy[1] < 0.1 and words["turn"].get_verticalalignment() == "bottom"
