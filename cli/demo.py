@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from hft_lib.backtest.story import Step
     from hft_lib.plots import Moment
 
+Sets = list[tuple[str, Parameters]]
 REGISTRY_S_MAX = (
     60.0  # the projection of a move onto the aliases ends by itself within half of this
 )
@@ -149,15 +150,29 @@ class Demo:
         execution = self.trade(
             client, file, config, as_facts(file, sets, made, self.split_ns), tally
         )
-        moves, decisions, order = self.decisions()
-        versions = {item.version: self.shown(name) for name, item in made.items()}
         window = (calibration.start_ns, calibration.end_ns)
         report, verdict = self.report(self.record(file, config, window, sets, made))
+        known = self.document(file, config, sets, made, tally.document(execution))
+        return known | {"verdict": verdict, "report": str(report)}
+
+    def document(
+        self,
+        file: ParameterFile,
+        config: LineConfig,
+        sets: Sets,
+        made: Any,
+        figures: dict[str, Any],
+    ) -> dict[str, Any]:
+        """The keys of every demo but its verdict and report; `made` are the registrations by name,
+        `figures` those of the tally.
+        """
+        moves, decisions, order = self.decisions()
+        versions = {item.version: self.shown(name) for name, item in made.items()}
         return {
             "pair": self.pair,
             "start": iso(self.split_ns),
             "end": iso(self.tape.end_ns),
-            **tally.document(execution),
+            **figures,
             "in_sample": in_sample(self.tape, file, self.split_ns, None),
             "tape_sha256": self.tape.sha256,
             "config_sha256": content_sha256(config),
@@ -165,10 +180,8 @@ class Demo:
             "challengers": [set_document(name, params, made) for name, params in sets[1:]],
             "decisions": decisions,
             "capital": [moved(move, versions) for move in moves],
-            "verdict": verdict,
             "last_order_id": order,
             **self.files(),
-            "report": str(report),
         }
 
     def calibrate(self) -> tuple[Calibration, Moments]:

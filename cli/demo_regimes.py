@@ -14,12 +14,12 @@ from rich.table import Table
 
 from cli.console import command, near, print_rows, stderr, text
 from cli.context import iso, parse_time
-from cli.demo import Demo, moved, set_document
+from cli.demo import Demo, Sets
 from cli.markets import regime_tapes
 from cli.pipeline_arguments import arguments_of
 from cli.pipeline_local import prepare, run_here
 from cli.registry import as_facts, candidate, open_client, register_beside
-from cli.replay import in_sample, verify_command
+from cli.replay import verify_command
 from cli.runs import RECORDS, note_journal, run_folder
 from hft_lib import lineage
 from hft_lib.backtest import regime_change
@@ -65,8 +65,6 @@ _TURNS = {
     ),
 }
 _TOLD = ("start", "promote", "drop", "expire", "rollback", "freeze")
-
-Sets = list[tuple[str, Parameters]]
 
 
 def demo_regimes(settings: Settings, seed: int, out: Path | None, quiet: bool) -> dict[str, Any]:
@@ -121,6 +119,7 @@ class RegimeDemo(Demo):
         report, verdict = self.report(record, story)
         known = self.document(file, config, sets, made, tally.document(execution))
         known |= {"verdict": verdict, "report": str(report)}
+        known |= {"registry": self.settings.mlflow_tracking_uri}
         return known | {"scenario": SCENARIO, "story": [_step_document(step) for step in story]}
 
     def pipeline(self) -> dict[str, Any]:
@@ -201,34 +200,6 @@ class RegimeDemo(Demo):
         market = regime_change.MARKET
         regimes = regime_change.REGIMES[1:]
         return [Moment(each.start_ns(market), each.name, low=True) for each in regimes]
-
-    def document(
-        self,
-        file: ParameterFile,
-        config: LineConfig,
-        sets: Sets,
-        made: dict[str, Registration],
-        figures: dict[str, Any],
-    ) -> dict[str, Any]:
-        """The keys of every demo."""
-        moves, decisions, order = self.decisions()
-        versions = {item.version: self.shown(name) for name, item in made.items()}
-        return {
-            "pair": self.pair,
-            "start": iso(self.split_ns),
-            "end": iso(self.tape.end_ns),
-            **figures,
-            "in_sample": in_sample(self.tape, file, self.split_ns, None),
-            "tape_sha256": self.tape.sha256,
-            "config_sha256": content_sha256(config),
-            "champion": set_document(CHAMPION, file.params, made),
-            "challengers": [set_document(name, params, made) for name, params in sets[1:]],
-            "decisions": decisions,
-            "capital": [moved(move, versions) for move in moves],
-            "last_order_id": order,
-            **self.files(),
-            "registry": self.settings.mlflow_tracking_uri,
-        }
 
     def shown(self, name: str) -> str:
         """What a set is called in the report: the champion by its name among the candidates."""

@@ -4,6 +4,7 @@ import hashlib
 import re
 from typing import Any
 
+from hft_lib.events import Registered
 from hft_lib.parameters import Parameters, Provenance, Reference, Set
 
 CHAMPION, PREDECESSOR = "champion", "predecessor"
@@ -76,6 +77,21 @@ class Version(Set, frozen=True):
     pipeline_run: str = ""
     notebook: str = ""
     reference: Reference | None = None
+
+    def as_fact(self, time_ns: int, name: str, parameters: Parameters) -> Registered:
+        """What the registry edge says of this version, whose set `parameters` is."""
+        return Registered(
+            time_ns=time_ns,
+            pair=self.pair,
+            alias=name,
+            parameters=parameters,
+            parameters_sha256=self.parameters_sha256,
+            model_version=self.version,
+            run_id=self.run_id,
+            git_commit=self.git_commit,
+            tape_sha256=self.tape_sha256,
+            reference=self.reference,
+        )
 
 
 class Registration(Set, frozen=True):

@@ -24,14 +24,4 @@ def registered_facts(client: Any, pair: str, time_ns: int) -> list[Registered]:
 
 def _fact(client: Any, pair: str, alias: str, time_ns: int) -> Registered:
     parameters, version = lineage.load_parameters(client, pair, alias)
-    return Registered(
-        time_ns=time_ns,
-        pair=pair,
-        alias=alias.removeprefix(lineage.CHALLENGER_PREFIX),
-        parameters=parameters,
-        parameters_sha256=version.parameters_sha256,
-        model_version=version.version,
-        run_id=version.run_id,
-        git_commit=version.git_commit,
-        tape_sha256=version.tape_sha256,
-    )
+    return version.as_fact(time_ns, alias.removeprefix(lineage.CHALLENGER_PREFIX), parameters)

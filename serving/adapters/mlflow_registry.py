@@ -96,7 +96,7 @@ class MlflowRegistry:
     def _fact(self, pair: str, alias: str, time_ns: int) -> Registered:
         parameters, version = _retrying(lineage.load_parameters, self._client, pair, alias)
         name = alias.removeprefix(lineage.CHALLENGER_PREFIX)
-        return _registered(time_ns, name, parameters, version)
+        return version.as_fact(time_ns, name, parameters)
 
     # --- what goes out ---
 
@@ -248,7 +248,7 @@ class MlflowRegistry:
         )
         made = self._register_set(candidate)
         version = lineage.read_version(self._client, held.pair, made.version)
-        self._report(_registered(held.time_ns, candidate.name, parameters, version))
+        self._report(version.as_fact(held.time_ns, candidate.name, parameters))
         return made.version
 
     def _register_by_client(self, candidate: Candidate) -> Registration:
@@ -279,21 +279,6 @@ def _by_hand(change: Change, before: Mapping[str, str], past: set[str]) -> bool:
     if change.alias in before:
         return before[change.alias] == change.wanted
     return change.alias == CHAMPION and bool(change.found) and change.found not in past
-
-
-def _registered(time_ns: int, name: str, parameters: Parameters, version: Version) -> Registered:
-    return Registered(
-        time_ns=time_ns,
-        pair=version.pair,
-        alias=name,
-        parameters=parameters,
-        parameters_sha256=version.parameters_sha256,
-        model_version=version.version,
-        run_id=version.run_id,
-        git_commit=version.git_commit,
-        tape_sha256=version.tape_sha256,
-        reference=version.reference,
-    )
 
 
 def _retrying(call: Callable[..., Any], *arguments: Any) -> Any:
