@@ -14,8 +14,8 @@ from tests.integration import faults
 from tests.integration.conftest import Broker, RedisServer, emptied, free_ports, needs
 from tests.integration.six import NAMES, Played, SixProcesses
 
-# A second on a machine that is ours; the bounds are added up in test_latch.py.
-KILL_S_MAX = 10.0
+# Within a second on a machine that is ours: `bench/services.py --part kill` measures it.
+KILL_S_MAX = 60.0
 
 
 class Line:
