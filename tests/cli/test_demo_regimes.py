@@ -64,6 +64,7 @@ def test_a_decision_is_said_while_the_line_runs_and_a_hand_over_is_not() -> None
         "kind": "drop",
         "reason": "e fell below 0.15",
         "operator": "",
+        "reason_given": "",
         "verdict": {"evidence": {"e": 0.14}},
         "case": {"threshold": 120.0},
         "champion": None,
