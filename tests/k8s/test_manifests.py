@@ -167,8 +167,7 @@ def test_what_is_written_to_is_bounded_or_a_persistent_volume(environment: str) 
 def test_every_mount_has_its_volume_and_every_volume_its_source(environment: str) -> None:
     maps = {item["metadata"]["name"] for item in rendered.of_kind(environment, "ConfigMap")}
     claims = {
-        item["metadata"]["name"]
-        for item in rendered.of_kind(environment, "PersistentVolumeClaim")
+        item["metadata"]["name"] for item in rendered.of_kind(environment, "PersistentVolumeClaim")
     }
     for item in rendered.workloads(environment):
         volumes = rendered.template(item)["spec"].get("volumes", [])
@@ -256,7 +255,9 @@ def test_no_variable_that_ought_to_be_secret_has_a_value(environment: str) -> No
             for variable in container.get("env", []):
                 if told.search(variable["name"]):
                     assert "value" not in variable, variable["name"]
-    assert not re.search(r"://[^/\s\"]*:[^/\s\"]*@", rendered.text(rendered.MANIFESTS / environment))
+    assert not re.search(
+        r"://[^/\s\"]*:[^/\s\"]*@", rendered.text(rendered.MANIFESTS / environment)
+    )
 
 
 def test_a_change_of_settings_changes_the_name_and_so_rolls_out(environment: str) -> None:

@@ -4,11 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from serving.runtime.settings import load_settings
 from tests.k8s import rendered
-from tests.k8s.rendered import ENVIRONMENTS, ROOT
+from tests.k8s.rendered import ENVIRONMENTS
 
 GUIDE = {
     "staging": {
@@ -73,13 +72,3 @@ def test_what_the_services_dial_is_a_service_with_that_port(environment: str) ->
         told = " ".join(environ(environment, item).values())
         dialled = set(re.findall(r"(?:@|//|\s|^)([a-z]+:\d+)", told))
         assert {"kafka:9092", "redis:6379"} <= dialled <= served
-
-
-def test_the_guides_settings_are_those_of_the_guide() -> None:
-    guide = ROOT / "docs" / "cicd-pipeline-guide.md"
-    if not guide.is_file():
-        return
-    for environment, settings in GUIDE.items():
-        section = guide.read_text().split(f"### **{environment.title()} Configuration**")[1]
-        block = yaml.safe_load(section.split("```yaml")[1].split("```")[0])
-        assert settings.items() <= block.items()
