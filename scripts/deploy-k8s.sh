@@ -85,7 +85,7 @@ guard() { # VERB RESOURCE [OPTION]: what must be allowed
   local other=production found=$context
   [ "$environment" = staging ] || other=staging
   [ "$dry" = 1 ] || [ -n "$found" ] || found=$("${KUBECTL:-kubectl}" config current-context) ||
-    fail "kubectl has no current context: which cluster? Nothing was changed"
+    fail "kubectl has no current context, so which cluster; nothing was changed"
   case $found in
     *"$other"* | *"${other:0:4}-"* | *"-${other:0:4}")
       refuse "context $found is $other's and ENV is $environment"

@@ -6,13 +6,12 @@ all those from one on; `verbs`: words of which every call fails; `broken`: an im
 ready). `kustomize` is left to the real kubectl, and takes no number: it asks no cluster.
 """
 
+import hashlib
 import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 HOME = Path(os.environ["STAND_IN"])
 LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/part-of")
@@ -36,9 +35,21 @@ def is_selected(item: dict[str, Any], selector: str) -> bool:
     return True
 
 
+def documents(path: str) -> list[dict[str, Any]]:
+    """The objects of a file; what was read once is kept, since every call is a process."""
+    content = Path(path).read_bytes()
+    kept = HOME / f"read-{hashlib.sha256(content).hexdigest()}.json"
+    if not kept.is_file():
+        sys.path.append(os.environ["YAML"])
+        import yaml
+
+        found = [item for item in yaml.load_all(content, yaml.CSafeLoader) if item]
+        kept.write_text(json.dumps(found))
+    return list(json.loads(kept.read_text()))
+
+
 def apply(words: list[str], objects: dict[str, Any]) -> None:
-    documents = yaml.load_all(Path(after(words, "--filename")).read_text(), yaml.CSafeLoader)
-    for item in filter(None, documents):
+    for item in documents(after(words, "--filename")):
         if is_selected(item, after(words, "--selector")):
             objects[f"{item['kind'].lower()}/{item['metadata']['name']}"] = item
     (HOME / "objects.json").write_text(json.dumps(objects))
@@ -68,8 +79,8 @@ def get(words: list[str], objects: dict[str, Any], broken: str) -> int:
 
 
 def diff(words: list[str], objects: dict[str, Any]) -> int:
-    documents = yaml.load_all(Path(after(words, "--filename")).read_text(), yaml.CSafeLoader)
-    wanted = {f"{item['kind'].lower()}/{item['metadata']['name']}": item for item in documents}
+    found = documents(after(words, "--filename"))
+    wanted = {f"{item['kind'].lower()}/{item['metadata']['name']}": item for item in found}
     return int(any(objects.get(key) != item for key, item in wanted.items()))
 
 

