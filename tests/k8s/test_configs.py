@@ -102,7 +102,7 @@ def test_kafka_formats_its_log_once_and_takes_the_topics_of_a_line(tmp_path: Pat
     (tmp_path / "server.properties").write_text(properties)
     words = ["bash", "-ec", started_as(tmp_path)]
     servers = f"127.0.0.1:{clients}"
-    clusters: set[str] = set()
+    clusters: set[str | None] = set()
     for start in range(2):
         with running(words, tmp_path / "log", lambda: has_broker(servers)):
             if start == 0:
