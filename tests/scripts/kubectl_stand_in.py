@@ -1,0 +1,158 @@
+"""A stand-in for kubectl: records what it is asked, keeps what is applied, fails where it is told.
+
+The cluster is a folder: `calls.jsonl` (argv and stdin, a line a call), `objects.json` (what was
+applied, by kind and name), `plan.json` (`fail`: numbers of the calls that fail, from 1; `from`: and
+all those from one on; `verbs`: words of which every call fails; `broken`: an image that never gets
+ready). `kustomize` is left to the real kubectl, and takes no number: it asks no cluster.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+HOME = Path(os.environ["STAND_IN"])
+LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/part-of")
+
+
+def read(name: str, default: Any) -> Any:
+    path = HOME / name
+    return json.loads(path.read_text()) if path.is_file() else default
+
+
+def after(words: list[str], option: str) -> str:
+    return words[words.index(option) + 1] if option in words else ""
+
+
+def is_selected(item: dict[str, Any], selector: str) -> bool:
+    labels = item["metadata"].get("labels", {})
+    for term in filter(None, selector.split(",")):
+        key, _, value = term.partition("!=" if "!=" in term else "=")
+        if (labels.get(key) == value) == ("!=" in term):
+            return False
+    return True
+
+
+def documents(path: str) -> list[dict[str, Any]]:
+    """The objects of a file; what was read once is kept, since every call is a process."""
+    content = Path(path).read_bytes()
+    kept = HOME / f"read-{hashlib.sha256(content).hexdigest()}.json"
+    if not kept.is_file():
+        sys.path.append(os.environ["YAML"])
+        import yaml
+
+        found = [item for item in yaml.load_all(content, yaml.CSafeLoader) if item]
+        kept.write_text(json.dumps(found))
+    return list(json.loads(kept.read_text()))
+
+
+def apply(words: list[str], objects: dict[str, Any]) -> None:
+    for item in documents(after(words, "--filename")):
+        if is_selected(item, after(words, "--selector")):
+            objects[f"{item['kind'].lower()}/{item['metadata']['name']}"] = item
+    (HOME / "objects.json").write_text(json.dumps(objects))
+
+
+def is_ready(item: dict[str, Any], broken: str) -> bool:
+    pod = item["spec"]["template"]["spec"]
+    return not broken or broken not in pod["containers"][0]["image"]
+
+
+def get(words: list[str], objects: dict[str, Any], broken: str) -> int:
+    output = after(words, "--output")
+    if "last-applied-configuration" in output:
+        for item in objects.values():
+            if is_selected(item, after(words, "--selector")):
+                text = json.dumps(item, separators=(",", ":"), sort_keys=True)
+                sys.stdout.write(f"---\n{text}\n\n")
+    elif "readyReplicas" in output:
+        sys.stdout.write("1" if is_ready(objects[f"deployment/{words[2]}"], broken) else "")
+    elif "configmap" in words:
+        kept = objects.get("configmap/before-last-deploy")
+        if kept is None:
+            sys.stderr.write('Error: configmaps "before-last-deploy" not found\n')
+            return 1
+        sys.stdout.write(kept["data"]["manifests.yaml"])
+    return 0
+
+
+def diff(words: list[str], objects: dict[str, Any]) -> int:
+    found = documents(after(words, "--filename"))
+    wanted = {f"{item['kind'].lower()}/{item['metadata']['name']}": item for item in found}
+    return int(any(objects.get(key) != item for key, item in wanted.items()))
+
+
+def rollout(words: list[str], objects: dict[str, Any], broken: str) -> int:
+    if words[1] == "undo":
+        return 0
+    item = objects.get(words[2])
+    if item is None or not is_ready(item, broken):
+        sys.stderr.write(f"error: {words[2]} exceeded its progress deadline\n")
+        return 1
+    sys.stdout.write(f"{words[2]} successfully rolled out\n")
+    return 0
+
+
+def create(words: list[str]) -> int:
+    if words[1] != "configmap":
+        return 0
+    key, _, path = after(words, "--from-file").partition("=")
+    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": words[2]}}
+    sys.stdout.write(json.dumps(made | {"data": {key: Path(path).read_text()}}))
+    return 0
+
+
+def inside(words: list[str], given: str) -> int:
+    if words[words.index("--") + 1] == "pg_dump" or "--create" in words:
+        sys.stdout.write(f"the content of {words[-1]}\n")
+    return 0 if given or "--extract" not in words and "pg_restore" not in words else 1
+
+
+def answer(words: list[str], given: str) -> int:
+    plan, objects = read("plan.json", {}), read("objects.json", {})
+    broken = plan.get("broken", "")
+    match words:
+        case ["config", "current-context"]:
+            sys.stdout.write(plan.get("context", "somewhere") + "\n")
+        case ["apply", *_] if "--dry-run=server" not in words:
+            apply(words, objects)
+        case ["get", *_]:
+            return get(words, objects, broken)
+        case ["diff", *_]:
+            return diff(words, objects)
+        case ["rollout", *_]:
+            return rollout(words, objects, broken)
+        case ["create", *_]:
+            return create(words)
+        case ["exec", *_]:
+            return inside(words, given)
+    return 0
+
+
+def main() -> int:
+    if sys.argv[1] == "kustomize":
+        os.execv(os.environ["REAL_KUBECTL"], [os.environ["REAL_KUBECTL"], *sys.argv[1:]])
+    given = "" if sys.stdin.isatty() else sys.stdin.read()
+    with (HOME / "calls.jsonl").open("a+") as calls:
+        calls.write(json.dumps({"argv": sys.argv[1:], "stdin": given}) + "\n")
+        calls.seek(0)
+        number = len(calls.readlines())
+    plan = read("plan.json", {})
+    verbs = [word for word in plan.get("verbs", []) if word in sys.argv]
+    if number in plan.get("fail", []) or number >= plan.get("from", number + 1) or verbs:
+        sys.stderr.write(f"stand-in: call {number} fails as told\n")
+        return 2
+    skipped = {"--namespace", "--context"}
+    words, rest = [], iter(sys.argv[1:])
+    for word in rest:
+        if word in skipped:
+            next(rest)
+        elif not word.startswith("--request-timeout"):
+            words.append(word)
+    return answer(words, given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
