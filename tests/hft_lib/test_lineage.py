@@ -48,10 +48,12 @@ def experiment(registry, home) -> str:
 
 
 @pytest.fixture
-def tracking(registry):
+def tracking(registry, monkeypatch):
     """The process's own tracking address, as a notebook sets it."""
     import mlflow
 
+    # MLflow sets the variable too, which the processes of later tests would inherit.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.tracking_uri)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(registry.tracking_uri)
     yield mlflow
