@@ -15,14 +15,17 @@ fail() {
 }
 
 fetch() {
-  local want
-  want=$(sha256sum "$root/scripts/kafka/pom.xml" | cut -d' ' -f1)
-  [ "$(cat "$jars/stamp" 2>/dev/null)" = "$want" ] && return
-  command -v mvn >/dev/null || fail "Maven is needed once (on Debian: apt-get install maven)"
-  rm -rf "$jars"
-  mvn --quiet --batch-mode --file "$root/scripts/kafka/pom.xml" dependency:copy-dependencies \
-    -DoutputDirectory="$jars" >/dev/null
-  echo "$want" >"$jars/stamp"
+  mkdir -p "${jars%/*}"
+  (
+    flock 9 # two at a time would undo each other's work
+    want=$(sha256sum "$root/scripts/kafka/pom.xml" | cut -d' ' -f1)
+    [ "$(cat "$jars/stamp" 2>/dev/null)" = "$want" ] && exit
+    command -v mvn >/dev/null || fail "Maven is needed once (on Debian: apt-get install maven)"
+    rm -rf "$jars"
+    mvn --quiet --batch-mode --file "$root/scripts/kafka/pom.xml" dependency:copy-dependencies \
+      -DoutputDirectory="$jars" >/dev/null
+    echo "$want" >"$jars/stamp"
+  ) 9>"${jars%/*}/lock"
 }
 
 properties() { # DIR PORT
