@@ -69,6 +69,9 @@ class MlflowRegistry:
         self._standings: dict[str, Standing] = {}
         self._pointing: dict[str, dict[str, str]] = {}
         self._made: dict[tuple[str, str], str] = {}
+        # Versions that took the capital since the aliases were last moved: one move may stand for
+        # several promotions.
+        self._graduates: dict[str, set[str]] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="registry")
         self._moves: dict[str, Future[None]] = {}
@@ -104,9 +107,11 @@ class MlflowRegistry:
         """Note one fact of the log; what it moves is moved beside the line."""
         with self._lock:
             is_move = fold(self._standings, fact)
-        if is_move:
+            if not is_move:
+                return
             assert isinstance(fact, Promoted | RolledBack)
-            self._begin_move(fact.pair)
+            self._graduates.setdefault(fact.pair, set()).add(fact.model_version)
+        self._begin_move(fact.pair)
 
     def reconcile(self, facts: Iterable[Event], goes_on: bool = True) -> list[Rejected]:
         """Bring the aliases to where the log `facts` left them; returns what failed, once more.
@@ -150,14 +155,17 @@ class MlflowRegistry:
         with self._lock:
             standing = self._standings[pair]
             aliases, past = dict(standing.aliases), set(standing.past)
+            graduates = set(self._graduates.get(pair, ()))
         held = aliases.get(CHAMPION)
         time_ns = held.time_ns if held else 0
         try:
-            changes = _retrying(self._project, pair, aliases)
+            changes = _retrying(self._project, pair, aliases, graduates)
         # Whatever the registry does, trading goes on: the failure is a fact, and the next start
         # puts it right.
         except Exception as error:
             return self._fail(pair, time_ns, "ALIAS_NOT_MOVED", error)
+        with self._lock:
+            self._graduates.get(pair, set()).difference_update(graduates)
         before = self._pointing.get(pair, {})
         for change in changes:
             if _by_hand(change, before, past):
@@ -167,7 +175,9 @@ class MlflowRegistry:
             self.settled[pair] = held.decision_id
         return None
 
-    def _project(self, pair: str, aliases: dict[str, Held | None]) -> list[Change]:
+    def _project(
+        self, pair: str, aliases: dict[str, Held | None], graduates: set[str]
+    ) -> list[Change]:
         """Let each alias point to where it ought to, repeating it does no harm; where each did and
         does.
         """
@@ -182,10 +192,11 @@ class MlflowRegistry:
                 lineage.set_alias(self._client, pair, alias, to)
             else:
                 lineage.delete_alias(self._client, pair, alias)
-        # Who has the capital is no longer its own challenger.
+        # Who has the capital, or had it by a move that another overtook, is no longer a challenger.
+        leaving = graduates | {wanted.get(CHAMPION, "")}
         for alias, version in found.items():
             is_challenger = alias.startswith(lineage.CHALLENGER_PREFIX)
-            if is_challenger and version == wanted.get(CHAMPION):
+            if is_challenger and version in leaving:
                 lineage.delete_alias(self._client, pair, alias)
         return changes
 

@@ -13,12 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HOME = Path(os.environ["STAND_IN"])
 LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/part-of")
 
 
+def home() -> Path:
+    return Path(os.environ["STAND_IN"])
+
+
 def read(name: str, default: Any) -> Any:
-    path = HOME / name
+    path = home() / name
     return json.loads(path.read_text()) if path.is_file() else default
 
 
@@ -38,7 +41,7 @@ def is_selected(item: dict[str, Any], selector: str) -> bool:
 def documents(path: str) -> list[dict[str, Any]]:
     """The objects of a file; what was read once is kept, since every call is a process."""
     content = Path(path).read_bytes()
-    kept = HOME / f"read-{hashlib.sha256(content).hexdigest()}.json"
+    kept = home() / f"read-{hashlib.sha256(content).hexdigest()}.json"
     if not kept.is_file():
         sys.path.append(os.environ["YAML"])
         import yaml
@@ -52,7 +55,7 @@ def apply(words: list[str], objects: dict[str, Any]) -> None:
     for item in documents(after(words, "--filename")):
         if is_selected(item, after(words, "--selector")):
             objects[f"{item['kind'].lower()}/{item['metadata']['name']}"] = item
-    (HOME / "objects.json").write_text(json.dumps(objects))
+    (home() / "objects.json").write_text(json.dumps(objects))
 
 
 def is_ready(item: dict[str, Any], broken: str) -> bool:
@@ -135,7 +138,7 @@ def main() -> int:
     if sys.argv[1] == "kustomize":
         os.execv(os.environ["REAL_KUBECTL"], [os.environ["REAL_KUBECTL"], *sys.argv[1:]])
     given = "" if sys.stdin.isatty() else sys.stdin.read()
-    with (HOME / "calls.jsonl").open("a+") as calls:
+    with (home() / "calls.jsonl").open("a+") as calls:
         calls.write(json.dumps({"argv": sys.argv[1:], "stdin": given}) + "\n")
         calls.seek(0)
         number = len(calls.readlines())

@@ -1,6 +1,7 @@
 """The registry edge on real MLflow: what a run starts from, and how aliases follow the log."""
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -243,6 +244,33 @@ def test_a_registry_that_is_down_costs_the_line_nothing_and_is_put_right(store, 
     told(started_again, facts[0])
     assert lineage.read_aliases(store, pair)[CHAMPION] == other
     started_again.close()
+
+
+def test_a_set_whose_promotion_was_overtaken_is_no_challenger_either(store, home, add):
+    pair = pair_of("OVERTAKEN")
+    first = add(pair, CHAMPION)
+    other = add(pair, "challenger-lucky", entering_at(1.6))
+    stays = add(pair, "challenger-patient", entering_at(1.7))
+    gate = threading.Event()
+
+    class Slow:
+        """The registry, which answers once the gate is open."""
+
+        def __getattr__(self, name: str) -> Any:
+            gate.wait(60.0)
+            return getattr(store, name)
+
+    edge = MlflowRegistry(Slow(), str(home / "mlartifacts"))
+    for fact in (
+        moved(pair, 0, first, 1),
+        moved(pair, 1, other, 2),
+        moved(pair, 0, first, 3, RolledBack),
+    ):
+        edge.take("hft.registry", fact)
+    gate.set()
+    assert edge.settle(60.0)
+    edge.close()
+    assert lineage.read_aliases(store, pair) == {CHAMPION: first, "challenger-patient": stays}
 
 
 def test_the_next_run_numbers_its_slots_anew(registry, store, add):
