@@ -17,6 +17,7 @@ import typer
 from hft_lib.parameters import read_parameter_file
 from serving.runtime.chain import Superseded
 from serving.runtime.chained import BusError
+from serving.runtime.disk import Disk
 from serving.runtime.journal import JournalError
 from serving.runtime.lease import Held
 from serving.runtime.opening import NotThisLine, RunError
@@ -97,6 +98,7 @@ def _here(settings: Settings, name: str, bus: Bus, port: int | None, given: _Giv
         pages = {}
         for place, service in enumerate(services):
             page = Pages(service.name, service.port if port is None else port + place)
+            page.add(Disk(settings.hft_home))
             page.open()
             world.callback(page.close)
             pages[service.name] = page

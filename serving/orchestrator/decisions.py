@@ -2,7 +2,7 @@
 began.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -29,6 +29,8 @@ class Latest:
 
     def __init__(self, older: Older | None = None) -> None:
         self.why = ""
+        # By kind, since the process began.
+        self.counts: Counter[str] = Counter()
         self._older = older
         self._made: deque[str | bytes] = deque(maxlen=LATEST_MAX)
         self._known: dict[int, dict[str, Any]] = {}
@@ -37,6 +39,7 @@ class Latest:
         """Keep a decision of the stage; every other fact is none."""
         if isinstance(fact, DecisionRecorded):
             self._made.append(fact.record)
+            self.counts[fact.kind] += 1
 
     def lines(self, decisions: int) -> list[dict[str, Any]]:
         """The last of `decisions` decisions that are known, newest first: what `hft evop history`

@@ -5,7 +5,7 @@ What cannot be reached is not left out: the last that was known is kept, with it
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -143,6 +143,16 @@ class Gatherer:
         if self._seen is None or now_s - self._seen_s >= SEEN_EVERY_S:
             self._seen, self._seen_read, self._seen_s = look(stage.state), stage.read, now_s
         return 0
+
+    @property
+    def seen(self) -> Seen | None:
+        """The last copy of the state; None before the first."""
+        return self._seen
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many decisions of each kind were made since the process began."""
+        return self._latest.counts
 
     def gathered(self) -> Gathered:
         """All that is known now; asks Redis, which answers or fails within a bound."""

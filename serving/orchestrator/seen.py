@@ -32,7 +32,8 @@ class SlotSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TestSeen(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """The open test: its number in the trailing year, and the case that it is judged by.
+    """The open test: its number in the trailing year, the case that it is judged by, its evidence
+    and what that must reach.
 
     Each look makes its own, and only that one is equal to it: what was made of it is found again.
     """
@@ -43,6 +44,8 @@ class TestSeen(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     number: int
     began_ns: int
     case: Case
+    e: float
+    threshold: float
 
 
 class PairSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,4 +135,11 @@ def _test(state: State, pair: Pair, champion: Slot | None) -> TestSeen | None:
     now = turn.begin(state, pair, pair.block_end_ns, pair.block_end_ns, 0)
     barred_ns = slots.barred_until(pair, *sets)
     case = turn.case(now, "test", test.blocks, test.threshold, test.began_ns, barred_ns)
-    return TestSeen(slot=test.slot, number=test.number, began_ns=test.began_ns, case=case)
+    return TestSeen(
+        slot=test.slot,
+        number=test.number,
+        began_ns=test.began_ns,
+        case=case,
+        e=test.e,
+        threshold=test.threshold,
+    )

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from serving.adapters.redis_directory import Entry
 from serving.orchestrator.decisions import Latest, Older, Unknown
+from serving.orchestrator.figures import EvopFigures
 from serving.orchestrator.gathering import Gatherer, Services, Words
 from serving.orchestrator.operator_page import OperatorPage
-from serving.runtime.pages import Mounted
+from serving.runtime.pages import Measured, Mounted
 
 
 class Told(Protocol):
@@ -63,6 +64,9 @@ class Where(Protocol):
     def mount(self, page: Mounted) -> None:
         """Answer what `page` answers too."""
 
+    def measure(self, source: Measured) -> None:
+        """Show the labelled figures of `source` too."""
+
     def why_not_ready(self) -> str:
         """What the service is missing; empty where nothing is."""
 
@@ -75,6 +79,7 @@ def open_page(pages: Where, services: Services, words: Words, database_url: str 
     latest = Latest(_ledger(database_url) if database_url is not None else None)
     gatherer = Gatherer(services, words, latest, pages.why_not_ready)
     pages.mount(OperatorPage(gatherer.gathered))
+    pages.measure(EvopFigures(gatherer))
     return gatherer
 
 

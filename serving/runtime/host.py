@@ -75,6 +75,11 @@ class Host:
         self._routes = stage.routes
         self._write = bus.write
 
+    @property
+    def grid_s(self) -> float:
+        """Seconds from one grid point of the line to the next."""
+        return float(self._config.grid_ms) / 1e3
+
     def take(self, fact: Event) -> None:
         """Step on one fact of the inbox and write what came of it.
 

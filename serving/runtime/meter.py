@@ -25,7 +25,9 @@ from hft_lib.events import (
     Fill,
     HedgeRatio,
     Marked,
+    PairTick,
     Rejected,
+    RiskView,
     ShadowOrder,
     Volatility,
 )
@@ -37,6 +39,16 @@ from serving.runtime.health import Health
 BUCKET_NS_MIN, BUCKETS = 10_000, 20
 ORDER = "order"
 CAPITAL, SHADOW = "capital", "shadow"
+# What is shown of capital's account of a pair, each a gauge `hft_NAME`.
+MONEY = (
+    ("pnl_quote", "what capital has made"),
+    ("day_pnl_quote", "what capital has made since the UTC day began"),
+    ("drawdown_quote", "capital's fall from its highest"),
+    ("drawdown_max_quote", "capital's largest fall so far"),
+    ("capital_quote", "capital's share, of which the limits are fractions"),
+    ("day_loss_limit_quote", "loss of a day at which the pair locks until the day ends"),
+    ("drawdown_limit_quote", "fall at which the pair locks until it is resumed"),
+)
 _LE = [*(floatToGoString(BUCKET_NS_MIN * (1 << i) / 1e9) for i in range(BUCKETS)), "+Inf"]
 
 
@@ -66,14 +78,45 @@ class Latencies:
 
 
 class Holding:
-    """Capital's account of one pair, as of its last fill, mark or end of a day."""
+    """Capital's account of one pair, as of its last fill, mark or end of a day, and the two falls
+    at which the pair locks.
+    """
 
-    __slots__ = ("y", "x", "pnl_quote", "drawdown_max_quote")
+    __slots__ = ("y", "x", *(name for name, _ in MONEY))
 
-    def __init__(self, account: Any) -> None:
+    def __init__(self, desk: Any) -> None:
+        account, limits = desk.accounts[-1], desk.limits[0]
         self.y, self.x = account["position"].tolist()
         self.pnl_quote = float(account["equity"])
+        self.day_pnl_quote = float(account["equity"] - account["block_equity"])
+        self.drawdown_quote = float(account["equity_peak"] - account["equity"])
         self.drawdown_max_quote = float(account["drawdown_max"])
+        self.capital_quote = float(limits["capital"])
+        self.day_loss_limit_quote = float(limits["daily_loss_max"] * limits["capital"])
+        self.drawdown_limit_quote = float(limits["drawdown_max"] * limits["capital"])
+
+
+class Ticks:
+    """How many market events of a pair were accepted, and of these while a leg's quote was old."""
+
+    __slots__ = ("count", "stale")
+
+    def __init__(self) -> None:
+        self.count = self.stale = 0
+
+
+class Steps:
+    """How often the stage stepped the models of a pair, and when it last did, by the wall clock."""
+
+    __slots__ = ("count", "last_ns")
+
+    def __init__(self) -> None:
+        self.count = self.last_ns = 0
+
+    def add(self, now_ns: int) -> None:
+        """Count one."""
+        self.count += 1
+        self.last_ns = now_ns
 
 
 class Meter:
@@ -87,6 +130,8 @@ class Meter:
         self.fills = {CAPITAL: 0, SHADOW: 0}
         self.holdings: dict[str, Holding] = {}
         self.alarms: dict[str, bool] = {}
+        self.ticks: dict[str, Ticks] = {}
+        self.steps: dict[str, Steps] = {}
         # By pair and slot: the generation that runs there, and how its model does.
         self.healths: dict[tuple[str, int], tuple[int, Health]] = {}
         self._now_ns = now_ns
@@ -101,6 +146,8 @@ class Meter:
             BlockClosed: lambda block: self._hold(block.pair),
             HedgeRatio: self._hedge,
             Volatility: self._volatility,
+            PairTick: self._ticked,
+            RiskView: lambda view: self._stepped(view.tick.pair, view.tick.grid_steps),
         }
 
     # --- told by the stepping thread ---
@@ -142,12 +189,30 @@ class Meter:
 
     def _marked(self, mark: Marked) -> None:
         self.alarms[mark.pair] = mark.alarm
+        self._stepped(mark.pair, 1)
         self._hold(mark.pair)
 
     def _hold(self, pair: str) -> None:
-        self.holdings[pair] = Holding(self._state().pairs[pair].accounts[-1])
+        self.holdings[pair] = Holding(self._state().pairs[pair])
+
+    def _ticked(self, tick: PairTick) -> None:
+        known = self.ticks.get(tick.pair)
+        if known is None:
+            known = self.ticks[tick.pair] = Ticks()
+        known.count += 1
+        known.stale += tick.stale
+
+    def _stepped(self, pair: str, grid_steps: int) -> None:
+        """A fact of a pair was made; at a grid point its models stepped, or were acted on."""
+        if not grid_steps:
+            return
+        known = self.steps.get(pair)
+        if known is None:
+            known = self.steps[pair] = Steps()
+        known.add(self._now_ns())
 
     def _hedge(self, fact: HedgeRatio) -> None:
+        self._stepped(fact.tick.pair, fact.tick.grid_steps)
         if not fact.tick.grid_steps:
             return  # the innovation is that of an earlier tick
         rows = np.frombuffer(fact.hedges, HEDGE)
@@ -159,6 +224,7 @@ class Meter:
         self._judge(fact.tick.pair, rows, scores)
 
     def _volatility(self, fact: Volatility) -> None:
+        self._stepped(fact.tick.pair, fact.tick.grid_steps)
         if fact.tick.grid_steps:
             scores = np.frombuffer(fact.volatilities, VOLATILITY)["score"].tolist()
             self._judge(fact.tick.pair, np.frombuffer(fact.hedges, HEDGE), scores)
@@ -180,6 +246,7 @@ class Meter:
         yield self._timed()
         yield from self._counted()
         yield from self._held()
+        yield from self._paced()
         yield from self._judged()
 
     def _timed(self) -> Metric:
@@ -213,21 +280,40 @@ class Meter:
         positions = GaugeMetricFamily(
             "hft_position_base", "what capital holds of a leg", labels=["pair", "leg"]
         )
-        pnl = GaugeMetricFamily("hft_pnl_quote", "what capital has made", labels=["pair"])
-        drawdowns = GaugeMetricFamily(
-            "hft_drawdown_max_quote", "capital's largest fall so far", labels=["pair"]
-        )
+        money = {
+            name: GaugeMetricFamily(f"hft_{name}", text, labels=["pair"]) for name, text in MONEY
+        }
         for pair, held in dict(self.holdings).items():
             positions.add_metric([pair, "y"], held.y)
             positions.add_metric([pair, "x"], held.x)
-            pnl.add_metric([pair], held.pnl_quote)
-            drawdowns.add_metric([pair], held.drawdown_max_quote)
+            for name, family in money.items():
+                family.add_metric([pair], getattr(held, name))
         alarms = GaugeMetricFamily(
             "hft_alarm", "1 while the followed relation is held to be breaking", labels=["pair"]
         )
         for pair, alarm in dict(self.alarms).items():
             alarms.add_metric([pair], float(alarm))
-        yield from (positions, pnl, drawdowns, alarms)
+        yield from (positions, *money.values(), alarms)
+
+    def _paced(self) -> Iterator[Metric]:
+        ticks = CounterMetricFamily("hft_ticks", "market events accepted", labels=["pair"])
+        stale = CounterMetricFamily(
+            "hft_ticks_stale", "of these, while a leg's last quote was too old", labels=["pair"]
+        )
+        for pair, known in dict(self.ticks).items():
+            ticks.add_metric([pair], known.count)
+            stale.add_metric([pair], known.stale)
+        yield from (ticks, stale)
+        steps = CounterMetricFamily("hft_model_steps", "grid points stepped on", labels=["pair"])
+        last = GaugeMetricFamily(
+            "hft_model_stepped_timestamp_seconds",
+            "when the models of a pair were last stepped, by the wall clock",
+            labels=["pair"],
+        )
+        for pair, stepped in dict(self.steps).items():
+            steps.add_metric([pair], stepped.count)
+            last.add_metric([pair], stepped.last_ns / 1e9)
+        yield from (steps, last)
 
     def _judged(self) -> Iterator[Metric]:
         labels = ["pair", "slot"]

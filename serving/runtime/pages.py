@@ -6,16 +6,25 @@ stage's state while it steps, but for `/state`, which copies a few counters.
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import uvicorn
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
+
+from hft_lib.events import SCHEMA_VERSION
+from serving.runtime.chain import LOGIC_VERSION
 
 STOP_S_MAX = 5
 
@@ -72,8 +81,11 @@ class Mounted(Protocol):
 class Pages:
     """The pages of one service on `port`, served until `close`."""
 
-    def __init__(self, name: str, port: int) -> None:
+    def __init__(self, name: str, port: int, now_s: Callable[[], float] = time.monotonic) -> None:
         self.name = name
+        self._now_s = now_s
+        self._began_s = now_s()
+        self._ready_s: float | None = None  # when it was found ready for the first time
         self.waits_for = "the broker"
         self.refusal = ""
         self.port = port
@@ -81,6 +93,7 @@ class Pages:
         self._parts: list[Part] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        ProcessCollector(registry=self._registry)  # memory, processor, open files, start
         routes = [
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
@@ -156,6 +169,12 @@ class Pages:
 
     def why_not_ready(self) -> str:
         """Empty when ready, else what is missing."""
+        why = self._missing()
+        if not why and self._ready_s is None:
+            self._ready_s = self._now_s()
+        return why
+
+    def _missing(self) -> str:
         if self.refusal:
             return f"refused: {self.refusal}"
         worker = self._worker
@@ -203,6 +222,11 @@ class Pages:
     def collect(self) -> Iterator[Metric]:
         """The figures at this moment, as Prometheus asks for them."""
         yield GaugeMetricFamily("hft_ready", "1 while ready", 0.0 if self.why_not_ready() else 1.0)
+        until_s = self._now_s() if self._ready_s is None else self._ready_s
+        text = "from the start until it was found ready first, or until now"
+        yield GaugeMetricFamily("hft_startup_seconds", text, until_s - self._began_s)
+        versions = {"logic": str(LOGIC_VERSION), "schema": str(SCHEMA_VERSION)}
+        yield InfoMetricFamily("hft_build", "what runs here", versions)
         for part in self._parts:
             for name, (text, value) in part.figures().items():
                 yield GaugeMetricFamily(name, text, value)
@@ -219,6 +243,12 @@ class Pages:
         }
         for name, (text, value) in counters.items():
             yield CounterMetricFamily(name, text, value)
+        diverged, away = float(bool(worker.diverged)), float(bool(worker.away))
+        yield GaugeMetricFamily(
+            "hft_diverged", "1 once the log diverged: nothing goes on", diverged
+        )
+        yield GaugeMetricFamily("hft_broker_away", "1 while the broker does not answer", away)
+        yield GaugeMetricFamily("hft_grid_seconds", "between two grid points", host.grid_s)
         yield GaugeMetricFamily("hft_epoch", "the epoch it runs under", worker.epoch)
         yield GaugeMetricFamily("hft_snapshot_bytes", "size of the last", worker.snapshot_bytes)
         lag = GaugeMetricFamily("hft_lag", "messages of a log not read yet", labels=["log"])

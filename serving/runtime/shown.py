@@ -153,9 +153,36 @@ class ExecutionShown:
     def figures(self) -> dict[str, tuple[str, float]]:
         """Gauges by name, each with what it means."""
         pairs = self._document.get("pairs", [])
-        halted = [row for row in pairs if "operator" in row["held_by"]]
-        locked = [row for row in pairs if row["locked"] == "drawdown"]
-        return {
-            "hft_pairs_halted": ("pairs that an operator halted", float(len(halted))),
-            "hft_pairs_locked": ("pairs that locked after a drawdown", float(len(locked))),
+        waiting = [row for row in self._document.get("under_way", []) if _is_capital(row)]
+        counts = {
+            "hft_pairs_halted": (
+                "pairs that an operator halted",
+                [row for row in pairs if "operator" in row["held_by"]],
+            ),
+            "hft_pairs_mismatched": (
+                "pairs held back because their slots differ from the line's",
+                [row for row in pairs if "slots" in row["held_by"]],
+            ),
+            "hft_pairs_locked": (
+                "pairs that locked after a drawdown",
+                [row for row in pairs if row["locked"] == "drawdown"],
+            ),
+            "hft_pairs_locked_day": (
+                "pairs that locked after a day's loss",
+                [row for row in pairs if row["locked"] == "day"],
+            ),
+            "hft_orders_under_way": ("orders of capital that wait for their answer", waiting),
+            "hft_orders_unknown": (
+                "orders of capital whose answer fell due and did not come",
+                [row for row in waiting if row["unknown"]],
+            ),
         }
+        line_s = self._document.get("line_ns", 0) / 1e9
+        return {
+            **{name: (text, float(len(rows))) for name, (text, rows) in counts.items()},
+            "hft_line_timestamp_seconds": ("time of the line's last quote, 0 before it", line_s),
+        }
+
+
+def _is_capital(row: dict[str, Any]) -> bool:
+    return bool(row["account"] == "capital")

@@ -15,7 +15,9 @@ from hft_lib.events import (
     Fill,
     HedgeRatio,
     Marked,
+    PairTick,
     Rejected,
+    RiskView,
     ShadowOrder,
     Volatility,
 )
@@ -130,6 +132,50 @@ def test_positions_are_the_sum_of_capitals_fills_and_the_result_is_the_accounts(
         for leg in ("y", "x"):
             held = samples[of("hft_position_base", pair=pair, leg=leg)]
             assert held == pytest.approx(sums[pair, leg], abs=1e-9)
+
+
+def test_falls_are_shown_beside_the_limits_at_which_the_pair_locks(execution: Metered):
+    samples = execution.samples()
+    for pair in (PAIR, PAIR2):
+        desk = execution.host.state.pairs[pair]
+        account, limits = desk.accounts[-1], desk.config.limits
+        capital = desk.config.capital_quote
+        expected = {
+            "hft_day_pnl_quote": account["equity"] - account["block_equity"],
+            "hft_drawdown_quote": account["equity_peak"] - account["equity"],
+            "hft_capital_quote": capital,
+            "hft_day_loss_limit_quote": limits.daily_loss_max * capital,
+            "hft_drawdown_limit_quote": limits.drawdown_max * capital,
+        }
+        assert {name: samples[of(name, pair=pair)] for name in expected} == expected
+
+
+def test_accepted_ticks_are_counted_by_pair_and_those_of_an_old_leg_apart():
+    metered = Metered("ingestion")
+    ticks = Counter(tick.pair for tick in metered.made(PairTick))
+    stale = Counter(tick.pair for tick in metered.made(PairTick) if tick.stale)
+    samples = metered.samples()
+    assert set(ticks) == {PAIR, PAIR2} and 0 < stale.total() < ticks.total()
+    for pair, count in ticks.items():
+        assert samples[of("hft_ticks_total", pair=pair)] == count
+        assert samples[of("hft_ticks_stale_total", pair=pair)] == stale[pair]
+
+
+@pytest.mark.parametrize("name", ["kalman_filter", "garch_model", "risk_manager", "execution"])
+def test_the_steps_of_models_are_counted_by_pair_with_the_time_of_the_last(name: str):
+    metered = Metered(name)
+    expected: Counter[str] = Counter()
+    for fact in metered.facts:
+        if isinstance(fact, HedgeRatio | Volatility | RiskView) and fact.tick.grid_steps:
+            expected[fact.tick.pair] += 1
+        elif isinstance(fact, Marked):
+            expected[fact.pair] += 1
+    samples = metered.samples()
+    assert set(expected) == {PAIR, PAIR2}
+    for pair, count in expected.items():
+        assert samples[of("hft_model_steps_total", pair=pair)] == count > 1
+        last = samples[of("hft_model_stepped_timestamp_seconds", pair=pair)]
+        assert last == pytest.approx((BORN_NS + 15_000) / 1e9)
 
 
 def test_latency_is_shown_by_hop_and_to_the_order(execution: Metered):

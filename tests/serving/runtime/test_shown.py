@@ -7,7 +7,7 @@ import pytest
 
 from hft_lib.events import Halted, Resumed
 from hft_lib.parameters import Assumptions
-from hft_lib.stages.execution import ExecutionState
+from hft_lib.stages.execution import BY_MISMATCH, ExecutionState
 from serving.adapters.redis_directory import DOCUMENT_BYTES_MAX
 from serving.runtime.shown import ExecutionShown, document, held_back, holdings, under_way
 from tests.builders import PAIR, S_NS
@@ -93,3 +93,26 @@ def test_the_pages_look_again_after_a_while_alone(trader: Trader):
     shown.turn()
     assert shown.document()["pairs"][0]["held_by"] == ["operator"]
     assert shown.figures()["hft_pairs_halted"][1] == 1.0
+
+
+def test_the_figures_count_what_an_operator_must_know_of_capital():
+    trader = Trader(assumptions=LATENCY)
+    trader.tick(-2.0)
+    shown = ExecutionShown(lambda: trader.state, iter(range(10, 100, 10)).__next__)
+
+    def figures() -> dict[str, float]:
+        shown.turn()
+        return {name: value for name, (_, value) in shown.figures().items()}
+
+    line_s = int(trader.desk.legs["time_ns"].max()) / 1e9
+    calm = {"hft_pairs_halted": 0.0, "hft_pairs_mismatched": 0.0, "hft_pairs_locked": 0.0}
+    calm |= {"hft_pairs_locked_day": 0.0, "hft_orders_under_way": 2.0, "hft_orders_unknown": 0.0}
+    assert figures() == calm | {"hft_line_timestamp_seconds": line_s}
+    trader.desk.legs["time_ns"] += 3 * S_NS  # the line went on, and no answer was booked
+    trader.capital["locked"] = 1
+    trader.desk.desk["halted"] |= BY_MISMATCH
+    late = {"hft_orders_unknown": 2.0, "hft_pairs_locked_day": 1.0, "hft_pairs_mismatched": 1.0}
+    assert figures() == calm | late | {"hft_line_timestamp_seconds": line_s + 3.0}
+    trader.capital["locked"] = 2
+    now = figures()
+    assert (now["hft_pairs_locked"], now["hft_pairs_locked_day"]) == (1.0, 0.0)

@@ -1,0 +1,111 @@
+"""From a pulled latch in the running services to the message: every part is the real one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hft_lib.backtest.candidates import ordinary
+from hft_lib.market import synthetic
+from hft_lib.parameters import read_parameter_file
+from scripts.dashboards import DASHBOARDS
+from tests.integration.conftest import Outside, free_ports
+from tests.integration.memory_line import NAMES, Serving
+from tests.monitoring.watched import Watch
+from tests.monitoring.written import metrics_in, rules
+
+pytestmark = pytest.mark.slow
+DAYS = 5.0
+# What a line on memory, of files, has none of.
+ELSEWHERE: tuple[str, ...] = ("hft_registry_", "hft_ledger_", "hft_lease_", "hft_moves_", "hft_lag")
+ELSEWHERE += ("hft_deployment", "hft_image_")
+# And what is there while a test is open alone.
+ELSEWHERE += ("hft_evop_evidence",)
+
+
+@pytest.fixture
+def serving(tmp_path: Path, outside: Outside) -> Iterator[Serving]:
+    """Six services that trade a synthetic market, by parameters fitted to its first part."""
+    tape, params = tmp_path / "tape", tmp_path / "params.json"
+    synthetic.write(3, tape, synthetic.SyntheticMarket(days=DAYS))
+    fit = ("--end", "2024-01-03T12:00:00Z", "--out", params)
+    assert outside("calibrate", "--tape", tape, *fit).code == 0
+    file = read_parameter_file(params.read_bytes())
+    whole = msgspec.structs.replace(file, challengers=tuple(ordinary(file.params)))
+    params.write_bytes(msgspec.json.encode(whole))
+    made = Serving(tmp_path)
+    made.start("all", "--tape", tape, "--params", params)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def watch(serving: Serving, tmp_path: Path) -> Iterator[Watch]:
+    folder = tmp_path / "watch"
+    folder.mkdir()
+    targets = {name: serving.port + place for place, name in enumerate(NAMES)}
+    made = Watch(folder, free_ports(2), targets)
+    yield made
+    made.end()
+
+
+def test_a_pulled_latch_reaches_slack_and_the_pager_and_so_does_its_end(
+    serving: Serving, watch: Watch, outside: Outside
+):
+    serving.await_ready()
+    watch.start("production")
+    watch.wait_for("scraped", lambda: len(watch.query('up{job="hft"} == 1')) == len(NAMES))
+    watch.wait_for("a heartbeat", lambda: bool(watch.inbox.to("/heartbeat")))
+    watch.wait_for("marked", lambda: bool(watch.query("hft_position_base")))
+    assert told(watch, "latch_pulled") == []
+    assert outside("kill", "--operator", "ada", "--reason", "a drill").code == 0
+    watch.wait_for("in Slack", lambda: bool(told(watch, "latch_pulled")))
+    (message,) = told(watch, "latch_pulled")
+    (part,) = message["attachments"]
+    assert part["title"] == "❌ production: latch_pulled" and part["color"] == "danger"
+    assert "docs/runbooks/latch_pulled.md" in part["text"]
+    assert message["channel"] == "#hft-alerts"
+    watch.wait_for("at the pager", lambda: "trigger" in paged(watch, "latch_pulled"))
+    every_rule_asks_for_what_is_there(watch)
+    every_panel_has_data(watch)
+    let_go = outside("reset-kill", "--operator", "ada", "--reason", "over", "--json")
+    assert let_go.code == 0, let_go.err
+    watch.wait_for("over in Slack", lambda: len(told(watch, "latch_pulled")) == 2)
+    (part,) = told(watch, "latch_pulled")[1]["attachments"]
+    assert part["title"] == "✅ production: latch_pulled is over" and part["color"] == "good"
+    watch.wait_for("over at the pager", lambda: "resolve" in paged(watch, "latch_pulled"))
+
+
+def told(watch: Watch, alert: str) -> list[dict[str, Any]]:
+    """What Slack was told of an alert."""
+    messages = watch.inbox.to("/slack")
+    return [one for one in messages if f": {alert}" in one["attachments"][0]["title"]]
+
+
+def paged(watch: Watch, alert: str) -> list[str]:
+    """What the pager was asked to do for an alert."""
+    found = watch.inbox.to("/pager")
+    return [one["event_action"] for one in found if alert in str(one.get("payload"))]
+
+
+def every_rule_asks_for_what_is_there(watch: Watch) -> None:
+    """No rule fails, and each metric that one reads is there, but for those of other edges."""
+    names: set[str] = set()
+    for rule in rules():
+        watch.query(rule["expr"])
+        names |= metrics_in(rule["expr"])
+    wanted = {name for name in names if not name.startswith(ELSEWHERE)}
+    missing = {name for name in wanted if not watch.query(f'{{__name__="{name}"}}')}
+    assert missing == set()
+
+
+def every_panel_has_data(watch: Watch) -> None:
+    """Each query of each dashboard answers with series, but for those of other edges."""
+    for dashboard in DASHBOARDS:
+        for panel in dashboard.panels:
+            for query, _ in panel.queries:
+                answer = watch.query(query.replace("$pair", ".*"))
+                elsewhere = any(name.startswith(ELSEWHERE) for name in metrics_in(query))
+                assert answer or elsewhere, f"{dashboard.title}, {panel.title}: {query}"
