@@ -58,8 +58,9 @@ class BakedCacheLocator(UserProvidedCacheLocator):
         """Take the folder as it is."""
 
 
-_KEPT = _is_kept(CACHE_DIR)
-if not _KEPT:
+# Whether what this process compiles is there for the next.
+KEPT = _is_kept(CACHE_DIR)
+if not KEPT:
     _LOCATOR = f"{__name__}.{BakedCacheLocator.__name__}"
     numba.config.CACHE_LOCATOR_CLASSES = _LOCATOR  # type: ignore[attr-defined]
 
@@ -80,8 +81,8 @@ def kernel(function: Function | None = None, *, nogil: bool = False) -> Any:
     compiled = numba.njit(cache=True, error_model="numpy", nogil=nogil)
 
     def kept(source: Function) -> Function:
-        dispatcher = compiled(source)
-        if not _KEPT:
+        dispatcher: Any = compiled(source)
+        if not KEPT:
             dispatcher._cache.save_overload = lambda signature, data: None
         return cast(Function, dispatcher)
 

@@ -52,7 +52,7 @@ check() { # IMAGE...
 
 build() { # IMAGE
   local command=("$docker" build --file "$(dockerfile_of "$1")" --tag "$(image_of "$1")"
-    --build-arg "REVISION=$revision" --label "org.opencontainers.image.revision=$revision")
+    --build-arg "REVISION=$revision$changed")
   [ -z "${BASE_IMAGE:-}" ] || command+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
   [ -z "${NUMBA_CPU_NAME:-}" ] || command+=(--build-arg "NUMBA_CPU_NAME=$NUMBA_CPU_NAME")
   [ -z "$platform" ] || command+=(--platform "$platform")
@@ -103,6 +103,8 @@ readonly docker=${DOCKER:-docker}
 hadolint=.venv/bin/hadolint
 [ -x "$hadolint" ] || hadolint=hadolint
 revision=$(git rev-parse HEAD 2>/dev/null || true)
+# As the project's own runs say it: files differ from the commit.
+[ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ] && changed="" || changed=+
 tag=${TAG:-${revision:-latest}}
 if [ "$only_check" = 1 ]; then
   check "${wanted[@]}"

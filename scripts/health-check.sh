@@ -2,6 +2,7 @@
 # Asks whether every service is ready; `scripts/health-check.sh --help` says how.
 set -euo pipefail
 
+# In the order of the line, which is that of the ports after `--port`.
 readonly all="ingestion:8000 kalman_filter:8001 garch_model:8002 risk_manager:8004 execution:8003 orchestrator:8005"
 
 usage() {
@@ -17,7 +18,7 @@ Asks /healthz and /readyz of the named services, or of all six, and says of each
   --dry-run        print what would be asked, and ask nothing
   --help           this
 
-Environment: KUBECTL (kubectl), PORT_FIRST (8000) for --local and --address.
+Environment: KUBECTL (kubectl); PORT_FIRST, for --local and --address, where `python -m serving all --port` was given.
 Exit codes: 0 all are ready, 1 one is not or does not answer, 2 bad usage.
 
 Example: scripts/health-check.sh -e production --wait 300
@@ -42,9 +43,21 @@ print(answer.status, answer.read(500).decode("utf-8", "replace").partition("\n")
 
 deployment_of() { echo "deployment/${1//_/-}-service"; }
 
+port_of() { # NAME PORT: where it is asked from here
+  local entry place=0
+  if [ -n "${PORT_FIRST:-}" ]; then
+    for entry in $all; do
+      if [ "$entry" = "$1:$2" ]; then echo $((PORT_FIRST + place)); fi
+      place=$((place + 1))
+    done
+  else
+    echo "$2"
+  fi
+}
+
 command_of() { # NAME PORT PAGE; the words of the command, in `words`
   if [ -n "$address" ]; then
-    words=(python3 -c "$ask" "$address:$(($2 - 8000 + ${PORT_FIRST:-8000}))$3")
+    words=(python3 -c "$ask" "$address:$(port_of "$1" "$2")$3")
   else
     words=("${KUBECTL:-kubectl}" --namespace "hft-$environment" --request-timeout=20s exec "$(deployment_of "$1")" --
       python3 -c "$ask" "http://127.0.0.1:$2$3")
@@ -111,13 +124,13 @@ for entry in $all; do
   for name in "${names[@]}"; do if [ "$name" = "${entry%:*}" ]; then entries+=("$entry"); fi; done
 done
 [ ${#names[@]} -eq 0 ] || [ ${#names[@]} -eq ${#entries[@]} ] ||
-  bad_usage "a service must be one of ${all//:????/}, was one of ${names[*]}"
+  bad_usage "a service must be one of ${all//:80??/}, was one of ${names[*]}"
 
 if [ "$dry" = 1 ]; then
   for entry in "${entries[@]}"; do
     for page in /healthz /readyz; do
       if [ -n "$address" ]; then
-        echo "GET $address:$((${entry#*:} - 8000 + ${PORT_FIRST:-8000}))$page"
+        echo "GET $address:$(port_of "${entry%:*}" "${entry#*:}")$page"
       else
         echo "in hft-$environment, $(deployment_of "${entry%:*}"): GET http://127.0.0.1:${entry#*:}$page"
       fi
