@@ -13,7 +13,7 @@ PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reo
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONHASHSEED := 0
 
-.PHONY: help demo test check format lint types unit tests notebooks lab bench lock setup dev clean \
+.PHONY: help demo test check format lint types unit tests notebooks images lab bench lock setup dev clean \
 	black isort flake8 bandit imports mypy
 
 help: ## this list
@@ -40,6 +40,9 @@ notebooks: dev ## execute every notebook, compare with its kept outputs; WRITE=1
 lab: dev ## open JupyterLab on the notebooks, with the project's kernel; LAB="--no-browser" and so on
 	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB) \
 		notebooks/00_start_here.ipynb
+
+images: dev ## look the Dockerfiles over; scripts/docker-build.sh builds them
+	@$(STEP) dockerfiles scripts/docker-build.sh --check
 
 lock: dev ## resolve requirements/*.in to the locks again
 	scripts/lock.sh

@@ -3,6 +3,7 @@
 #
 #   IMAGE=execution NAME=docker.io/me/hft-crypto-bot-execution DIGEST=sha256:... scripts/ci/digest.sh write
 #   IMAGE=execution scripts/ci/digest.sh target    type and image to scan, as outputs of a step; here, on stdout
+#   scripts/ci/digest.sh list                      a line `IMAGE sha256:...` each, for scripts/deploy-k8s.sh --digests
 #   scripts/ci/digest.sh verify                    every image there was built by this repository, or exit 1
 #
 # `target` is the repository itself where the image was sent nowhere. `verify` needs `gh` and GITHUB_REPOSITORY.
@@ -30,6 +31,16 @@ target() {
   fi
 }
 
+list() {
+  local file found=0
+  for file in "$folder"/*; do
+    [ -f "$file" ] || continue
+    echo "$(basename "$file") $(sed 's/.*@//' "$file")"
+    found=1
+  done
+  [ "$found" = 1 ] || fail "there must be a digest in $folder, there was none"
+}
+
 verify() {
   local file found=0
   for file in "$folder"/*; do
@@ -43,9 +54,9 @@ verify() {
 }
 
 case ${1:-} in
-  write | target | verify) "$1" ;;
+  write | target | list | verify) "$1" ;;
   *)
-    echo "digest: usage: scripts/ci/digest.sh write|target|verify" >&2
+    echo "digest: usage: scripts/ci/digest.sh write|target|list|verify" >&2
     exit 2
     ;;
 esac

@@ -5,7 +5,7 @@
 A success says coverage, duration and version, a failure stage, details and logs; what is not known
 is left out. SLACK_WEBHOOK is the address; where it is unset nothing is sent, and that is said. The
 rest comes from the environment of a workflow's run: GITHUB_REF_NAME, GITHUB_SHA, RUN_URL, STARTED
-(seconds since 1970) and COVERAGE_FILE, a coverage.xml.
+(seconds since 1970), COVERAGE_FILE, a coverage.xml, and NEEDS, the jobs before this with results.
 """
 
 import json
@@ -43,6 +43,8 @@ def of_run(environ: Mapping[str, str], now_s: float) -> dict[str, str]:
         known["duration"] = f"{minutes}m {seconds}s"
     if url := environ.get("RUN_URL"):
         known["logs"] = f"<{url}|View Details>"
+    needs = json.loads(environ.get("NEEDS") or "{}")
+    known["stage"] = ", ".join(job for job in needs if needs[job]["result"] == "failure")
     file = Path(environ.get("COVERAGE_FILE", ""))
     if file.is_file():
         rate = float(ElementTree.parse(file).getroot().attrib["line-rate"])

@@ -1,7 +1,9 @@
 """What CI says of dependencies, images and tests is never better than what was looked at."""
 
+import base64
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +157,14 @@ def test_an_image_is_handed_on_by_its_digest(tmp_path: Path) -> None:
     assert out.read_text() == f"type=image\nimage=docker.io/me/x@{sha}\n"
 
 
+def test_a_deployment_gets_every_image_by_its_digest(tmp_path: Path) -> None:
+    for name, letter in (("execution", "a"), ("ingestion", "b")):
+        sha = "sha256:" + letter * 64
+        digest(tmp_path, "write", IMAGE=name, NAME=f"docker.io/me/x-{name}", DIGEST=sha)
+    lines = digest(tmp_path, "list").stdout.splitlines()
+    assert lines == [f"execution sha256:{'a' * 64}", f"ingestion sha256:{'b' * 64}"]
+
+
 def test_a_digest_that_is_none_is_refused(tmp_path: Path) -> None:
     done = digest(tmp_path, "write", IMAGE="execution", NAME="x", DIGEST="latest")
     assert done.returncode == 1 and "was 'latest'" in done.stderr
@@ -175,5 +185,31 @@ def test_an_image_without_an_attestation_is_refused(tmp_path: Path, answer: str,
     assert asked == f"attestation verify oci://x/y@sha256:{'a' * 64} --repo owner/bot\n"
 
 
-def test_no_image_at_all_is_refused(tmp_path: Path) -> None:
-    assert digest(tmp_path, "verify").returncode == 1
+@pytest.mark.parametrize("verb", ["verify", "list"])
+def test_no_image_at_all_is_refused(tmp_path: Path, verb: str) -> None:
+    assert digest(tmp_path, verb).returncode == 1
+
+
+def kubeconfig(folder: Path, content: str) -> subprocess.CompletedProcess[str]:
+    """`scripts/ci/kubeconfig.sh` on a secret."""
+    environ = {"PATH": os.environ["PATH"], "RUNNER_TEMP": str(folder), "KUBE_CONFIG": content}
+    return subprocess.run(
+        [CI / "kubeconfig.sh"], env=environ, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_kubeconfig_is_written_for_this_user_alone(tmp_path: Path) -> None:
+    content = "apiVersion: v1\nclusters: []\n"
+    done = kubeconfig(tmp_path, base64.b64encode(content.encode()).decode())
+    file = tmp_path / "kubeconfig"
+    assert done.stdout == f"KUBECONFIG={file}\n"
+    assert file.read_text() == content and stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", ["", "not base64!", base64.b64encode(b"else").decode()])
+def test_a_secret_that_is_no_kubeconfig_is_refused_and_not_shown(
+    tmp_path: Path, content: str
+) -> None:
+    done = kubeconfig(tmp_path, content)
+    assert done.returncode == 1 and not (tmp_path / "kubeconfig").exists()
+    assert not content or content not in done.stderr + done.stdout

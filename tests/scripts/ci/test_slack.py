@@ -84,6 +84,13 @@ def test_a_failure_says_stage_details_and_logs(webhook: Webhook) -> None:
     ]
 
 
+def test_the_stage_is_the_job_that_failed(webhook: Webhook) -> None:
+    needs = {"test": {"result": "success"}, "security-scan": {"result": "failure"}}
+    needs["deploy-staging"] = {"result": "skipped"}
+    run("failure", "staging", SLACK_WEBHOOK=webhook.address, NEEDS=json.dumps(needs))
+    assert "🔍 Stage: security-scan" in webhook.texts[0].splitlines()
+
+
 def test_the_duration_is_counted_from_the_start_of_the_run(webhook: Webhook) -> None:
     run("success", "production", SLACK_WEBHOOK=webhook.address, STARTED="0")
     assert "🕐 Duration: " in webhook.texts[0] and "m " in webhook.texts[0]
