@@ -7,7 +7,8 @@ BIN := .venv/bin
 STEP := scripts/step.sh
 PACKAGES := $(wildcard hft_lib components pipelines serving cli)
 # Two cores are what a small machine has; a file's tests stay in one process, so that its fixtures are made once.
-PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder --doctest-modules hft_lib tests
+# TESTS: in place of all (scripts/changed_tests.py prints those that a change can break).
+PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder --doctest-modules
 
 # What a check may write besides build/: the operator's own addresses are not a test's business.
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -85,8 +86,8 @@ mypy: dev
 	@$(STEP) mypy $(BIN)/mypy $(PACKAGES) scripts tests
 
 unit: dev
-	@$(STEP) unit-tests $(PYTEST) -m "not slow" --ignore=tests/integration --ignore=tests/simulation
+	@$(STEP) unit-tests $(PYTEST) $(or $(TESTS),hft_lib tests) -m "not slow" --ignore=tests/integration --ignore=tests/simulation
 
 tests: dev
-	@$(STEP) tests $(PYTEST) --cov --cov-report=term --cov-report=xml:build/coverage.xml \
+	@$(STEP) tests $(PYTEST) hft_lib tests --cov --cov-report=term --cov-report=xml:build/coverage.xml \
 		--junit-xml=build/pytest-report.xml

@@ -1,4 +1,4 @@
-"""What the images are made of: a Dockerfile a service, no package too few, a command that builds."""
+"""What the images are made of: one Dockerfile, no package too few, a command that builds."""
 
 import os
 import re

@@ -59,7 +59,7 @@ def webhook() -> Iterator[Webhook]:
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The script in an environment of its own."""
     environ = {"PATH": os.environ["PATH"], **environment}
-    command = [sys.executable, SCRIPT, *words]
+    command = [sys.executable, str(SCRIPT), *words]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
 
 
