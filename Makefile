@@ -54,7 +54,7 @@ bench: ## set up with the benchmarks' peers, then measure the models beside them
 	$(BIN)/python bench/models.py
 
 clean: ## remove what checks and builds leave behind, not .venv and not runs
-	rm -rf build htmlcov coverage.xml .coverage .coverage.* .mypy_cache .pytest_cache .import_linter_cache
+	rm -rf build htmlcov coverage.xml pytest-report.xml bandit-report.json safety-report.json .coverage .coverage.* .mypy_cache .pytest_cache .import_linter_cache
 	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
 # --- steps ---

@@ -32,6 +32,11 @@ for package in ("serving", "hft_lib.stages", "cli"):
         if ".migrations." not in found.name and not found.name.endswith("__main__"):
             importlib.import_module(found.name)
 import serving.__main__
+# And does what an image's build and a first start do with it: a market is made, and read again.
+from hft_lib.market import synthetic
+from hft_lib.market.merge import feed_events
+tape = synthetic.write(1, sys.argv[2], synthetic.SyntheticMarket(days=0.1))
+assert sum(1 for _ in feed_events(tape)) > 100
 sys.stdout.write("imported")
 """
 
@@ -98,9 +103,9 @@ def test_what_an_image_of_the_monitoring_takes_in_is_there() -> None:
         assert taken and all((ROOT / source).exists() for source in taken), (name, taken)
 
 
-def test_what_a_service_imports_is_in_its_image() -> None:
+def test_what_a_service_imports_is_in_its_image(tmp_path: Path) -> None:
     lock = ROOT / "requirements" / "services.lock"
-    done = run(sys.executable, "-c", IMPORTING, lock, PYTHONPATH=str(ROOT))
+    done = run(sys.executable, "-c", IMPORTING, lock, tmp_path / "tape", PYTHONPATH=str(ROOT))
     assert (done.returncode, done.stdout) == (0, "imported"), done.stderr
 
 
