@@ -7,13 +7,14 @@ BIN := .venv/bin
 STEP := scripts/step.sh
 PACKAGES := $(wildcard hft_lib components pipelines serving cli)
 # Two cores are what a small machine has; a file's tests stay in one process, so that its fixtures are made once.
-PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder --doctest-modules hft_lib tests
+# TESTS: in place of all (scripts/changed_tests.py prints those that a change can break).
+PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder --doctest-modules
 
 # What a check may write besides build/: the operator's own addresses are not a test's business.
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONHASHSEED := 0
 
-.PHONY: help demo test check format lint types unit tests notebooks lab bench lock setup dev clean \
+.PHONY: help demo test check format lint types unit tests notebooks images lab bench lock setup dev clean \
 	black isort flake8 bandit imports mypy
 
 help: ## this list
@@ -41,6 +42,9 @@ lab: dev ## open JupyterLab on the notebooks, with the project's kernel; LAB="--
 	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB) \
 		notebooks/00_start_here.ipynb
 
+images: dev ## look the Dockerfiles over; scripts/docker-build.sh builds them
+	@$(STEP) dockerfiles scripts/docker-build.sh --check
+
 lock: dev ## resolve requirements/*.in to the locks again
 	scripts/lock.sh
 
@@ -50,7 +54,7 @@ bench: ## set up with the benchmarks' peers, then measure the models beside them
 	$(BIN)/python bench/models.py
 
 clean: ## remove what checks and builds leave behind, not .venv and not runs
-	rm -rf build htmlcov coverage.xml .coverage .coverage.* .mypy_cache .pytest_cache .import_linter_cache
+	rm -rf build htmlcov coverage.xml pytest-report.xml bandit-report.json safety-report.json .coverage .coverage.* .mypy_cache .pytest_cache .import_linter_cache
 	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
 # --- steps ---
@@ -82,8 +86,8 @@ mypy: dev
 	@$(STEP) mypy $(BIN)/mypy $(PACKAGES) scripts tests
 
 unit: dev
-	@$(STEP) unit-tests $(PYTEST) -m "not slow" --ignore=tests/integration --ignore=tests/simulation
+	@$(STEP) unit-tests $(PYTEST) $(or $(TESTS),hft_lib tests) -m "not slow" --ignore=tests/integration --ignore=tests/simulation
 
 tests: dev
-	@$(STEP) tests $(PYTEST) --cov --cov-report=term --cov-report=xml:build/coverage.xml \
+	@$(STEP) tests $(PYTEST) hft_lib tests --cov --cov-report=term --cov-report=xml:build/coverage.xml \
 		--junit-xml=build/pytest-report.xml

@@ -141,11 +141,14 @@ def disk(settings: Settings) -> str:
 
 
 def kernels(settings: Settings) -> str:
-    """Compiled functions can be kept, so that a start need not compile them again."""
-    folder: Path = importlib.import_module("hft_lib.kernel").CACHE_DIR
+    """Compiled functions are kept, or were when the image was made: a start compiles none again."""
+    module = importlib.import_module("hft_lib.kernel")
+    folder: Path = module.CACHE_DIR
+    compiled = sum(1 for _ in folder.rglob("*.nbc"))
+    if not module.KEPT and compiled:
+        return f"{folder.name} is only read and holds {compiled} compiled functions"
     folder.mkdir(parents=True, exist_ok=True)
     _write_into(folder)
-    compiled = sum(1 for _ in folder.rglob("*.nbc"))
     return f"{folder.name} is writable and holds {compiled} compiled functions"
 
 

@@ -3,9 +3,13 @@
 numba's file cache does not see an edit in a callee of another module, so the folder's name is a
 hash of every source that compiles something: editing any leaf compiles every loop that may call it.
 No fastmath, no parallel reductions: the same bits on every machine.
+
+Where that folder cannot be written, as in an image with a read-only root, what was compiled into it
+before is taken from there, and what was not is compiled in each process and kept nowhere.
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
@@ -13,6 +17,7 @@ from typing import Any, TypeVar, cast, overload
 import numba
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.caching import UserProvidedCacheLocator
 from numba.core.datamodel.models import ArrayModel
 from numba.extending import NativeValue, register_model, unbox
 
@@ -37,6 +42,29 @@ CACHE_DIR = _ROOT / "__pycache__" / f"kernels-{sources_sha256()[:16]}"
 numba.config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]
 
 
+def _is_kept(folder: Path) -> bool:
+    """Whether what is compiled can be written to `folder`, which is made where it can be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+class BakedCacheLocator(UserProvidedCacheLocator):
+    """The way to kernels in a folder that is only read: numba itself takes none of these."""
+
+    def ensure_cache_path(self) -> None:
+        """Take the folder as it is."""
+
+
+# Whether what this process compiles is there for the next.
+KEPT = _is_kept(CACHE_DIR)
+if not KEPT:
+    _LOCATOR = f"{__name__}.{BakedCacheLocator.__name__}"
+    numba.config.CACHE_LOCATOR_CLASSES = _LOCATOR  # type: ignore[attr-defined]
+
+
 @overload
 def kernel(function: Function) -> Function: ...
 
@@ -51,7 +79,14 @@ def kernel(function: Function | None = None, *, nogil: bool = False) -> Any:
     With `nogil` a call lets other threads run: for work of milliseconds over arrays of its own.
     """
     compiled = numba.njit(cache=True, error_model="numpy", nogil=nogil)
-    return compiled if function is None else cast(Function, compiled(function))
+
+    def kept(source: Function) -> Function:
+        dispatcher: Any = compiled(source)
+        if not KEPT:
+            dispatcher._cache.save_overload = lambda signature, data: None
+        return cast(Function, dispatcher)
+
+    return kept if function is None else kept(function)
 
 
 class _BorrowedType(types.Array):

@@ -56,6 +56,8 @@ _TYPES: dict[str, pa.DataType] = {
     "notional_min_quote": _FLOAT,
     "cadence_ns": _INT,
 }
+# Arrow itself asks pandas for these, which the live services do without.
+_DTYPES: dict[pa.DataType, type] = {_INT: np.int64, _FLOAT: np.float64, pa.bool_(): np.bool_}
 SCHEMA = pa.schema([pa.field(name, kind) for name, kind in _TYPES.items()])
 TEXT = [name for name, kind in _TYPES.items() if kind == pa.string()]
 _LEVELS = {"bids": ("bid_prices", "bid_sizes"), "asks": ("ask_prices", "ask_sizes")}
@@ -135,9 +137,8 @@ class _Column:
     """One column being filled, row by row; a row that nothing fills is null."""
 
     def __init__(self, length: int, kind: pa.DataType) -> None:
-        dtype = kind.to_pandas_dtype() if pa.types.is_primitive(kind) else object
         self.kind = kind
-        self.values: npt.NDArray[Any] = np.zeros(length, dtype)
+        self.values: npt.NDArray[Any] = np.zeros(length, _DTYPES.get(kind, object))
         self.empty = np.ones(length, np.bool_)
 
     def put(self, rows: Sequence[int], values: Sequence[Any]) -> None:

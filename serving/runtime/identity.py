@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 
 _ROOT = Path(__file__).resolve().parents[2]
+# An image has no git, and its build writes the commit here.
+_COMMIT = _ROOT / "COMMIT"
 
 
 def content_sha256(value: object) -> str:
@@ -17,13 +19,13 @@ def content_sha256(value: object) -> str:
 def git_commit() -> str:
     """The commit of the code that runs, with `+` where files differ from it.
 
-    Empty outside a checkout.
+    In an image, the commit that it was made of. Empty where neither is known.
     """
     try:
         head = _git("rev-parse", "HEAD")
         return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return _COMMIT.read_text(encoding="ascii").strip() if _COMMIT.is_file() else ""
 
 
 def _git(*arguments: str) -> str:

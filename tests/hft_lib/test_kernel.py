@@ -29,11 +29,19 @@ sys.stdout.write(repr(account[0]["goal"].tolist()) + chr(10) + repr(len(aim.stat
 """
 
 
-def run(folder: Path) -> list[str]:
+# Root writes where nobody may, until it has put that away.
+UNPRIVILEGED = (
+    ("setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search")
+    if os.geteuid() == 0
+    else ()
+)
+
+
+def run(folder: Path, *before: str) -> list[str]:
     """The result of a loop and how often it came from the cache, by a process of its own."""
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(folder)}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [*before, sys.executable, "-c", SCRIPT],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -53,6 +61,22 @@ def test_an_edit_of_a_leaf_changes_the_loop_that_calls_it(tmp_path: Path):
     assert source.count("5e-10") == 1
     leaf.write_text(source.replace("5e-10", "0.5"), encoding="utf-8")
     assert run(tmp_path) == ["[1.3, -2.6]", "0"]
+
+
+def test_a_folder_that_cannot_be_written_is_read_and_what_it_lacks_is_compiled(tmp_path: Path):
+    shutil.copytree(LIBRARY, tmp_path / "hft_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    assert run(tmp_path) == ["[1.2, -2.4]", "0"]
+    baked = next((tmp_path / "hft_lib" / "__pycache__").glob("kernels-*"))
+    for folder in (baked, *(path for path in baked.rglob("*") if path.is_dir())):
+        folder.chmod(0o555)
+    before = sorted(baked.rglob("*"))
+    assert run(tmp_path, *UNPRIVILEGED) == ["[1.2, -2.4]", "1"]
+    index = next(baked.glob("stages_*/legs.aim-*.nbi"))
+    index.parent.chmod(0o755)
+    index.unlink()
+    index.parent.chmod(0o555)
+    assert run(tmp_path, *UNPRIVILEGED) == ["[1.2, -2.4]", "0"]
+    assert sorted(baked.rglob("*")) == [path for path in before if path != index]
 
 
 def kernels_of(tree: ast.Module) -> list[ast.FunctionDef]:

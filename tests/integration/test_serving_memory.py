@@ -1,7 +1,9 @@
 """`python -m serving all --bus memory`: all pages answer, and a kill changes no order."""
 
+import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,7 @@ DAYS = 8.0
 PAIR = "SYN/USDT:USDT~SYN/USDT"
 SLOW = ("--speed", "100000")  # some seconds for the tape
 KILLS = 4
+HEALTH_CHECK = Path(__file__).resolve().parents[2] / "scripts" / "health-check.sh"
 ORDERS = "hft_orders_total{"
 
 
@@ -74,6 +77,7 @@ def test_all_six_answer_every_page_over_a_tape_and_stay_up_after_it(
     serving.start("all", *market.words)
     serving.await_ready()
     serving.wait_for("through", lambda: is_through(serving, market))
+    the_health_check_finds_all_six_ready(serving)
     for place, name in enumerate(NAMES):
         assert {path: serving.page(place, path)[0] for path in PAGES} == dict.fromkeys(PAGES, 200)
         assert serving.state(name)["service"] == name
@@ -95,6 +99,15 @@ def test_all_six_answer_every_page_over_a_tape_and_stay_up_after_it(
     serving.wait_for("judged again", lambda: bool(serving.state("garch_model").get("health")))
     assert serving.state("garch_model")["health"] == judged  # a restart changes nothing of it
     assert serving.stop()[0] == 0
+
+
+def the_health_check_finds_all_six_ready(serving: Serving) -> None:
+    """`scripts/health-check.sh` over the pages of the process."""
+    environ = {**os.environ, "PORT_FIRST": str(serving.port)}
+    done = subprocess.run(
+        [HEALTH_CHECK, "--local"], env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "".join(f"{name}: ready\n" for name in NAMES))
 
 
 def the_models_are_judged(serving: Serving) -> list[dict[str, Any]]:

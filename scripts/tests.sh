@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Runs the tests in two parts, in parallel processes, and makes one report of both: scripts/tests.sh unit|integration|report
+#
+#   unit         all but those that start services, brokers or databases
+#   integration  those
+#   report       coverage.xml and htmlcov/ over what ran, 80 % at least, and pytest-report.xml
+#
+# Environment: WORKERS, the number of processes (auto).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly bin=.venv/bin
+export MLFLOW_DISABLE_TELEMETRY=true PYTHONHASHSEED=0
+
+part() { # NAME WORD...: what is covered is kept beside the other part's, and judged in the report
+  local name=$1
+  shift
+  mkdir -p build
+  rm -f "build/coverage-$name" "build/coverage-$name".*
+  COVERAGE_FILE=build/coverage-$name scripts/step.sh "$name-tests" "$bin/pytest" -n "${WORKERS:-auto}" --dist loadfile \
+    --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0 --junit-xml="build/pytest-report-$name.xml" "$@"
+}
+
+report() {
+  local kept
+  kept=$(compgen -G 'build/coverage-*') || {
+    echo "tests: the parts must run before the report, none did" >&2
+    exit 1
+  }
+  "$bin/python" scripts/ci/junit.py build/pytest-report-*.xml >pytest-report.xml
+  # shellcheck disable=SC2086 # a file a word
+  "$bin/coverage" combine --quiet --keep --data-file=build/coverage $kept
+  "$bin/coverage" xml --quiet --data-file=build/coverage --fail-under=0 -o coverage.xml
+  "$bin/coverage" html --quiet --data-file=build/coverage --fail-under=0 -d htmlcov
+  "$bin/coverage" report --data-file=build/coverage
+}
+
+case ${1:-} in
+  unit) part unit --doctest-modules hft_lib tests --ignore=tests/integration --ignore=tests/simulation "${@:2}" ;;
+  integration) part integration tests/integration tests/simulation "${@:2}" ;;
+  report) report ;;
+  *)
+    echo "tests: usage: scripts/tests.sh unit|integration|report" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,89 @@
+"""The jobs that deploy: what they wait for, what they take, and who may start them."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / ".github" / "workflows" / "ci-cd.yml"
+JOBS: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))["jobs"]
+STAGING, PRODUCTION = JOBS["deploy-staging"], JOBS["deploy-production"]
+
+
+def runs(job: dict[str, Any]) -> list[str]:
+    """The commands of a job, in their order."""
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+def place(job: dict[str, Any], words: str) -> int:
+    """Where the one command with `words` stands among a job's."""
+    (found,) = (at for at, run in enumerate(runs(job)) if words in run)
+    return found
+
+
+def test_the_jobs_need_what_the_guide_says() -> None:
+    assert JOBS["build-monitoring"]["needs"] == ["lint", "test"]
+    assert (STAGING["name"], STAGING["needs"]) == (
+        "Deploy to Staging",
+        ["build", "build-monitoring"],
+    )
+    assert (PRODUCTION["name"], PRODUCTION["needs"]) == (
+        "Deploy to Production",
+        ["deploy-staging", "security-scan"],
+    )
+
+
+def test_production_is_deployed_by_hand_alone() -> None:
+    assert "github.event_name == 'workflow_dispatch'" in PRODUCTION["if"]
+    assert "inputs.environment == 'production'" in PRODUCTION["if"]
+    assert "github.ref == 'refs/heads/main'" in PRODUCTION["if"]
+
+
+def test_nothing_is_deployed_of_a_pull_request_or_another_branch() -> None:
+    assert "github.ref == 'refs/heads/main'" in STAGING["if"]
+    assert "github.event_name != 'pull_request'" in STAGING["if"]
+
+
+def test_each_environment_has_the_guides_name_and_address() -> None:
+    hosts = {"staging": "hft-staging", "production": "hft-prod"}
+    for name, job in (("staging", STAGING), ("production", PRODUCTION)):
+        url = f"https://{hosts[name]}.yourdomain.com"
+        assert job["environment"] == {"name": name, "url": url}
+        assert job["concurrency"]["cancel-in-progress"] is False
+
+
+def test_what_is_deployed_was_built_here_and_is_named_by_its_digest() -> None:
+    for name, job in (("staging", STAGING), ("production", PRODUCTION)):
+        deploy = f"deploy-k8s.sh -e {name} --digests build/digests.txt deploy"
+        assert place(job, "digest.sh verify") < place(job, "digest.sh list") < place(job, deploy)
+        assert place(job, deploy) < place(job, f"health-check.sh -e {name}") < place(job, "slack")
+
+
+def test_production_is_backed_up_before_it_is_changed() -> None:
+    assert place(PRODUCTION, "production backup") < place(PRODUCTION, "digests.txt deploy")
+
+
+def test_each_environment_is_reached_by_its_own_key() -> None:
+    for name, job in (("STAGING", STAGING), ("PRODUCTION", PRODUCTION)):
+        keys = [step.get("env", {}).get("KUBE_CONFIG") for step in job["steps"]]
+        assert [key for key in keys if key] == [f"${{{{ secrets.KUBE_CONFIG_{name} }}}}"]
+
+
+def test_every_image_of_the_manifests_is_built() -> None:
+    build = JOBS["build"]["strategy"]["matrix"]
+    built = {*build["service"], *(more["service"] for more in build["include"])}
+    built |= set(JOBS["build-monitoring"]["strategy"]["matrix"]["image"])
+    named = {
+        word.partition("hft-crypto-bot-")[2]
+        for path in (ROOT / "k8s").rglob("*.yaml")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        for word in [line.rpartition("image: ")[2]]
+        if "image: hft-crypto-bot-" in line
+    }
+    assert named and named <= built
+
+
+def test_any_job_that_fails_is_told() -> None:
+    assert set(JOBS["failed"]["needs"]) == set(JOBS) - {"failed"}
+    assert "failure()" in JOBS["failed"]["if"]

@@ -1,0 +1,214 @@
+"""The workflows: three checkers find nothing, and what the guide and the house ask for is there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in FILES}
+WORKFLOWS: dict[str, dict[Any, Any]] = {name: yaml.safe_load(t) for name, t in TEXTS.items()}
+MAIN = WORKFLOWS["ci-cd.yml"]
+ON = True  # what YAML makes of the key `on`
+PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+SECRETS = {
+    "DOCKER_USERNAME",
+    "DOCKER_PASSWORD",
+    "KUBE_CONFIG_STAGING",
+    "KUBE_CONFIG_PRODUCTION",
+    "SLACK_WEBHOOK",
+}
+# What a step may call beside the project's own scripts: each a line that a person can type too.
+VERBS = re.compile(r"(make|date|python3 scripts/|scripts/|\.venv/bin/hft) ?\S")
+
+
+def jobs() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every job, with its file and name."""
+    for name, workflow in WORKFLOWS.items():
+        for job, body in workflow["jobs"].items():
+            yield f"{name}: {job}", body
+
+
+def steps() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every step, with its job."""
+    for job, body in jobs():
+        for step in body.get("steps", ()):
+            yield job, step
+
+
+def checked(*command: str) -> None:
+    """A checker of workflows that ends with 0."""
+    program = shutil.which(command[0], path=PATH)
+    assert program, f"{command[0]} is missing: scripts/setup.sh dev"
+    done = subprocess.run(
+        (program, *command[1:]),
+        cwd=ROOT,
+        env={**os.environ, "PATH": PATH},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_actionlint_finds_nothing() -> None:
+    checked("actionlint", *map(str, FILES))
+
+
+def test_zizmor_finds_nothing() -> None:
+    checked("zizmor", "--offline", "--quiet", ".github")
+
+
+def test_the_schema_of_workflows_holds() -> None:
+    schema = ("--builtin-schema", "vendor.github-workflows")
+    checked("check-jsonschema", *schema, *map(str, FILES))
+
+
+def test_the_checkers_see_what_is_wrong(tmp_path: Path) -> None:
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    text = TEXTS["ci-cd.yml"].replace("needs: [lint, test]", "needs: [lint, nothing]", 1)
+    (folder / "ci-cd.yml").write_text(text)
+    with pytest.raises(AssertionError, match="nothing"):
+        checked("actionlint", str(folder / "ci-cd.yml"))
+    (folder / "ci-cd.yml").write_text(TEXTS["ci-cd.yml"].replace("persist-credentials", "clean"))
+    with pytest.raises(AssertionError, match="artipacked"):
+        checked("zizmor", "--offline", "--quiet", str(tmp_path))
+
+
+def test_shellcheck_finds_nothing_in_the_scripts() -> None:
+    checked("shellcheck", *map(str, sorted((ROOT / "scripts").rglob("*.sh"))), ".ci/run")
+
+
+def test_every_action_is_pinned_to_a_commit_with_its_version_beside_it() -> None:
+    used = [line for text in TEXTS.values() for line in text.splitlines() if "uses:" in line]
+    outside = [line for line in used if "$/.github/" not in line]
+    pinned = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+    assert outside and [line for line in outside if not pinned.search(line)] == []
+
+
+def test_an_action_is_at_one_commit_everywhere() -> None:
+    found = re.findall(r"uses: ([\w./-]+)@([0-9a-f]{40})", "".join(TEXTS.values()))
+    assert len(set(found)) == len({name for name, _ in found})
+
+
+def test_a_token_has_no_permission_that_a_job_does_not_name() -> None:
+    assert {name: workflow["permissions"] for name, workflow in WORKFLOWS.items()} == {
+        name: {} for name in WORKFLOWS
+    }
+    assert [job for job, body in jobs() if not body.get("permissions")] == []
+
+
+def test_every_job_ends() -> None:
+    # A call of another workflow takes that one's time.
+    assert [job for job, b in jobs() if "uses" not in b and "timeout-minutes" not in b] == []
+
+
+def test_a_later_push_and_an_earlier_one_do_not_run_over_one_another() -> None:
+    called = {name for name, workflow in WORKFLOWS.items() if "workflow_call" in workflow[ON]}
+    assert {name for name, workflow in WORKFLOWS.items() if "concurrency" not in workflow} == called
+
+
+def test_no_workflow_runs_a_strangers_code_with_a_token_that_writes() -> None:
+    assert [name for name, w in WORKFLOWS.items() if "pull_request_target" in w[ON]] == []
+
+
+def test_a_step_is_one_line_that_a_person_can_run() -> None:
+    runs = [(job, step["run"].strip()) for job, step in steps() if "run" in step]
+    assert [run for run in runs if "\n" in run[1] or not VERBS.match(run[1])] == []
+
+
+def test_every_script_that_a_step_calls_is_there() -> None:
+    called = {word for text in TEXTS.values() for word in re.findall(r"scripts/[\w./-]+", text)}
+    files = [ROOT / word for word in called if not word.endswith("/")]
+    assert files and [path for path in files if not path.is_file()] == []
+    shells = [path for path in files if path.suffix == ".sh"]
+    assert [path for path in shells if not os.access(path, os.X_OK)] == []
+
+
+def test_every_verb_of_make_that_a_step_calls_is_there() -> None:
+    verbs = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    runs = [step["run"] for _, step in steps() if "make " in step.get("run", "")]
+    called = {word for run in runs for word in run.partition("make ")[2].split()}
+    assert {word for word in called if not word.startswith("-")} <= verbs
+
+
+def test_every_dockerfile_that_is_built_is_there() -> None:
+    for name, job in MAIN["jobs"].items():
+        if "uses" in job:
+            matrix = job["strategy"]["matrix"]
+            for image in matrix.get("service", matrix.get("image")):
+                folder = matrix.get("folder", ["docker"])[0]
+                assert (ROOT / folder / image / "Dockerfile").is_file(), (name, image)
+
+
+def test_the_secrets_are_those_of_the_guide() -> None:
+    named = {s for text in TEXTS.values() for s in re.findall(r"secrets\.(\w+)", text)}
+    assert named <= SECRETS
+    # None is in a command's line, where a log may show it.
+    assert [run for _, step in steps() if "secrets." in (run := step.get("run", ""))] == []
+
+
+def test_the_variables_are_those_of_the_guide() -> None:
+    assert MAIN["env"] == {
+        "REGISTRY": "docker.io",
+        "IMAGE_PREFIX": "hft-crypto-bot",
+        "PYTHON_VERSION": "3.11",
+        "NODE_VERSION": "18",
+    }
+    given = MAIN["jobs"]["build"]["with"]
+    assert (given["registry"], given["prefix"]) == ("docker.io", "hft-crypto-bot")
+
+
+def test_the_main_workflow_runs_when_the_guide_says() -> None:
+    assert set(MAIN[ON]) == {"push", "pull_request", "workflow_dispatch"}
+    assert MAIN[ON]["push"]["branches"] == ["main", "develop"]
+    assert MAIN[ON]["pull_request"]["branches"] == ["main"]
+    feature = WORKFLOWS["feature-test.yml"][ON]
+    assert feature["push"]["branches-ignore"] == ["main", "develop"]
+
+
+@pytest.mark.parametrize(
+    ("job", "name", "needs"),
+    [
+        ("lint", "Code Quality & Linting", None),
+        ("test", "Unit & Integration Tests", "lint"),
+        ("build", "Build Docker Images", ["lint", "test"]),
+        ("security-scan", "Security Scanning", "build"),
+    ],
+)
+def test_a_job_has_the_guides_name_and_needs(job: str, name: str, needs: object) -> None:
+    assert (MAIN["jobs"][job]["name"], MAIN["jobs"][job].get("needs")) == (name, needs)
+
+
+def test_what_the_guide_names_is_built_and_all_of_it_is_scanned() -> None:
+    services = ["ingestion", "kalman_filter", "garch_model", "execution", "risk_manager"]
+    services.append("orchestrator")
+    build = MAIN["jobs"]["build"]["strategy"]["matrix"]
+    scan = MAIN["jobs"]["security-scan"]["strategy"]["matrix"]
+    assert build["service"] == services
+    assert scan["service"] == services + [more["service"] for more in build["include"]]
+
+
+def test_the_artifacts_have_the_guides_names() -> None:
+    kept = "".join(step.get("with", {}).get("path", "") for _, step in steps())
+    for name in ("bandit-report.json", "safety-report.json", "coverage.xml", "htmlcov/"):
+        assert name in kept
+    assert "pytest-report.xml" in kept
+
+
+def test_redis_is_the_guides_with_its_health_command() -> None:
+    job = MAIN["jobs"]["test"]
+    redis = job["services"]["redis"]
+    assert (redis["image"], redis["ports"]) == ("redis:7-alpine", ["6379:6379"])
+    assert '--health-cmd "redis-cli ping"' in redis["options"]
+    assert job["env"]["REDIS_URL"] == "redis://localhost:6379"
+    assert (job["env"]["DATABASE_URL"], job["env"]["LOG_LEVEL"]) == ("sqlite:///test.db", "DEBUG")
