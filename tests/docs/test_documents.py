@@ -84,9 +84,8 @@ def test_paths_are_seen_in_spans_and_in_commands(tmp_path: Path) -> None:
 
 
 def named_scripts() -> list[str]:
-    """The shell scripts that a document names, and all that a person may call."""
+    """The shell scripts that a document names."""
     found = {name for path in TRUE_NOW for name in SCRIPT.findall(text(path))}
-    found |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "scripts").glob("*.sh")}
     return sorted(name for name in found if (ROOT / name).is_file())
 
 
@@ -99,7 +98,7 @@ def help_of(script: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("script", named_scripts())
-def test_a_script_says_what_it_does(script: str) -> None:
+def test_a_script_that_a_document_names_says_what_it_does(script: str) -> None:
     done = help_of(script)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) > 5
