@@ -2,6 +2,7 @@
 # Resolves requirements/*.in to requirements/*.lock, with hashes. The widest set is resolved first and the others follow
 # it, so that a version is the same wherever it stands. One lock serves amd64 and arm64: both are resolved and compared.
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly uv_version=0.11.33

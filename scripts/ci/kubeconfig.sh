@@ -2,6 +2,7 @@
 # Writes the cluster's address and key, KUBE_CONFIG in base64, into a file that this user alone may read, and names it in
 # KUBECONFIG for the later steps of a workflow's job; here it prints that variable.
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 umask 077
 file=${RUNNER_TEMP:-$(mktemp -d)}/kubeconfig
 [ -n "${KUBE_CONFIG:-}" ] || {
