@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Resolves requirements/*.in to requirements/*.lock, with hashes. The widest set is resolved first and the others follow
 # it, so that a version is the same wherever it stands. One lock serves amd64 and arm64: both are resolved and compared.
+# Arguments are uv's: `scripts/lock.sh --upgrade` takes what is new. PYTHON names another Python than that of .venv.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly uv_version=0.11.33
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-.venv/bin/python -m venv "$work/uv"
+"${PYTHON:-.venv/bin/python}" -m venv "$work/uv"
 "$work/uv/bin/pip" install --quiet "uv==$uv_version"
 
 resolve() { # SET PLATFORM OUTPUT [ARGUMENT...]
