@@ -70,6 +70,38 @@ def test_each_environment_is_reached_by_its_own_key() -> None:
         assert [key for key in keys if key] == [f"${{{{ secrets.KUBE_CONFIG_{name} }}}}"]
 
 
+def test_who_deploys_shows_its_own_identity_where_registry_and_cluster_know_it() -> None:
+    for job in (STAGING, PRODUCTION):
+        assert job["permissions"]["id-token"] == "write"
+        (cluster,) = (step["env"] for step in job["steps"] if "kubeconfig" in step.get("run", ""))
+        # Variables of the environment: neither is a secret.
+        assert cluster["KUBE_SERVER"] == "${{ vars.KUBE_SERVER }}"
+        assert cluster["KUBE_CA"] == "${{ vars.KUBE_CA }}"
+    image = yaml.safe_load(FILE.with_name("image.yml").read_text(encoding="utf-8"))["jobs"]["image"]
+    logins = [
+        step
+        for job in (STAGING, PRODUCTION, image)
+        for step in job["steps"]
+        if "docker/login-action" in step.get("uses", "")
+    ]
+    identity = "vars.DOCKERHUB_OIDC_CONNECTIONID"
+    assert len(logins) == 3
+    for login in logins:
+        assert login["env"]["DOCKERHUB_OIDC_CONNECTIONID"] == f"${{{{ {identity} }}}}"
+        # The action asks for a token only where it gets no password.
+        password = f"{identity} == '' && secrets.DOCKER_PASSWORD || ''"
+        assert login["with"]["password"] == f"${{{{ {password} }}}}"
+
+
+def test_every_run_that_is_no_pull_requests_is_recorded_however_it_ended() -> None:
+    record = JOBS["record"]
+    assert record["needs"] == JOBS["failed"]["needs"]
+    assert record["if"] == "always() && github.event_name != 'pull_request'"
+    assert "run_record.py" in runs(record)[-1]
+    kept = record["steps"][-1]["with"]
+    assert (kept["name"], kept["path"]) == ("pipeline-record", "build/record")
+
+
 def test_every_image_of_the_manifests_is_built() -> None:
     build = JOBS["build"]["strategy"]["matrix"]
     built = {*build["service"], *(more["service"] for more in build["include"])}
@@ -85,5 +117,5 @@ def test_every_image_of_the_manifests_is_built() -> None:
 
 
 def test_any_job_that_fails_is_told() -> None:
-    assert set(JOBS["failed"]["needs"]) == set(JOBS) - {"failed"}
+    assert set(JOBS["failed"]["needs"]) == set(JOBS) - {"failed", "record"}
     assert "failure()" in JOBS["failed"]["if"]

@@ -40,7 +40,7 @@ class GitHub:
         program.chmod(0o755)
         self.plan()
 
-    def plan(self, fail: tuple[int, ...] = (), **answers: Any) -> None:
+    def plan(self, *fail: int, **answers: Any) -> None:
         """What is answered and what fails from now on; calls are counted anew."""
         known = {"fail": fail, "answers": ANSWERS | answers}
         (self.home / "plan.json").write_text(json.dumps(known))
@@ -121,7 +121,7 @@ def test_a_dry_run_shows_all_and_asks_nothing(github: GitHub) -> None:
 
 @pytest.mark.parametrize("question", range(1, QUESTIONS + 1))
 def test_nothing_is_changed_before_all_is_known(github: GitHub, question: int) -> None:
-    github.plan(fail=(question,))
+    github.plan(question)
     done = github.apply()
     assert (done.returncode, github.sent()) == (1, {})
     assert "nothing was changed" in done.stderr
@@ -131,7 +131,7 @@ def test_nothing_is_changed_before_all_is_known(github: GitHub, question: int) -
 def test_a_step_that_fails_ends_it_and_says_what_was_applied_and_what_was_not(
     github: GitHub, step: int
 ) -> None:
-    github.plan(fail=(QUESTIONS + 1 + step,))
+    github.plan(QUESTIONS + 1 + step)
     done = github.apply()
     assert done.returncode == 1
     assert github.count() == QUESTIONS + 1 + step  # nothing after it was tried
