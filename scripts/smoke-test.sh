@@ -2,7 +2,8 @@
 # Asks whether what was deployed works as one line; --help says how.
 set -euo pipefail
 
-readonly all="ingestion:8000 kalman_filter:8001 garch_model:8002 risk_manager:8004 execution:8003 orchestrator:8005"
+readonly all="ingestion:8000 kalman_filter:8001 garch_model:8002 risk_manager:8004 \
+execution:8003 orchestrator:8005"
 
 usage() {
   cat <<'END'
@@ -35,7 +36,8 @@ page_of() { # NAME PORT: its /metrics
 }
 
 value_of() { # METRIC, of the page on stdin: the sum over its labels
-  awk -v name="$1" '$1 ~ "^" name "({|$)" { sum += $NF; seen = 1 } END { if (seen) printf "%.0f", sum }'
+  awk -v name="$1" '$1 ~ "^" name "({|$)" { sum += $NF; seen = 1 }
+    END { if (seen) printf "%.0f", sum }'
 }
 
 read_all() { # each page into $work/NAME
@@ -56,7 +58,8 @@ judge() {
     name=${entry%:*}
     [ "$(value_of hft_ready <"$work/$name")" = 1 ] || wrong+=("$name is not ready")
   done
-  versions=$(grep -h '^hft_build_info{' "$work"/* | grep -oE '(logic|schema)="[^"]*"' | sort -u) || true
+  versions=$(grep -h '^hft_build_info{' "$work"/* | grep -oE '(logic|schema)="[^"]*"' |
+    sort -u) || true
   [ "$(wc -l <<<"$versions")" = 2 ] ||
     wrong+=("there must be one version of logic and schema, were: ${versions//$'\n'/ }")
 }
@@ -71,7 +74,8 @@ must_move() {
     read_all
     for entry in $all; do
       name=${entry%:*}
-      [ "$name" = orchestrator ] || [ "$(read_facts "$name")" != "${first[place]}" ] || left+=("$name")
+      [ "$name" = orchestrator ] || [ "$(read_facts "$name")" != "${first[place]}" ] ||
+        left+=("$name")
       place=$((place + 1))
     done
     [ ${#left[@]} -gt 0 ] && [ "$SECONDS" -lt "$deadline" ] || break
@@ -92,7 +96,10 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-case $environment in staging | production) ;; *) bad_usage "-e must be staging or production, was $environment" ;; esac
+case $environment in
+  staging | production) ;;
+  *) bad_usage "-e must be staging or production, was $environment" ;;
+esac
 [[ $moving_s =~ ^[0-9]*$ ]] || bad_usage "--moving must be whole seconds, was $moving_s"
 
 work=$(mktemp -d)

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Writes the way to the cluster into a file that this user alone may read, and names it in KUBECONFIG for the later
-# steps of a workflow's job; here it prints that variable.
+# Writes the way to the cluster into a file that this user alone may read, and names it in
+# KUBECONFIG for the later steps of a workflow's job; here it prints that variable.
 #
-# With KUBE_SERVER, the cluster's address, and KUBE_CA, its authority's certificate in base64, kubectl shows the
-# workflow's own identity (scripts/ci/kube_token.py), and no key is kept anywhere. Else KUBE_CONFIG, a kubeconfig in
-# base64, is the key. KUBE_AUDIENCE: whom the identity is shown to (the address).
+# With KUBE_SERVER, the cluster's address, and KUBE_CA, its authority's certificate in base64,
+# kubectl shows the workflow's own identity (scripts/ci/kube_token.py), and no key is kept anywhere.
+# Else KUBE_CONFIG, a kubeconfig in base64, is the key. KUBE_AUDIENCE: whom the identity is shown to
+# (the address).
 set -euo pipefail
 umask 077
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,7 +18,8 @@ fail() {
 }
 
 by_identity() {
-  [[ $KUBE_SERVER =~ ^https://[A-Za-z0-9./:_-]+$ ]] || fail "KUBE_SERVER must be an https address, was '$KUBE_SERVER'"
+  [[ $KUBE_SERVER =~ ^https://[A-Za-z0-9./:_-]+$ ]] ||
+    fail "KUBE_SERVER must be an https address, was '$KUBE_SERVER'"
   base64 --decode <<<"${KUBE_CA:-}" 2>/dev/null | grep -q 'BEGIN CERTIFICATE' ||
     fail "KUBE_CA must hold a certificate in base64, held something else"
   [ -n "${ACTIONS_ID_TOKEN_REQUEST_URL:-}" ] ||
@@ -44,7 +46,8 @@ END
 }
 
 by_key() {
-  [ -n "${KUBE_CONFIG:-}" ] || fail "KUBE_SERVER must be set, or KUBE_CONFIG hold a kubeconfig in base64: both were unset"
+  [ -n "${KUBE_CONFIG:-}" ] ||
+    fail "KUBE_SERVER must be set, or KUBE_CONFIG be a kubeconfig in base64: both were unset"
   # What it holds is never shown, not even where it is wrong.
   if ! base64 --decode <<<"$KUBE_CONFIG" >"$file" 2>/dev/null || ! grep -q '^clusters:' "$file"; then
     fail "KUBE_CONFIG must hold a kubeconfig in base64, held something else"

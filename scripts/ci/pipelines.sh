@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The pipelines: each compiles to the YAML that is kept, and the calibration runs here, on a market that is made up and
-# in which there is something to find. scripts/ci/pipelines.sh [FOLDER]: what is made stays there (build/pipelines).
+# The pipelines: each compiles to the YAML that is kept, and the calibration runs here, on a market
+# that is made up and in which there is something to find. scripts/ci/pipelines.sh [FOLDER]: what is
+# made stays there (build/pipelines).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 folder=$(realpath -m "${1:-build/pipelines}")
