@@ -3,6 +3,7 @@
 # FILE Needs `gh` (GH names another), GH_TOKEN, GITHUB_REPOSITORY, GITHUB_RUN_ID and
 # GITHUB_RUN_ATTEMPT.
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 readonly file=${1:?usage: scripts/ci/jobs.sh FILE}
 mkdir -p "$(dirname "$file")"

@@ -3,9 +3,10 @@
 # that is made up and in which there is something to find. scripts/ci/pipelines.sh [FOLDER]: what is
 # made stays there (build/pipelines).
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 folder=$(realpath -m "${1:-build/pipelines}")
-rm -rf "$folder"
+[ $# -gt 0 ] || rm -rf "$folder" # our own alone
 mkdir -p "$folder/compiled"
 export HFT_HOME=$folder/runs MLFLOW_DISABLE_TELEMETRY=true
 

@@ -6,6 +6,7 @@
 # workflow's own token starts none. Needs `gh` (GH names another), GH_TOKEN, GITHUB_REF_NAME and
 # GITHUB_REPOSITORY.
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 readonly gh=${GH:-gh} from=${GITHUB_REF_NAME:?} repository=${GITHUB_REPOSITORY:?}
 
