@@ -39,6 +39,7 @@ WHOLE_SHARE = 0.5
 BEGINNING = 40  # frames in which a recording's whole books come
 FRAME_BYTES_MAX = 200_000
 LINES_MAX = 20_000  # recorded frames of a file that are mutated
+DEEP = 1_500  # more than an interpreter's recursion limit
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY.parent / "shared" / "data"
 
@@ -69,8 +70,8 @@ TOKENS = (
     b'[["1","2"]]',
     b'[["1"]]',
     b"1.5",
-    b"[" * 600 + b"]" * 600,
-    b'{"a":' * 600 + b"1" + b"}" * 600,
+    b"[" * DEEP + b"]" * DEEP,
+    b'{"a":' * DEEP + b"1" + b"}" * DEEP,
 )
 _VALUE = re.compile(rb'"[^"]*"|-?[0-9][0-9.]*|true|false|null')
 _KEYED = re.compile(rb'"([A-Za-z]+)":("[^"]*"|-?[0-9.]+)')
@@ -146,8 +147,17 @@ def _digits(chance: random.Random, frame: bytes, other: bytes) -> bytes:
     return frame[: place.start()] + digits.encode() + frame[place.end() :]
 
 
+def _extra(chance: random.Random, frame: bytes, other: bytes) -> bytes:
+    """Give an object a key that nobody knows, with any value."""
+    places = [place.end() for place in re.finditer(rb"\{", frame[:20_000])]
+    if not places:
+        return frame
+    place = chance.choice(places)
+    return frame[:place] + b'"zz":' + chance.choice(TOKENS) + b"," + frame[place:]
+
+
 Mutation = Callable[[random.Random, bytes, bytes], bytes]
-MUTATIONS: tuple[Mutation, ...] = (_flip, _cut, _splice, _swap, _swap, _twice, _digits)
+MUTATIONS: tuple[Mutation, ...] = (_flip, _cut, _splice, _swap, _swap, _twice, _digits, _extra)
 
 
 def stream(chance: random.Random, seeds: Sequence[bytes], count: int) -> Iterator[bytes]:
@@ -158,9 +168,9 @@ def stream(chance: random.Random, seeds: Sequence[bytes], count: int) -> Iterato
     position = 0
     for _ in range(count):
         what = chance.random()
-        if what < 0.02:
+        if what < 0.005:
             position = chance.randrange(min(BEGINNING, len(seeds)))
-        elif what < 0.03:
+        elif what < 0.01:
             position = chance.randrange(len(seeds))
         whole = chance.random() < WHOLE_SHARE
         yield seeds[position] if whole else mutated(chance, seeds[position], chance.choice(seeds))
