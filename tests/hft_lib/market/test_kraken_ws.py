@@ -80,6 +80,15 @@ def test_a_change_whose_checksum_is_right_gives_itself_and_the_new_top() -> None
     assert quote == Quote(T0 + 5, OWN_NS, SYMBOL, 50000.5, 0.25, 50002.0, 0.5, 2)
 
 
+def test_a_checksum_leaves_points_and_leading_zeros_out() -> None:
+    parser = KrakenParser()
+    asks, bids = [["0.05005", "0.00000500", AT]], [["0.05000", "0.00000304", AT]]
+    parser.take(T0, message({"as": asks, "bs": [["0.04900", "12.00000000", AT]]}))
+    digits = b"5005" + b"500" + b"5000" + b"304" + b"4900" + b"1200000000"
+    taken = parser.take(T0, change([], bids, str(zlib.crc32(digits))))
+    assert (taken.flaws, len(taken.events)) == ((), 2)
+
+
 def test_a_change_below_the_top_gives_no_quote() -> None:
     bids = [["49998.0", "1.00000000", AT, "r"]]
     frame = change([], bids, checksum(ASKS, BIDS + bids))

@@ -95,10 +95,16 @@ def test_a_file_that_changed_in_between_is_begun_anew(
     world.fail(FILE.path, "cut", 403)
     with pytest.raises(ArchiveError):
         fetch(world, tmp_path)
-    world.add(FILE, klines(DAY, 700), header=True)
+    half = len(world.files[f"/{FILE.path}"]) // 2
+    world.add(FILE, klines(DAY, 1300), header=True)
     if not tagged:
         world.etags.clear()
+    world.asked.clear()
     assert fetch(world, tmp_path) == [world.files[f"/{FILE.path}"]]
+    # With an ETag the server itself sends the whole; without one the other length shows it, before
+    # any checksum could.
+    assert world.ranges_asked(FILE.path) == [f"bytes={half}-", *([] if tagged else [None])]
+    assert world.ranges_asked(f"{FILE.path}.CHECKSUM") == [None]
 
 
 def test_a_wrong_checksum_is_tried_again_and_the_file_thrown_away(
