@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.market.book import Book, Level, changes
-from tests.market.listing import Key, Listing, Payload, perpetual, spot, units
+from tests.market.listing import UNIT, Key, Listing, Payload, perpetual, spot, units
 from tests.market.ticks import Tick
 
 DEPTH_MS = 100
@@ -20,6 +20,8 @@ PRICES = {"BTC": 60_000.0, "ETH": 2_600.0, "SOL": 150.0, "BNB": 550.0}
 PRICE_ELSE = 20.0
 # A step of the walk, in parts of the price: about 0.6 of volatility a year at 20 steps a second.
 STEP = 2.5e-5
+# How far levels lie apart, in parts of the price.
+SPACING = 2e-5
 BASIS_KEEP, BASIS_STEP = 0.999, 1e-6
 FIRST_UPDATE_ID = {"spot": 50_000_000_000, "usdm": 5_000_000_000_000}
 FIRST_TRADE_ID = {"spot": 3_700_000_000, "usdm": 5_200_000_000}
@@ -38,6 +40,8 @@ class Maker:
     sent: Book = field(default_factory=Book)
     sent_id: int = 0
     basis: float = 0.0
+    grid: int = 0
+    touch: int = 0
 
     @property
     def tick(self) -> int:
@@ -54,17 +58,22 @@ class Maker:
         """Put the book around the fair price: crossed levels go, missing ones come."""
         self.basis = BASIS_KEEP * self.basis + self.random.gauss(0, BASIS_STEP)
         share = self.basis if self.listing.venue == "usdm" else 0.0
-        bid = units(str(fair * (1 + share))) // self.tick * self.tick
+        price = round(fair * (1 + share) * UNIT)
+        # Set once: a grid that followed the price would leave levels between its lines.
+        self.grid = self.grid or max(self.tick, round(price * SPACING / self.tick) * self.tick)
+        bid = price // self.grid * self.grid
+        if bid == self.touch:
+            return
+        self.touch = bid
         for side, first, step in (
-            (self.book.bids, bid, -self.tick),
-            (self.book.asks, bid + self.tick, self.tick),
+            (self.book.bids, bid, -self.grid),
+            (self.book.asks, bid + self.grid, self.grid),
         ):
             wanted = {first + step * level for level in range(LEVELS)}
-            for price in [price for price in side if price not in wanted]:
-                del side[price]
-            for price in sorted(wanted):
-                if price not in side:
-                    side[price] = self.quantity()
+            for gone in [level for level in side if level not in wanted]:
+                del side[gone]
+            for come in sorted(wanted - side.keys()):
+                side[come] = self.quantity()
 
     def snapshot(self) -> Payload:
         """The book as the depth snapshot that the stream begins with."""

@@ -130,6 +130,10 @@ class Market:
         """How often a fault has struck."""
         return self.ask(lambda _: self.history[number].hits)
 
+    def time_of_source(self) -> int:
+        """How far the source has come, in nanoseconds since it began."""
+        return self.ask(lambda _: self.time_ns)
+
     def violations(self) -> list[Payload]:
         """What clients did against the rules."""
         return self.ask(lambda exchange: list(exchange.budget.violations))
@@ -228,6 +232,7 @@ class Market:
         count = 0
         for count, tick in enumerate(self.ticks, 1):
             self.exchange.take(tick)
+            self.time_ns = tick.time_ns
             if count >= ticks:
                 break
             if count % BURST == 0:

@@ -1,0 +1,180 @@
+"""ccxt and ccxt.pro, as they are, take the market for Binance."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ccxt
+import pytest
+
+from tests.market.book import levels
+from tests.market.ccxt_clients import blocking, streaming
+from tests.market.generated import Generated
+from tests.market.listing import Key, units
+from tests.market.recorded import Recorded
+from tests.market.server import Market
+
+ANSWER_S = 10.0
+SYMBOLS: list[tuple[str, Key]] = [
+    ("BTC/USDT", ("spot", "BTCUSDT")),
+    ("ETH/USDT:USDT", ("usdm", "ETHUSDT")),
+]
+
+
+@pytest.fixture(scope="module")
+def market() -> Iterator[Market]:
+    with Market(Generated(seed=31)) as served:
+        yield served
+
+
+def with_streams(market: Market, work: Callable[[Any], Awaitable[None]]) -> None:
+    """Do work with a ccxt.pro client, which is closed in any case."""
+
+    async def run() -> None:
+        client = streaming(market)
+        try:
+            await asyncio.wait_for(work(client), ANSWER_S * 3)
+        finally:
+            await client.close()
+
+    asyncio.run(run())
+
+
+def test_the_markets_load_with_their_filters(market: Market) -> None:
+    markets = blocking(market).load_markets()
+    assert sorted(markets) == ["BTC/USDT", "BTC/USDT:USDT", "ETH/USDT", "ETH/USDT:USDT"]
+    perpetual = markets["BTC/USDT:USDT"]
+    assert perpetual["swap"] and perpetual["linear"] and perpetual["active"]
+    assert perpetual["precision"] == {
+        "amount": 0.001,
+        "price": 0.1,
+        "base": 1e-8,
+        "quote": 1e-8,
+    }
+    assert perpetual["limits"]["cost"]["min"] == 100
+    assert markets["BTC/USDT"]["limits"]["cost"]["min"] == 5
+
+
+@pytest.mark.parametrize(("symbol", "key"), SYMBOLS)
+def test_the_blocking_client_fetches_books_trades_and_bars(
+    market: Market, symbol: str, key: Key
+) -> None:
+    client = blocking(market)
+    book = client.fetch_order_book(symbol, 20)
+    true = market.ask(lambda exchange: exchange.truth.book(key, book["nonce"]))
+    assert true is not None
+    bids, asks = true.top(20)
+    assert [units(str(price)) for price, _ in book["bids"]] == [price for price, _ in bids]
+    assert [units(str(price)) for price, _ in book["asks"]] == [price for price, _ in asks]
+    trades = client.fetch_trades(symbol, limit=10)
+    assert trades and trades[-1]["price"] > 0
+    assert client.fetch_ohlcv(symbol, "1m")[-1][4] > 0
+    touch = client.fetch_bids_asks([symbol])[symbol]
+    assert 0 < touch["bid"] < touch["ask"]
+
+
+def test_the_blocking_client_fetches_marks_and_funding(market: Market) -> None:
+    client = blocking(market)
+    client.load_markets()
+    rate = client.fetch_funding_rate("BTC/USDT:USDT")
+    assert rate["markPrice"] > 0 and rate["fundingRate"] == 0.0001
+    assert len(client.fetch_funding_rate_history("BTC/USDT:USDT")) == 5
+    assert abs(client.fetch_time() - client.milliseconds()) < 5000
+
+
+@pytest.mark.parametrize(("symbol", "key"), SYMBOLS)
+def test_streamed_trades_are_true(market: Market, symbol: str, key: Key) -> None:
+    async def watch(client: Any) -> None:
+        seen: dict[int, tuple[float, float]] = {}
+        while len(seen) < 5:
+            for trade in await client.watch_trades(symbol):
+                seen[int(trade["id"])] = trade["price"], trade["amount"]
+        truth = market.ask(lambda exchange: exchange.truth.trades(key))
+        assert seen == {n: (float(truth[n]["p"]), float(truth[n]["q"])) for n in seen}
+
+    with_streams(market, watch)
+
+
+@pytest.mark.parametrize(("symbol", "key"), SYMBOLS)
+def test_a_streamed_book_is_true_at_each_of_its_ids(market: Market, symbol: str, key: Key) -> None:
+    async def watch(client: Any) -> None:
+        for _ in range(15):
+            book = await client.watch_order_book(symbol)
+            nonce, shown = book["nonce"], [list(row[:2]) for row in book["bids"]]
+            true = market.ask(lambda exchange, at=nonce: exchange.truth.book(key, at))
+            assert true is not None
+            wanted = [[price / 1e8, float(size)] for price, size in true.top(1000)[0]]
+            assert shown == wanted, f"at {nonce}"
+
+    with_streams(market, watch)
+
+
+def test_quotes_and_marks_are_streamed(market: Market) -> None:
+    async def watch(client: Any) -> None:
+        spot = await client.watch_bids_asks(["BTC/USDT", "ETH/USDT"])
+        assert all(0 < ticker["bid"] < ticker["ask"] for ticker in spot.values())
+        perpetual = await client.watch_bids_asks(["BTC/USDT:USDT"])
+        assert perpetual["BTC/USDT:USDT"]["info"]["e"] == "bookTicker"
+        marks = await client.watch_mark_prices(["BTC/USDT:USDT"])
+        assert marks["BTC/USDT:USDT"]["markPrice"] > 0
+
+    with_streams(market, watch)
+
+
+def test_a_gap_is_a_checksum_error(market: Market) -> None:
+    async def watch(client: Any) -> None:
+        await client.watch_order_book("BTC/USDT")
+        number = await asyncio.to_thread(
+            lambda: market.inject("gap", venue="spot", symbol="BTCUSDT", count=1)
+        )
+        with pytest.raises(ccxt.ChecksumError):
+            for _ in range(20):
+                await client.watch_order_book("BTC/USDT")
+        assert await asyncio.to_thread(market.hits, number) == 1
+
+    with_streams(market, watch)
+    market.clear()
+
+
+def test_a_ban_and_a_429_are_ddos_protection(market: Market) -> None:
+    client = blocking(market)
+    market.inject("too_many", venue="spot", retry_after_s=1, count=1)
+    with pytest.raises(ccxt.DDoSProtection):
+        client.fetch_time()
+    assert client.last_response_headers["Retry-After"] == "1"
+    market.ask(lambda exchange: exchange.budget.pardon("spot", "127.0.0.1"))
+    assert client.fetch_time() > 0
+
+
+def test_a_dropped_connection_is_a_network_error(market: Market) -> None:
+    async def watch(client: Any) -> None:
+        await client.watch_trades("BTC/USDT")
+        await asyncio.to_thread(lambda: market.inject("drop", venue="spot"))
+        with pytest.raises(ccxt.NetworkError):
+            for _ in range(20):
+                await client.watch_trades("BTC/USDT")
+        assert await client.watch_trades("BTC/USDT")
+
+    with_streams(market, watch)
+
+
+def test_the_recorded_market_is_watched_at_its_own_pace(market_data: Path) -> None:
+    source = Recorded(market_data, ("spot_btcusdt", "usdm_btcusdt"))
+    first = next(tick for tick in source.ticks() if tick.key[0] == "usdm")
+
+    async def watch(client: Any) -> None:
+        for symbol, key in (("BTC/USDT", "spot"), ("BTC/USDT:USDT", "usdm")):
+            book = await client.watch_order_book(symbol)
+            true = market.ask(lambda x, v=key, n=book["nonce"]: x.truth.book((v, "BTCUSDT"), n))
+            assert true is not None and len(book["bids"]) > 500
+            best = max(true.bids)
+            assert units(str(book["bids"][0][0])) == best
+            trades = await client.watch_trades(symbol)
+            assert 61_000 < trades[-1]["price"] < 62_500
+
+    with Market(source) as market:
+        assert levels(first.payload["bids"])[0][0] > 0
+        with_streams(market, watch)
+        # It is not faster than the recording was.
+        assert market.time_of_source() < 60e9
