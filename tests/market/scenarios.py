@@ -6,9 +6,11 @@ from typing import Protocol
 
 import msgspec
 
+from tests.market.budget import LIMITS
 from tests.market.connections import Connection
 from tests.market.exchange import Exchange, venues
 from tests.market.faults import FRAME_FAULTS, Fault
+from tests.market.instrument import Instrument
 from tests.market.listing import units
 
 GOING_AWAY = 1001
@@ -29,6 +31,17 @@ class Host(Protocol):
 
     def close_soon(self, connection: Connection, code: int, reason: str) -> None:
         """Close a connection as the protocol has it."""
+
+
+def others(host: Host, fault: Fault, instrument: Instrument | None = None) -> list[Fault]:
+    """The other active faults of this name, of those that are aimed at an instrument."""
+    return [
+        other
+        for other in host.exchange.faults
+        if other is not fault
+        and other.name == fault.name
+        and (instrument is None or other.meets(*instrument.listing.key))
+    ]
 
 
 def connections(host: Host, fault: Fault) -> list[Connection]:
@@ -84,7 +97,8 @@ def refuse(host: Host, fault: Fault) -> None:
 
 def accept(host: Host, fault: Fault) -> None:
     """Connections are accepted again."""
-    host.listen_again()
+    if not others(host, fault):
+        host.listen_again()
 
 
 def maintenance(host: Host, fault: Fault) -> None:
@@ -127,15 +141,15 @@ def freeze(host: Host, fault: Fault) -> None:
 def thaw(host: Host, fault: Fault) -> None:
     """Prices follow the market again."""
     for instrument in host.exchange.aimed(fault):
-        instrument.frozen = False
+        instrument.frozen = bool(others(host, fault, instrument))
         instrument.change()
 
 
 def one_sided(host: Host, fault: Fault) -> None:
     """One side of the book is empty."""
-    side = fault.options.get("side") or fault.random.choice(("bids", "asks"))
+    fault.before["side"] = fault.options.get("side") or fault.random.choice(("bids", "asks"))
     for instrument in host.exchange.aimed(fault):
-        instrument.hidden = side
+        instrument.hidden = fault.before["side"]
         instrument.change()
         fault.hits += 1
 
@@ -143,7 +157,8 @@ def one_sided(host: Host, fault: Fault) -> None:
 def two_sided(host: Host, fault: Fault) -> None:
     """Both sides are there again."""
     for instrument in host.exchange.aimed(fault):
-        instrument.hidden = None
+        left = others(host, fault, instrument)
+        instrument.hidden = left[-1].before["side"] if left else None
         instrument.change()
 
 
@@ -157,24 +172,31 @@ def halt(host: Host, fault: Fault) -> None:
 def resume(host: Host, fault: Fault) -> None:
     """Symbols trade again."""
     for instrument in host.exchange.aimed(fault):
-        host.exchange.relist(instrument, status="TRADING")
-        instrument.change()
+        if not others(host, fault, instrument):
+            host.exchange.relist(instrument, status="TRADING")
+            instrument.change()
+
+
+def wanted_filters(fault: Fault) -> dict[str, str]:
+    """The filters that a fault sets."""
+    return {name: str(fault.options[name]) for name in FILTERS if name in fault.options}
 
 
 def filters(host: Host, fault: Fault) -> None:
     """Filters are others: `tick_size`, `step_size`, `min_notional`."""
-    wanted = {name: str(fault.options[name]) for name in FILTERS if name in fault.options}
     for instrument in host.exchange.aimed(fault):
-        listing = instrument.listing
-        fault.before[listing.key] = {name: getattr(listing, name) for name in wanted}
-        host.exchange.relist(instrument, **wanted)
+        host.exchange.relist(instrument, **wanted_filters(fault))
         fault.hits += 1
 
 
 def filters_back(host: Host, fault: Fault) -> None:
-    """Filters are what they were."""
+    """Filters are the listed ones, but for what other faults set."""
+    listed = {listing.key: listing for listing in host.exchange.source.listings}
     for instrument in host.exchange.aimed(fault):
-        host.exchange.relist(instrument, **fault.before[instrument.listing.key])
+        back = {name: getattr(listed[instrument.listing.key], name) for name in FILTERS}
+        for other in others(host, fault, instrument):
+            back |= wanted_filters(other)
+        host.exchange.relist(instrument, **back)
 
 
 def clock(host: Host, fault: Fault) -> None:
@@ -192,15 +214,16 @@ def clock_back(host: Host, fault: Fault) -> None:
 def budget(host: Host, fault: Fault) -> None:
     """The budget of request weight is another: `limit` a minute."""
     for venue in venues(fault):
-        fault.before[venue] = host.exchange.budget.limits[venue]
         host.exchange.budget.limits[venue] = int(fault.options["limit"])
         fault.hits += 1
 
 
 def budget_back(host: Host, fault: Fault) -> None:
-    """The budget is what it was."""
+    """The budget is the usual one, but for what another fault set."""
     for venue in venues(fault):
-        host.exchange.budget.limits[venue] = fault.before[venue]
+        left = [other for other in others(host, fault) if other.meets(venue)]
+        limit = int(left[-1].options["limit"]) if left else LIMITS[venue]
+        host.exchange.budget.limits[venue] = limit
 
 
 Change = Callable[[Host, Fault], None]

@@ -30,7 +30,7 @@ def market(served: Market) -> Iterator[Market]:
     served.clear()
 
 
-Disturb = Callable[[Market], None]
+Disturb = Callable[[Market], object]
 
 
 async def hear(
@@ -47,7 +47,7 @@ async def hear(
 
 def heard(market: Market, name: str, *streams: str, **asked: object) -> Listener:
     """What is heard under one fault."""
-    return asyncio.run(hear(market, lambda m: m.inject(name, **asked) and None, *streams))
+    return asyncio.run(hear(market, lambda m: m.inject(name, **asked), *streams))
 
 
 def test_the_catalogue_says_what_each_fault_does() -> None:
@@ -218,7 +218,7 @@ def test_a_halted_symbol_says_so_and_nothing_comes(market: Market, venue: Venue)
     listener = asyncio.run(
         hear(
             market,
-            lambda m: m.inject("halt", venue=venue, symbol="BTCUSDT") and None,
+            lambda m: m.inject("halt", venue=venue, symbol="BTCUSDT"),
             "btcusdt@trade",
             "btcusdt@bookTicker",
             "btcusdt@depth@100ms",
@@ -421,3 +421,42 @@ def test_an_answer_comes_slowly_and_another_is_an_error(market: Market) -> None:
     market.inject("error", status=502, code=-1001, count=1)
     assert rest(market, "usdm", "time").status == 502
     assert rest(market, "usdm", "time").status == 200
+
+
+def disturbed(market: Market, venue: Venue) -> tuple[bool, bool, bool]:
+    """Whether the symbol is frozen, one-sided, halted."""
+    item = market.ask(lambda exchange: exchange.instruments[venue, "BTCUSDT"])
+    return item.frozen, item.hidden is not None, item.listing.halted()
+
+
+def test_faults_that_overlap_end_with_the_last_one(market: Market) -> None:
+    first = [market.inject(name, symbol="BTCUSDT") for name in ("freeze", "halt", "one_sided")]
+    second = [market.inject(name, venue="spot") for name in ("freeze", "halt", "one_sided")]
+    refused = [market.inject("refuse"), market.inject("refuse")]
+    for number in (*first, refused[0]):
+        market.clear(number)
+    assert disturbed(market, "spot") == (True, True, True)
+    assert disturbed(market, "usdm") == (False, False, False)
+    with pytest.raises(ConnectionRefusedError):
+        rest(market, "spot", "ping")
+    for number in (*second, refused[1]):
+        market.clear(number)
+    assert disturbed(market, "spot") == (False, False, False)
+    market.step(50)
+    assert rest(market, "spot", "ping").status == 200
+
+
+def test_filters_and_budgets_that_overlap_go_back_to_what_was_listed(market: Market) -> None:
+    tick = market.inject("filters", venue="spot", tick_size="0.05")
+    step_size = market.inject("filters", venue="spot", step_size="0.01")
+    budgets = [market.inject("budget", venue="spot", limit=limit) for limit in (100, 200)]
+    market.clear(tick)
+    market.clear(budgets[0])
+    listing = market.ask(lambda exchange: exchange.instruments["spot", "BTCUSDT"].listing)
+    assert (listing.tick_size, listing.step_size) == ("0.01000000", "0.01")
+    assert market.ask(lambda exchange: exchange.budget.limits["spot"]) == 200
+    market.clear(step_size)
+    market.clear(budgets[1])
+    listing = market.ask(lambda exchange: exchange.instruments["spot", "BTCUSDT"].listing)
+    assert (listing.tick_size, listing.step_size) == ("0.01000000", "0.00001000")
+    assert market.ask(lambda exchange: exchange.budget.limits["spot"]) == 6000

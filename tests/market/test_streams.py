@@ -182,7 +182,7 @@ def test_the_server_pings_and_ends_a_connection_that_does_not_answer() -> None:
     async def talk(market: Market) -> tuple[list[aiohttp.WSMsgType], int | None]:
         async with aiohttp.ClientSession() as session:
             async with session.ws_connect(market.ws_url + "/ws", autoping=False) as socket:
-                seen = []
+                seen: list[aiohttp.WSMsgType] = []
                 while (message := await socket.receive(10)).type == aiohttp.WSMsgType.PING:
                     seen.append(message.type)
                 return seen, socket.close_code
