@@ -21,7 +21,7 @@ PRICE_ELSE = 20.0
 # A step of the walk, in parts of the price: about 0.6 of volatility a year at 20 steps a second.
 STEP = 2.5e-5
 # How far levels lie apart, in parts of the price.
-SPACING = 2e-5
+SPACING = 5e-5
 BASIS_KEEP, BASIS_STEP = 0.999, 1e-6
 FIRST_UPDATE_ID = {"spot": 50_000_000_000, "usdm": 5_000_000_000_000}
 FIRST_TRADE_ID = {"spot": 3_700_000_000, "usdm": 5_200_000_000}
@@ -69,10 +69,10 @@ class Maker:
             (self.book.bids, bid, -self.grid),
             (self.book.asks, bid + self.grid, self.grid),
         ):
-            wanted = {first + step * level for level in range(LEVELS)}
+            wanted = range(first, first + step * LEVELS, step)
             for gone in [level for level in side if level not in wanted]:
                 del side[gone]
-            for come in sorted(wanted - side.keys()):
+            for come in [level for level in wanted if level not in side]:
                 side[come] = self.quantity()
 
     def snapshot(self) -> Payload:

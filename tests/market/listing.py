@@ -1,6 +1,7 @@
 """What an instrument is listed as: market, assets, filters, how its prices are written."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 Venue = Literal["spot", "usdm"]
@@ -45,7 +46,7 @@ class Listing:
                 return self.symbol.removesuffix(quote), quote
         raise ValueError(f"the quote asset of {self.symbol} is none of {QUOTES}")
 
-    @property
+    @cached_property
     def digits(self) -> int:
         """How many digits after the point a price is written with."""
         if self.venue == "spot":
