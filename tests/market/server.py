@@ -14,7 +14,7 @@ from tests.market.exchange import Exchange
 from tests.market.faults import Fault
 from tests.market.listing import Payload
 from tests.market.rest import Rest
-from tests.market.scenarios import begin, end
+from tests.market.scenarios import begin, catalogue, end
 from tests.market.streams import Streams
 from tests.market.ticks import Source, Tick
 
@@ -266,6 +266,8 @@ class Market:
 
     def plan_now(self, entries: list[Payload]) -> None:
         """Begin faults later, each at its `at_s` from now."""
+        if unknown := [entry["name"] for entry in entries if entry["name"] not in catalogue()]:
+            raise ValueError(f"no fault is named {', '.join(unknown)}")
         for entry in entries:
             asked = {name: value for name, value in entry.items() if name != "at_s"}
             self.loop.call_later(float(entry["at_s"]), self.inject_now, asked)
