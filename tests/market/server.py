@@ -1,6 +1,7 @@
 """The market as an object: a server in a thread, driven by a source, controlled from outside."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -54,6 +55,7 @@ class Market:
         self.rest = Rest(self.exchange, keyless_history)
         self.history: list[Fault] = []
         self.ended = False
+        self.held: socket.socket | None = None
         self.failure: BaseException | None = None
         self.closing: set[asyncio.Task[None]] = set()
         self.up = threading.Event()
@@ -172,6 +174,8 @@ class Market:
             connection.abort()
         control.close()
         self.refuse()
+        if self.held is not None:
+            self.held.close()
         await runner.cleanup()
         player.cancel()
         if player in done:
@@ -187,10 +191,9 @@ class Market:
         return app
 
     async def listen(self) -> None:
-        """Listen, at the same port as before where there was one."""
-        self.server = await self.loop.create_server(
-            self.handler, self.host, self.port, reuse_address=True
-        )
+        """Listen, at the port that is held where one is."""
+        held = self.held or bound(self.host, self.port)
+        self.server, self.held = await self.loop.create_server(self.handler, sock=held), None
         self.port = self.server.sockets[0].getsockname()[1]
 
     def open(self, ticks: Iterator[Tick]) -> int:
@@ -273,8 +276,10 @@ class Market:
             self.loop.call_later(float(entry["at_s"]), self.inject_now, asked)
 
     def refuse(self) -> None:
-        """Stop listening."""
-        self.server.close()
+        """Stop listening; the port is held, so that nobody else takes it meanwhile."""
+        if self.held is None:
+            self.server.close()
+            self.held = bound(self.host, self.port)
 
     def listen_again(self) -> None:
         """Listen at the same address again."""
@@ -297,3 +302,11 @@ class Market:
         """Hold a task until it is done; the loop itself holds tasks weakly."""
         self.closing.add(task)
         task.add_done_callback(self.closing.discard)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that has an address and does not listen yet: who connects is refused."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind((host, port))
+    return held
