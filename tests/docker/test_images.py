@@ -155,7 +155,9 @@ def test_bad_usage_ends_with_2_and_says_the_rule(words: tuple[str, ...], said: s
 def test_the_pipelines_run_in_the_image_that_is_built_for_them() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     named = {"TAG": version, "DOCKER_USERNAME": ""}
-    (line,) = run(SCRIPTS / "docker-build.sh", "--dry-run", "pipelines", **named).stdout.splitlines()
+    (line,) = run(
+        SCRIPTS / "docker-build.sh", "--dry-run", "pipelines", **named
+    ).stdout.splitlines()
     assert f" --tag {IMAGE} " in line
 
 

@@ -14,7 +14,7 @@ from tests.docker.test_images import ROOT, SCRIPTS, run
 from tests.test_locks import pins
 
 PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-LOCKS = {"execution": "services", "pipelines": "research", "mlflow": "mlflow"}
+LOCKS = {"execution": "services", "mlflow": "mlflow"}
 
 
 def written(image: str) -> bytes:
