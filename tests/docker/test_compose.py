@@ -212,6 +212,37 @@ def test_kafka_is_started_as_there() -> None:
     assert script == container("kafka")["args"][0]
 
 
+def options(words: list[str]) -> dict[str, str]:
+    """Value by option, written with a blank or with a sign of equality."""
+    found = re.findall(r"--([a-z-]+)[ =](\S+)", " ".join(words))
+    return dict(found)
+
+
+def test_the_registry_is_started_as_there() -> None:
+    pod = container("mlflow")
+    here, there = options(RUN["mlflow"]["command"]), options([*pod["command"], *pod["args"]])
+    hosts = set(here.pop("allowed-hosts").split(","))
+    assert hosts - set(there.pop("allowed-hosts").split(",")) == {"127.0.0.1:5000"}
+    assert here == there
+    variables = {one["name"]: one.get("value") for one in pod["env"]}
+    told = RUN["mlflow"]["environment"]
+    assert told.keys() == variables.keys()
+    assert {key: told[key] for key in told if variables[key]} == {
+        key: value for key, value in variables.items() if value
+    }
+
+
+def test_the_monitoring_is_started_as_there() -> None:
+    assert RUN["prometheus"]["command"] == container("prometheus")["args"]
+    (script,) = RUN["alertmanager"]["command"]
+    assert all(word in script for word in container("alertmanager")["args"])
+    variables = {one["name"]: one["value"] for one in container("grafana")["env"]}
+    place = variables.pop("GF_SECURITY_ADMIN_PASSWORD__FILE")
+    told = dict(RUN["grafana"]["environment"])
+    assert place and told.pop("GF_SECURITY_ADMIN_PASSWORD") == "made-up"
+    assert told == variables
+
+
 def test_what_runs_on_asks_itself_how_it_is() -> None:
     for name, service in RUN.items():
         if name in ONCE:
