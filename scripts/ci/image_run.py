@@ -59,10 +59,15 @@ class Failed(Exception):
     """The image could not be run, or its service did not answer."""
 
 
+def called(*words: str) -> subprocess.CompletedProcess[str]:
+    """Docker, when it has ended."""
+    command = (os.environ.get("DOCKER", "docker"), *words)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
 def docker(*words: str) -> str:
     """What Docker says."""
-    command = (os.environ.get("DOCKER", "docker"), *words)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = called(*words)
     if done.returncode != 0:
         raise Failed(f"{' '.join(words[:2])}: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -76,7 +81,8 @@ def seconds_until(url: str, container: str, begun: float) -> float:
                 return round(time.monotonic() - begun, 2)
         except (urllib.error.URLError, OSError):
             if docker("inspect", "--format", "{{.State.Running}}", container) != "true":
-                raise Failed(f"it has ended: {docker('logs', container)[-2000:]}") from None
+                said = called("logs", container)
+                raise Failed(f"it has ended: {(said.stdout + said.stderr)[-2000:]}") from None
             time.sleep(0.1)
     raise Failed(f"{url} must answer within {READY_S_MAX:.0f} s, did not")
 

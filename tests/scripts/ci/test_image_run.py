@@ -30,7 +30,7 @@ case "$1 $2" in
       *ExitCode*) cat "$GIVEN/code" ;;
       *) kill -0 "$(cat "$GIVEN/pid")" 2>/dev/null && echo true || echo false ;;
     esac ;;
-  "logs "*) echo "it said why" ;;
+  "logs "*) echo "it said why" >&2 ;;
 esac
 """
 SERVER = """

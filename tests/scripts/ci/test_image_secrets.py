@@ -83,6 +83,25 @@ def test_a_planted_secret_is_found_and_not_shown(tmp_path: Path, kind: str) -> N
     assert done.stderr == f"image-secrets: {called} at /{name}\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "passes"),
+    [
+        ("usr/lib/x86_64-linux-gnu/libgnutls.so.30.34.3", True),
+        ("opt/venv/site-packages/confluent_kafka.libs/librdkafka-0cb94173.so.1", True),
+        ("app/libgnutls.so.30.34.3", False),
+        ("opt/venv/site-packages/confluent_kafka.libs/notes.txt", False),
+    ],
+)
+def test_the_published_keys_of_two_self_tests_are_known_there_alone(
+    tmp_path: Path, name: str, passes: bool
+) -> None:
+    done = look(made.saved(tmp_path / "image.tar", [made.layer({name: b"\0" + KEY})]))
+    assert (done.returncode == 0) is passes
+    # Of anything else these are as any file.
+    token = b"gh" + b"p_" + b"a1B2" * 9
+    assert look(made.saved(tmp_path / "other.tar", [made.layer({name: token})])).returncode == 1
+
+
 def test_what_a_later_layer_removes_is_found(tmp_path: Path) -> None:
     layers = [made.layer({"app/notes.txt": KEY}), made.layer({"app/.wh.notes.txt": b""})]
     done = look(made.saved(tmp_path / "image.tar", layers))
