@@ -217,6 +217,14 @@ def test_an_image_is_looked_through_for_secrets_before_it_is_sent() -> None:
     assert not any("if" in built[n] for n in (kept, looked, sent))
 
 
+def test_notebooks_and_pipelines_are_jobs_that_the_images_do_not_wait_for() -> None:
+    commands = {"notebooks": "make notebooks", "pipelines": "scripts/ci/pipelines.sh"}
+    for name, command in commands.items():
+        job = MAIN["jobs"][name]
+        assert job["needs"] == "lint" and job["steps"][-1]["run"] == command
+        assert name not in MAIN["jobs"]["build"]["needs"]
+
+
 def test_the_artifacts_have_the_guides_names() -> None:
     kept = "".join(step.get("with", {}).get("path", "") for _, step in steps())
     for name in ("bandit-report.json", "safety-report.json", "coverage.xml", "htmlcov/"):
