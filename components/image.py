@@ -1,3 +1,4 @@
-"""The image that every component runs in: the project's own, with the research set installed."""
+"""The image that every component runs in: the project's of the pipelines, at its version."""
 
-IMAGE = "hft-crypto-bot:0.1.0"
+# What `TAG=0.1.0 scripts/docker-build.sh pipelines` builds; `submit --image` names another.
+IMAGE = "hft-crypto-bot-pipelines:0.1.0"

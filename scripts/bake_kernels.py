@@ -5,8 +5,12 @@ for with the types of its arguments. Done when an image is made, under the proce
 NUMBA_CPU_NAME names; a container then compiles nothing at its start.
 """
 
+import re
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from numba.core.compiler import CompileResult
 
 from hft_lib.backtest.replay import replay
 from hft_lib.kernel import CACHE_DIR
@@ -21,6 +25,24 @@ DAYS = 12.0
 PAIR = "SYN/USDT:USDT~SYN/USDT"
 
 
+def forget_addresses() -> None:
+    """Keep no address of this process in what is compiled: two builds give the same bytes.
+
+    numba writes a listing beside each kernel, for people, in which a called function is named by
+    where it lay in memory.
+    """
+    reduce: Any = CompileResult._reduce
+
+    def reduced(self: Any) -> tuple[Any, ...]:
+        parts = reduce(self)
+        return tuple(
+            re.sub(r"\b0x[0-9a-f]+", "0x0", part) if isinstance(part, str) else part
+            for part in parts
+        )
+
+    CompileResult._reduce = reduced  # type: ignore[method-assign]
+
+
 def bake(folder: Path) -> int:
     """Run the line over a market kept in `folder`; the number of orders it gave."""
     tape = synthetic.write(SEED, folder / "tape", synthetic.SyntheticMarket(days=DAYS))
@@ -32,6 +54,7 @@ def bake(folder: Path) -> int:
 
 def main() -> None:
     """Bake, and say how much there is."""
+    forget_addresses()
     with tempfile.TemporaryDirectory() as folder:
         orders = bake(Path(folder))
     found = sum(1 for _ in CACHE_DIR.rglob("*.nbc"))

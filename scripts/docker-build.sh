@@ -8,7 +8,7 @@ readonly others="pipelines mlflow prometheus alertmanager grafana"
 
 usage() {
   cat <<'END'
-scripts/docker-build.sh [--dry-run | --check] [--push] [--platform LIST] [IMAGE...]
+scripts/docker-build.sh [--dry-run | --check | --sbom] [--push] [--platform LIST] [IMAGE...]
 
 Builds the named images, or all: ingestion kalman_filter garch_model execution risk_manager orchestrator, pipelines,
 mlflow, prometheus, alertmanager, grafana. An image is $REGISTRY/$DOCKER_USERNAME/$IMAGE_PREFIX-IMAGE:$TAG, without the first two where DOCKER_USERNAME
@@ -16,6 +16,8 @@ is unset.
 
   --dry-run        print the commands and run none
   --check          look the Dockerfiles over, and build nothing (Docker has no dry run of a build)
+  --sbom           write build/sbom/IMAGE.cdx.json of each: what the image's lock installs, as CycloneDX with the hashes;
+                   the monitoring's images have no lock, theirs is made of the image (image.yml)
   --push           send the images to the registry
   --platform LIST  such as linux/amd64,linux/arm64; several need --push
   --help           this
@@ -50,6 +52,26 @@ check() { # IMAGE...
   echo "docker-build: ${#files[@]} Dockerfiles are well"
 }
 
+lock_of() {
+  case " $services " in
+    *" $1 "*) echo requirements/services.lock ;;
+  esac
+  case $1 in
+    pipelines) echo requirements/research.lock ;;
+    mlflow) echo requirements/mlflow.lock ;;
+  esac
+}
+
+sbom() { # IMAGE
+  local lock file=build/sbom/$1.cdx.json
+  lock=$(lock_of "$1")
+  mkdir -p build/sbom
+  # It warns that a lock does not say which package wants which.
+  PYTHONWARNINGS=ignore::UserWarning "$cyclonedx" requirements --pyproject pyproject.toml \
+    --output-reproducible --output-file "$file" "$lock"
+  echo "docker-build: $file has the $(grep -c '==' "$lock") packages of $lock"
+}
+
 build() { # IMAGE
   local command=("$docker" build --file "$(dockerfile_of "$1")" --tag "$(image_of "$1")"
     --build-arg "REVISION=$revision$changed")
@@ -77,12 +99,13 @@ run() {
   fi
 }
 
-dry=0 only_check=0 push=0 platform="" wanted=()
+dry=0 only_check=0 only_sbom=0 push=0 platform="" wanted=()
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage && exit ;;
     --dry-run) dry=1 ;;
     --check) only_check=1 ;;
+    --sbom) only_sbom=1 ;;
     --push) push=1 ;;
     --platform)
       platform=${2:-}
@@ -101,17 +124,29 @@ while [ $# -gt 0 ]; do
 done
 case $platform in *,*) [ "$push" = 1 ] || bad_usage "several platforms need --push, were $platform" ;; esac
 if [ "$push" = 1 ] && [ -z "${DOCKER_USERNAME:-}" ]; then bad_usage "--push needs DOCKER_USERNAME, it was unset"; fi
+if [ "$only_sbom" = 1 ]; then
+  [ ${#wanted[@]} -gt 0 ] || read -ra wanted <<<"$services pipelines mlflow"
+  for name in "${wanted[@]}"; do
+    [ -n "$(lock_of "$name")" ] || bad_usage "--sbom is of an image with a lock, was $name"
+  done
+fi
 [ ${#wanted[@]} -gt 0 ] || read -ra wanted <<<"$services $others"
 
 readonly docker=${DOCKER:-docker}
 hadolint=.venv/bin/hadolint
 [ -x "$hadolint" ] || hadolint=hadolint
+cyclonedx=.venv/bin/cyclonedx-py
+[ -x "$cyclonedx" ] || cyclonedx="cyclonedx-py"
 revision=$(git rev-parse HEAD 2>/dev/null || true)
 # As the project's own runs say it: files differ from the commit.
 [ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ] && changed="" || changed=+
 tag=${TAG:-${revision:-latest}}
 if [ "$only_check" = 1 ]; then
   check "${wanted[@]}"
+  exit
+fi
+if [ "$only_sbom" = 1 ]; then
+  for name in "${wanted[@]}"; do sbom "$name"; done
   exit
 fi
 for name in "${wanted[@]}"; do build "$name"; done

@@ -27,6 +27,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from serving.runtime import addresses
 
 OWN_PREFIXES = ("HFT_", "EVOP_", "BINANCE_", "CHAMPION_")
+# What compose.yaml reads of the same `.env`: the passwords of what it starts beside the services.
+STACK_PREFIX = "STACK_"
 # A share beyond this is a slip of the keyboard, and sums of its squares would lose the cents.
 CAPITAL_MAX_QUOTE = 1e12
 # Each challenger is a row of every state array and a shadow account, stepped at each grid point.
@@ -247,7 +249,7 @@ def _dotenv(path: Path | None) -> dict[str, str]:
             raise SettingsError(
                 f"{file} must hold NAME=value lines, line {binding.original.line} was none"
             )
-        if binding.key is None:
+        if binding.key is None or binding.key.startswith(STACK_PREFIX):
             continue
         if binding.key not in VARIABLES:
             raise SettingsError(_unknown(binding.key, str(file)))

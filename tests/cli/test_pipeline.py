@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from cli.pipeline_local import Watch
+from components.image import IMAGE
 from hft_lib.market import synthetic
 from tests.cli.conftest import ROOT, Answer, Verb
 from tests.cli.kubeflow import Kubeflow, kubeflow
@@ -52,7 +53,7 @@ def test_every_step_has_the_projects_image_a_size_and_no_install(name: str) -> N
     content = (ROOT / "pipelines" / "compiled" / f"{name}.yaml").read_text()
     steps, _ = executors(content)
     for step in steps.values():
-        assert step["container"]["image"].startswith("hft-crypto-bot:")
+        assert step["container"]["image"] == IMAGE
         assert {"resourceCpuRequest", "resourceMemoryLimit"} <= set(step["container"]["resources"])
     assert "pip install" not in content
 

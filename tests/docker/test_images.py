@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from components.image import IMAGE
 from serving.services import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,13 +98,6 @@ def test_every_image_runs_as_nobody_and_holds_no_installer() -> None:
         assert "/usr/local/bin/pip*" in final and "pip install" not in final, path
 
 
-def test_what_an_image_of_the_monitoring_takes_in_is_there() -> None:
-    for name in ("prometheus", "alertmanager", "grafana"):
-        text = (ROOT / "docker" / name / "Dockerfile").read_text()
-        taken = re.findall(r"^COPY (\S+) ", text, re.MULTILINE)
-        assert taken and all((ROOT / source).exists() for source in taken), (name, taken)
-
-
 def test_what_a_service_imports_is_in_its_image(tmp_path: Path) -> None:
     lock = ROOT / "requirements" / "services.lock"
     done = run(sys.executable, "-c", IMPORTING, lock, tmp_path / "tape", PYTHONPATH=str(ROOT))
@@ -148,6 +143,22 @@ def test_without_a_name_every_image_is_built_and_none_is_sent() -> None:
 def test_bad_usage_ends_with_2_and_says_the_rule(words: tuple[str, ...], said: str) -> None:
     done = run(SCRIPTS / "docker-build.sh", *words, DOCKER_USERNAME="")
     assert done.returncode == 2 and said in done.stderr
+
+
+def test_the_pipelines_run_in_the_image_that_is_built_for_them() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    named = {"TAG": version, "DOCKER_USERNAME": ""}
+    (line,) = run(
+        SCRIPTS / "docker-build.sh", "--dry-run", "pipelines", **named
+    ).stdout.splitlines()
+    assert f" --tag {IMAGE} " in line
+
+
+def test_an_image_says_the_projects_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for name in ("services", "pipelines", "mlflow", "prometheus", "alertmanager", "grafana"):
+        text = (ROOT / "docker" / name / "Dockerfile").read_text()
+        assert re.findall(r"^ARG VERSION=(.*)$", text, re.MULTILINE) == [version], name
 
 
 def test_a_build_that_fails_ends_with_1_and_the_rest_is_not_built(tmp_path: Path) -> None:

@@ -151,10 +151,11 @@ def test_every_dockerfile_that_is_built_is_there() -> None:
 
 
 def test_the_secrets_are_those_of_the_guide() -> None:
-    named = {s for text in TEXTS.values() for s in re.findall(r"secrets\.(\w+)", text)}
+    named = {s for text in TEXTS.values() for s in re.findall(r"\bsecrets\.(\w+)", text)}
     assert named <= SECRETS
     # None is in a command's line, where a log may show it.
-    assert [run for _, step in steps() if "secrets." in (run := step.get("run", ""))] == []
+    runs = [step.get("run", "") for _, step in steps()]
+    assert [run for run in runs if re.search(r"\bsecrets\.", run)] == []
 
 
 def test_the_variables_are_those_of_the_guide() -> None:
@@ -196,6 +197,24 @@ def test_what_the_guide_names_is_built_and_all_of_it_is_scanned() -> None:
     scan = MAIN["jobs"]["security-scan"]["strategy"]["matrix"]
     assert build["service"] == services
     assert scan["service"] == services + [more["service"] for more in build["include"]]
+
+
+def test_an_image_is_looked_through_for_secrets_before_it_is_sent() -> None:
+    built = WORKFLOWS["image.yml"]["jobs"]["image"]["steps"]
+    uses = [step.get("uses", "").partition("@")[0] for step in built]
+    kept, sent = (n for n, name in enumerate(uses) if name == "docker/build-push-action")
+    (looked,) = (n for n, step in enumerate(built) if "image_secrets.py" in step.get("run", ""))
+    assert kept < looked < sent
+    file = built[looked]["run"].split()[-1]
+    assert f"dest={file}," in built[kept]["with"]["outputs"]
+    assert (
+        "push=" not in built[kept]["with"]["outputs"] and "push=" in built[sent]["with"]["outputs"]
+    )
+    # What is looked at is what is sent.
+    for key in ("context", "file", "platforms", "labels", "build-args"):
+        assert built[kept]["with"][key] == built[sent]["with"][key]
+    assert built[kept]["env"] == built[sent]["env"]
+    assert not any("if" in built[n] for n in (kept, looked, sent))
 
 
 def test_notebooks_and_pipelines_are_jobs_that_the_images_do_not_wait_for() -> None:

@@ -241,6 +241,13 @@ def test_a_dotenv_with_anything_else_in_it_is_refused(tmp_path: Path, text: str,
     assert told in refusal({})
 
 
+def test_a_dotenv_may_hold_what_compose_reads_of_it_and_no_slip(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("STACK_REDIS_PASSWORD=abc\nLOG_LEVEL=ERROR\n")
+    assert load_settings({}, tmp_path / ".env").log_level == "ERROR"
+    (tmp_path / ".env").write_text("STAK_REDIS_PASSWORD=abc\n")
+    assert "STAK_REDIS_PASSWORD" in refusal({}, tmp_path / ".env")
+
+
 def test_a_dotenv_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert "readable" in refusal({}, tmp_path / "absent.env")
     (tmp_path / "latin.env").write_bytes(b"EXCHANGE=\xff\n")
