@@ -40,10 +40,10 @@ class SymbolFeed:
         self._due_ns = 0
         self._rate = 0.0
 
-    def reconnected(self) -> None:
-        """The connection was lost: the book is not followed any more, trades may be missing."""
+    def lost(self) -> None:
+        """The connection was lost: the book is not followed any more."""
         self.book.discard()
-        self.trades.reconnected()
+        self.trades.lost()
         self._is_free = True
 
     def take(self, item: Item) -> list[MarketEvent | Rejected]:

@@ -36,10 +36,13 @@ class Trades:
         self._is_free = True
         self._suspect = 0
 
-    def reconnected(self) -> None:
-        """The connection was lost: what came meanwhile has to be asked for."""
-        self._is_open = self.last_id > 0
+    def lost(self) -> None:
+        """The connection was lost: ids may be anywhere when it is back."""
         self._is_free = True
+
+    def reopened(self) -> None:
+        """The connection is back: what happened meanwhile has to be asked for."""
+        self._is_open = self.last_id > 0
 
     def wanted(self, now_ns: int) -> Missing | None:
         """The trades to ask for now; None where none is missing, or may still come by itself."""

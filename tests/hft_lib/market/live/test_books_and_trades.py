@@ -162,21 +162,21 @@ def test_a_trade_is_told_once():
 
 def test_after_a_reconnect_everything_since_is_asked_for():
     trades = Trades(S)
-    trades.reconnected()
+    trades.reopened()
     assert trades.wanted(1) is None, "nothing was known that could be continued"
     trades.take(trade(5))
-    trades.reconnected()
+    trades.reopened()
     assert trades.wanted(1) == Missing(6, 0)
     assert ids(trades.fill(1, [trade(6), trade(7)])) == [6, 7]
     assert trades.wanted(1) is None
-    trades.reconnected()
+    trades.reopened()
     assert trades.fill(1, []) == [] and trades.wanted(1) is None
 
 
 def test_an_answer_that_does_not_reach_back_leaves_the_rest_wanted():
     trades = Trades(S)
     trades.take(trade(5))
-    trades.reconnected()
+    trades.reopened()
     assert trades.fill(1, [trade(9), trade(10)]) == []
     assert trades.wanted(1) == Missing(6, 8)
 

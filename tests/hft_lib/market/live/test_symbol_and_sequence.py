@@ -40,7 +40,7 @@ def test_a_corrupt_quote_id_does_not_make_all_later_quotes_old():
     refused = feed.take(quote(5 + 2 * JUMP_MAX))[0]
     assert isinstance(refused, Rejected) and refused.reason == "ID_JUMP"
     assert isinstance(feed.take(quote(6))[0], Quote)
-    feed.reconnected()
+    feed.lost()
     assert isinstance(feed.take(quote(6 + 2 * JUMP_MAX))[0], Quote), "an outage moves ids on"
 
 
