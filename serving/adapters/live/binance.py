@@ -184,7 +184,8 @@ class BinanceVenue:
         return found
 
     async def _get(self, scope: str, path: str, asked: dict[str, Any]) -> Any:
-        return await self._told(lambda: self._client.request(path, REST[scope], "GET", asked))
+        ask = getattr(self._client, f"{REST[scope].lower()}_get_{path.lower()}")
+        return await self._told(lambda: ask(asked))
 
     async def _told(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         """What ccxt answers, its errors as ours: told apart by what the venue said."""

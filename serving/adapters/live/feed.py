@@ -155,8 +155,9 @@ class LiveFeed:
         except asyncio.CancelledError:
             _log.info("the live feed was left")
         except Exception as error:
-            if not isinstance(error, NotListed):
+            if not isinstance(error, NotListed | Unreadable):
                 _log.exception("the live feed ended")
+            self._host = self._host or self._venue  # it will not be known any better
             self._intake.fail(error)
         finally:
             self._begun.set()

@@ -25,6 +25,7 @@ class Market:
         self.trades: dict[int, dict[str, Any]] = {}
         self.update_id = 1000
         self.next_trade = 1
+        self.mark_ms = 0
         self.sockets: dict[web.WebSocketResponse, list[str]] = {}
 
 
@@ -105,7 +106,8 @@ class MarketServer:
         if market is self.perp:
             quote |= {"e": "bookTicker", "T": now_ms, "E": now_ms}
             depth |= {"T": now_ms, "pu": last - 2}
-        mark = {"e": "markPriceUpdate", "E": now_ms, "s": NAME, "p": "100", "r": "0.0001"}
+        market.mark_ms = max(now_ms, market.mark_ms + 1)
+        mark = {"e": "markPriceUpdate", "E": market.mark_ms, "s": NAME, "p": "100", "r": "0.0001"}
         mark |= {"T": self.due_ms}
         frames = {"bookTicker": quote, "depth@100ms": depth, "markPrice@1s": mark}
         if not hides_trade:
