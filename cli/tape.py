@@ -9,6 +9,7 @@ import typer
 
 from cli import console
 from cli.errors import BadInput
+from cli.tape_record import record
 
 if TYPE_CHECKING:
     from hft_lib.market.synthetic import SyntheticMarket
@@ -18,6 +19,7 @@ DAYS_MAX = 3_650.0
 SYMBOLS_SHOWN = 8
 
 app = typer.Typer(no_args_is_help=True, help="The market data store.")
+app.command("record")(record)
 
 
 class Format(StrEnum):
