@@ -14,12 +14,12 @@ from cli import interrupt, options, run_live
 from cli.console import command, emit, near, print_rows, progress, stderr
 from cli.context import Window, files_of_line, iso, resolve_pair, window_of
 from cli.errors import BadInput
-from cli.lengths import seconds_of
 from cli.markets import synthetic_tape
 from cli.parameters import read_parameters
 from cli.replay import in_sample, named, print_figures, verify_command
 from cli.run_live import Operators
 from cli.runs import journal_tally, note_journal, open_line, read_header, run_feed, run_folder
+from cli.tape_record import parse_duration
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Registered
 from hft_lib.market.tape import Tape
@@ -83,7 +83,7 @@ def run(
     settings: Settings = context.obj
     if settings.exchange == "binance":
         raise BadInput("EXCHANGE must be simulated or paper for hft run in this release")
-    pace, seconds = parse_speed(speed), seconds_of("--for", length)
+    pace, seconds = parse_speed(speed), parse_duration(length) if length else None
     if settings.exchange == "paper":
         _refuse_live({"--tape": tape, "--start": start, "--end": end, "--speed": pace})
     elif seconds is not None:

@@ -2,12 +2,12 @@
 an end like any other.
 """
 
-import signal
-import threading
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cli import interrupt
 from cli.console import progress
 from cli.errors import BadInput
 from cli.runs import journal_tally, open_line
@@ -67,10 +67,18 @@ def _trade(
     operators: Operators,
 ) -> None:
     latch, moves = operators
-    rest = _until_asked(seconds)
     with (
+        interrupt.deferred() as is_stopped,
         opened(settings, header) as live,
-        latched(line, header, live_feed(live, line), header.start_ns, latch, rest, moves) as events,
+        latched(
+            line,
+            header,
+            live_feed(live, line),
+            header.start_ns,
+            latch,
+            _rest(is_stopped, seconds),
+            moves,
+        ) as events,
         progress("trading on the live market, with paper fills") as task,
     ):
         for event in events:
@@ -79,14 +87,14 @@ def _trade(
         line.save()
 
 
-def _until_asked(seconds: float | None) -> Rest:
-    """A wait that says when to end: at SIGINT or SIGTERM, or once `seconds` have passed."""
-    asked, until_s = threading.Event(), time.monotonic() + (seconds or 0.0)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: asked.set())
+def _rest(is_stopped: Callable[[], bool], seconds: float | None) -> Rest:
+    """A wait that says when to end: once that was asked for, or after `seconds`."""
+    until_s = time.monotonic() + seconds if seconds is not None else math.inf
 
     def rest(wait_s: float) -> bool:
-        return asked.wait(wait_s) or (seconds is not None and time.monotonic() >= until_s)
+        if wait_s:
+            time.sleep(wait_s)
+        return is_stopped() or time.monotonic() >= until_s
 
     return rest
 

@@ -26,7 +26,7 @@ from serving.adapters.memory_bus import MemoryBus
 from serving.adapters.redis_latch import latch_of, moves_of
 from serving.adapters.synthetic_market import synthetic_tape
 from serving.lines import begun_at, config_of, in_order, sets_of
-from serving.live_market import TAPE, LiveMarket, live_feed, write_tape
+from serving.live_market import TAPE, LiveMarket, LivePart, live_feed, opened, write_tape
 from serving.orchestrator.wiring import InOneProcess, open_page
 from serving.registered_line import pairs_of
 from serving.runtime import embedded, model_words
@@ -255,11 +255,9 @@ class MemoryLine:
     def _feed(self, line: EmbeddedLine, market: Market, header: Header, world: ExitStack) -> Feed:
         if isinstance(market, Tape):
             return feed_of_tape(market, header, self._start.speed, line)
-        # Here, because a client of the exchange is memory that a tape does not need.
-        from serving.live_market import opened
-
         live = world.enter_context(opened(self._settings, header))
-        self._pages["ingestion"].add(live)
+        self._pages["ingestion"].add(LivePart(live))
+        self._pages["ingestion"].measure(live.figures)
         return live_feed(live, line)
 
     def _choose(self, waiting: Waiting) -> Chosen:
@@ -289,13 +287,29 @@ class MemoryLine:
         found = self._registered(market, pairs, waiting)
         if found is not None:
             return msgspec.structs.replace(found, start_ns=market.start_ns)
-        # Here, because fitting is memory that nothing else needs.
-        from serving.live_fit import fitted_to_history
-
-        waiting.say("the models are fitted to the last days of the live market")
-        file = fitted_to_history(self._settings, pairs, self._settings.hft_home / "tapes")
+        file = self._fitted_to_live(pairs, waiting)
         market = LiveMarket(market.path, time.time_ns())
         return Chosen(market, (file,), tuple(sets_of((file,), 0)), market.start_ns)
+
+    def _fitted_to_live(self, pairs: tuple[str, ...], waiting: Waiting) -> ParameterFile:
+        if len(pairs) > 1:
+            raise NotThisLine(
+                f"the registry has no champion of {' and '.join(pairs)}: name a parameter file "
+                "of each with --params (`hft calibrate --out FILE` writes one)"
+            )
+        # Here, because a client of the exchange and fitting are memory that nothing else needs.
+        from serving.live_fit import fitted_to
+        from serving.live_history import NoHistory, history_tape
+
+        waiting.say("the last days of the live market are asked for")
+        out = self._settings.hft_home / "tapes" / "live-history"
+        try:
+            history = history_tape(self._settings, legs_of(pairs[0]), out)
+        except NoHistory as error:
+            raise NotThisLine(f"{error}: is there a network?") from error
+        waiting.say("the models are fitted to the last days of the live market")
+        _log.info("no set is named and none is registered: one is fitted", tape=str(history.path))
+        return fitted_to(history, pairs[0])
 
     def _registered(
         self, market: Market, pairs: tuple[str, ...], waiting: Waiting

@@ -259,6 +259,19 @@ def single_trades(answer: object, time_ns: int, symbol: str) -> list[Trade]:
     ]
 
 
+def bars(answer: object, symbol: str) -> list[list[float]]:
+    """The rows of a `klines` answer: open time in ms, open, high, low, close, volume."""
+    rows: list[list[Any]] = _converted(answer, list[list[Any]])
+    found = []
+    for row in rows:
+        if len(row) < 6 or not isinstance(row[0], int):
+            raise Unreadable("UNREADABLE", f"a bar of {symbol} must begin with its time", symbol)
+        prices = [positive(price, symbol) for price in row[1:5]]
+        volume = positive(row[5], symbol) if float(row[5]) else 0.0  # a minute without a trade
+        found.append([float(row[0]), *prices, volume])
+    return found
+
+
 def _rest_trade(
     trade_id: int, at: str, size: str, time_ms: int, buyer_made: bool, time_ns: int, symbol: str
 ) -> Trade:

@@ -29,11 +29,28 @@ SPOT, LINEAR = "spot", "linear"
 REST = {SPOT: "public", LINEAR: "fapiPublic"}  # as ccxt names them
 # Request weights, the dearer where Binance has changed one.
 WEIGHT = {
-    SPOT: {"time": 1, "exchangeInfo": 20, "depth": 50, "trades": 25, "old": 25, "aggTrades": 4},
-    LINEAR: {"time": 1, "exchangeInfo": 1, "depth": 20, "trades": 5, "old": 200, "aggTrades": 20},
+    SPOT: {
+        "time": 1,
+        "exchangeInfo": 20,
+        "depth": 50,
+        "trades": 25,
+        "old": 25,
+        "aggTrades": 4,
+        "klines": 2,
+    },
+    LINEAR: {
+        "time": 1,
+        "exchangeInfo": 1,
+        "depth": 20,
+        "trades": 5,
+        "old": 200,
+        "aggTrades": 20,
+        "klines": 5,
+    },
 }
 BOOK_LEVELS = 1000  # the most that both markets give
 TRADES_MAX = 1000  # of one answer
+BARS_MAX = 1000  # of one answer
 PAGES_MAX = 50  # of a backfill: a longer outage costs more weight than old trades are worth
 TIMEOUT_MS = 10_000
 
@@ -159,6 +176,14 @@ class BinanceVenue:
             around = asked | {"startTime": since_ns // 1_000_000}
             answer, time_ns = await self._ask(scope, "aggTrades", around)
             yield frames.single_trades(answer, time_ns, symbol)
+
+    async def minutes(self, symbol: str, since_ms: int) -> list[list[float]]:
+        """Up to BARS_MAX bars of a minute from `since_ms` on: open time in ms, open, high, low,
+        close, volume; raises Unreadable for anything else.
+        """
+        asked = {"symbol": id_of(symbol), "interval": "1m", "startTime": since_ms}
+        answer, _ = await self._ask(scope_of(symbol), "klines", asked | {"limit": BARS_MAX})
+        return frames.bars(answer, symbol)
 
     async def close(self) -> None:
         """End what is open."""
