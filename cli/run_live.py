@@ -9,19 +9,21 @@ from pathlib import Path
 
 from cli import interrupt
 from cli.console import progress
-from cli.errors import BadInput
+from cli.errors import BadInput, Failed
 from cli.runs import journal_tally, open_line
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Registered
 from hft_lib.market.tape import Tape, TapeError
 from hft_lib.parameters import ParameterFile
+from serving.adapters.live.feed import LiveFeed
+from serving.adapters.live.recording import FIRST_S_MAX, why_nothing
 from serving.lines import begun_at
 from serving.live_market import live_feed, opened, write_tape
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header
 from serving.runtime.kept_words import Kept
 from serving.runtime.latch import Latch
-from serving.runtime.latched import Rest, latched
+from serving.runtime.latched import Feed, latched
 from serving.runtime.model_words import Move
 from serving.runtime.run_folder import JOURNAL, resume_line, write_parameters
 from serving.runtime.settings import Settings
@@ -67,18 +69,21 @@ def _trade(
     operators: Operators,
 ) -> None:
     latch, moves = operators
+    with interrupt.deferred() as is_stopped, opened(settings, header) as live:
+        feed, length = live_feed(live, line), _Length(line, live, is_stopped, seconds)
+        _trade_until(line, header, feed, length, latch, moves)
+
+
+def _trade_until(
+    line: EmbeddedLine,
+    header: Header,
+    feed: Feed,
+    length: "_Length",
+    latch: Latch,
+    moves: Kept[Move],
+) -> None:
     with (
-        interrupt.deferred() as is_stopped,
-        opened(settings, header) as live,
-        latched(
-            line,
-            header,
-            live_feed(live, line),
-            header.start_ns,
-            latch,
-            _rest(is_stopped, seconds),
-            moves,
-        ) as events,
+        latched(line, header, feed, header.start_ns, latch, length.rest, moves) as events,
         progress("trading on the live market, with paper fills") as task,
     ):
         for event in events:
@@ -87,16 +92,40 @@ def _trade(
         line.save()
 
 
-def _rest(is_stopped: Callable[[], bool], seconds: float | None) -> Rest:
-    """A wait that says when to end: once that was asked for, or after `seconds`."""
-    until_s = time.monotonic() + seconds if seconds is not None else math.inf
+class _Length:
+    """When a live run ends: once that is asked for, or `seconds` after the first event."""
 
-    def rest(wait_s: float) -> bool:
+    def __init__(
+        self,
+        line: EmbeddedLine,
+        live: LiveFeed,
+        is_stopped: Callable[[], bool],
+        seconds: float | None,
+    ) -> None:
+        self._line, self._live = line, live
+        self._is_stopped = is_stopped
+        self._seconds = math.inf if seconds is None else seconds
+        self._fed = line.fed
+        self._began_s: float | None = None
+        self._silent_s: float | None = None
+
+    def rest(self, wait_s: float) -> bool:
+        """Wait; whether it is time to end. Raises Failed where no market is there at all."""
         if wait_s:
             time.sleep(wait_s)
-        return is_stopped() or time.monotonic() >= until_s
+        now_s = time.monotonic()
+        if self._began_s is None:
+            self._await_market(now_s)
+        passed_s = 0.0 if self._began_s is None else now_s - self._began_s
+        return self._is_stopped() or passed_s >= self._seconds
 
-    return rest
+    def _await_market(self, now_s: float) -> None:
+        if self._line.fed > self._fed:
+            self._began_s = now_s
+        elif (status := self._live.status()).host:
+            self._silent_s = self._silent_s or now_s
+            if now_s - self._silent_s > FIRST_S_MAX:
+                raise Failed(f"{why_nothing(status)}: is there a network?")
 
 
 def _tape(folder: Path) -> Tape:

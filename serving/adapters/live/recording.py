@@ -79,7 +79,7 @@ def record(
             if began_s is None and any(map(_is_market, facts)):
                 began_s = now_s
             if began_s is None and now_s - asked_s > FIRST_S_MAX:
-                raise NoMarket(_why(feed.status()))
+                raise NoMarket(why_nothing(feed.status()))
             recorded.seconds = now_s - (began_s or now_s)
             tell(recorded, feed.status())
             if began_s is not None and recorded.seconds >= seconds:
@@ -90,7 +90,7 @@ def record(
         else:
             recorded.ended = STOPPED
     if began_s is None:
-        raise NoMarket(f"it ended before any market data came: {_why(feed.status())}")
+        raise NoMarket(f"it ended before any market data came: {why_nothing(feed.status())}")
     return recorded
 
 
@@ -116,7 +116,8 @@ def _is_market(fact: Told) -> bool:
     return not isinstance(fact, Rejected | Instrument | TimePassed)
 
 
-def _why(status: Status) -> str:
+def why_nothing(status: Status) -> str:
+    """Why no market data came, as far as the feed knows."""
     problem = status.problem or "it is connected and silent"
     where = status.host or status.venue
     return f"no market data came from {where}: {problem}"
