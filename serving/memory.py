@@ -1,6 +1,6 @@
 """`--bus memory`: the six services in this process over a tape or on the live market, or one alone.
 
-All six are the line of `hft run` with pages: its journal and snapshot are in `line` under HFT_HOME,
+All six are the line of `hft run` with pages: its journal and snapshot are in a folder of HFT_HOME,
 a start goes on where they end, and after the tape the line stays up under its latch. One alone is
 joined to nothing: a way to look at a service's pages.
 """
@@ -61,7 +61,7 @@ from serving.waiting import Waiting
 if TYPE_CHECKING:
     from serving.registry_watch import Registry
 
-FOLDER = "line"
+FOLDERS = {"simulated": "line", "paper": "paper"}  # under HFT_HOME, by EXCHANGE
 COMMAND, REGISTRY = "serving all", "hft.registry"
 LIVE_PAIR = "BTC/USDT:USDT~BTC/USDT"  # where nobody names one
 ALONE_GRID_MS = 1000  # of a stage that has no pair to step on
@@ -88,7 +88,7 @@ class MemoryLine:
         self._settings = settings
         self._start = start
         self._pages = pages
-        self._folder = settings.hft_home / FOLDER
+        self._folder = settings.hft_home / FOLDERS[settings.exchange]
         self._metered: Metered | None = None
         self._registry: "Registry | None" = None
         self._latch = latch_of(settings)
@@ -219,7 +219,7 @@ class MemoryLine:
         )
         self._folder.mkdir(parents=True, exist_ok=True)
         window = (chosen.start_ns, None)
-        header = new_header(chosen.market, chosen.files, config, FOLDER, COMMAND, window, *said_ns)
+        header = new_header(chosen.market, chosen.files, config, self._folder.name, COMMAND, window, *said_ns)
         write_parameters(self._folder, *chosen.files)
         sets = begun_at(chosen.sets, start_of(header, chosen.market))
         sinks = self._follow(config, [], world, all(item.model_version for item in sets))

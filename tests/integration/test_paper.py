@@ -142,7 +142,7 @@ def test_six_services_in_one_process_trade_on_it_and_end_with_its_tape(
             served.send_signal(signal.SIGTERM)
             _, said = served.communicate(timeout=60)
     assert served.returncode == 0, said
-    tape = Tape.open(tmp_path / "home" / "line" / "tape")
+    tape = Tape.open(tmp_path / "home" / "paper" / "tape")
     assert {"Quote", "Trade"} <= set(tape.manifest.rows_by_kind)
 
 
