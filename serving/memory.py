@@ -219,7 +219,9 @@ class MemoryLine:
         )
         self._folder.mkdir(parents=True, exist_ok=True)
         window = (chosen.start_ns, None)
-        header = new_header(chosen.market, chosen.files, config, self._folder.name, COMMAND, window, *said_ns)
+        header = new_header(
+            chosen.market, chosen.files, config, self._folder.name, COMMAND, window, *said_ns
+        )
         write_parameters(self._folder, *chosen.files)
         sets = begun_at(chosen.sets, start_of(header, chosen.market))
         sinks = self._follow(config, [], world, all(item.model_version for item in sets))
