@@ -128,7 +128,10 @@ class Control:
 
     async def plan(self, request: web.Request) -> web.Response:
         """Begin faults later."""
-        self.market.plan_now(await request.json())
+        try:
+            self.market.plan_now(await request.json())
+        except (ValueError, KeyError, TypeError) as error:
+            return web.Response(status=400, text=str(error))
         return told({})
 
     async def step(self, request: web.Request) -> web.Response:

@@ -31,8 +31,6 @@ class Instrument:
     now_ms: Callable[[], int]
     raw: Book = field(default_factory=Book)
     shown: Book = field(default_factory=Book)
-    # Ids that we put in between move all later ones of the source by this.
-    shift_ids: int = 0
     depth_id: int = 0
     top_id: int = 0
     trade_id: int = 0
@@ -87,11 +85,11 @@ class Instrument:
         else:
             bids = [] if self.hidden == "bids" else moved(bids, self.jump)
             asks = [] if self.hidden == "asks" else moved(asks, self.jump)
-        last = max(event["u"] + self.shift_ids, self.depth_id + 1)
+        last = max(event["u"], self.depth_id + 1)
         first = self.depth_id + 1
         if not self.spot:
             # Ids of the perpetuals' market are shared by its symbols: an event need not follow on.
-            first = min(event["U"] + self.shift_ids, last)
+            first = min(event["U"], last)
         delay_ms = event["E"] - event["T"] if "T" in event else 0
         self.send_depth(first, last, bids, asks, delay_ms)
 
@@ -124,7 +122,7 @@ class Instrument:
                 **self.touch("b", "B", quote, self.hidden == "bids"),
                 **self.touch("a", "A", quote, self.hidden == "asks"),
             }
-        self.send_quote(max(quote["u"] + self.shift_ids, self.top_id), body)
+        self.send_quote(max(quote["u"], self.top_id), body)
 
     def touch(self, price: str, quantity: str, quote: Payload, hidden: bool) -> Payload:
         """One side of a quote; an empty side is written as zeros."""
@@ -196,8 +194,7 @@ class Instrument:
         target = self.raw.moved(self.jump, self.hidden)
         bids = changes(self.shown.bids, target.bids)
         asks = changes(self.shown.asks, target.asks)
-        # One id of ours stands in between; all that the source brings later is one higher.
-        self.shift_ids += 1
+        # One id of ours stands in between: where the source comes to it, it goes one further.
         last = max(self.depth_id, self.top_id) + 1
         self.send_depth(self.depth_id + 1, last, bids, asks)
         self.restate(last)

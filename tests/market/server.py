@@ -1,6 +1,7 @@
 """The market as an object: a server in a thread, driven by a source, controlled from outside."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -14,7 +15,7 @@ from tests.market.exchange import Exchange
 from tests.market.faults import Fault
 from tests.market.listing import Payload
 from tests.market.rest import Rest
-from tests.market.scenarios import begin, end
+from tests.market.scenarios import begin, catalogue, end
 from tests.market.streams import Streams
 from tests.market.ticks import Source, Tick
 
@@ -54,6 +55,7 @@ class Market:
         self.rest = Rest(self.exchange, keyless_history)
         self.history: list[Fault] = []
         self.ended = False
+        self.held: socket.socket | None = None
         self.failure: BaseException | None = None
         self.closing: set[asyncio.Task[None]] = set()
         self.up = threading.Event()
@@ -172,6 +174,8 @@ class Market:
             connection.abort()
         control.close()
         self.refuse()
+        if self.held is not None:
+            self.held.close()
         await runner.cleanup()
         player.cancel()
         if player in done:
@@ -187,10 +191,9 @@ class Market:
         return app
 
     async def listen(self) -> None:
-        """Listen, at the same port as before where there was one."""
-        self.server = await self.loop.create_server(
-            self.handler, self.host, self.port, reuse_address=True
-        )
+        """Listen, at the port that is held where one is."""
+        held = self.held or bound(self.host, self.port)
+        self.server, self.held = await self.loop.create_server(self.handler, sock=held), None
         self.port = self.server.sockets[0].getsockname()[1]
 
     def open(self, ticks: Iterator[Tick]) -> int:
@@ -266,13 +269,17 @@ class Market:
 
     def plan_now(self, entries: list[Payload]) -> None:
         """Begin faults later, each at its `at_s` from now."""
+        if unknown := [entry["name"] for entry in entries if entry["name"] not in catalogue()]:
+            raise ValueError(f"no fault is named {', '.join(unknown)}")
         for entry in entries:
             asked = {name: value for name, value in entry.items() if name != "at_s"}
             self.loop.call_later(float(entry["at_s"]), self.inject_now, asked)
 
     def refuse(self) -> None:
-        """Stop listening."""
-        self.server.close()
+        """Stop listening; the port is held, so that nobody else takes it meanwhile."""
+        if self.held is None:
+            self.server.close()
+            self.held = bound(self.host, self.port)
 
     def listen_again(self) -> None:
         """Listen at the same address again."""
@@ -295,3 +302,11 @@ class Market:
         """Hold a task until it is done; the loop itself holds tasks weakly."""
         self.closing.add(task)
         task.add_done_callback(self.closing.discard)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that has an address and does not listen yet: who connects is refused."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind((host, port))
+    return held

@@ -1,17 +1,20 @@
 """Books rebuilt from the market's streams by Binance's documented rules equal the truth."""
 
 import asyncio
+import gzip
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from tests.market.book import Book
+from tests.market.book import Book, levels
 from tests.market.clients import RAW, Gap, LocalBook, listening, rest, step
 from tests.market.generated import Generated
 from tests.market.listing import VENUES, Payload, Venue
-from tests.market.recorded import Recorded
+from tests.market.recorded import FOLDER, Recorded
 from tests.market.server import Market
 
 # A snapshot of perpetuals holds 1000 levels: what lies deeper cannot be known from it.
@@ -96,6 +99,27 @@ def test_a_book_of_the_recorded_market_equals_the_truth(
     with Market(source, stepwise=True) as market:
         kept = asyncio.run(keep(market, venue, stream, 5_000))
         compare(market, venue, "BTCUSDT", kept)
+
+
+@pytest.mark.parametrize("name", ["spot_btcusdt", "usdm_btcusdt"])
+def test_the_recorded_book_is_that_of_the_file(market_data: Path, name: str) -> None:
+    source = Recorded(market_data, (name,))
+    key = source.listings[0].key
+    with Market(source, stepwise=True) as market:
+        market.step(5000)
+        last, true = market.ask(
+            lambda exchange: (exchange.instruments[key].depth_id, exchange.instruments[key].shown)
+        )
+    with gzip.open(market_data / FOLDER / f"{name}_20240808.gz") as file:
+        messages = [json.loads(line.split(b" ", 1)[1]) for line in islice(file, 8000)]
+    snapshot = next(message for message in messages if "stream" not in message)
+    book = Book()
+    book.apply(levels(snapshot["bids"]), levels(snapshot["asks"]))
+    for message in messages:
+        event = message.get("data", {})
+        if event.get("e") == "depthUpdate" and snapshot["lastUpdateId"] < event["u"] <= last:
+            book.apply(levels(event["b"]), levels(event["a"]))
+    assert last > snapshot["lastUpdateId"] and true == book
 
 
 def test_recorded_trades_keep_their_ids_prices_and_order(market_data: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_429_comes_with_or_without_retry_after() -> None:
         market.inject("too_many", venue="spot", retry_after_s=7, count=1)
         answer = rest(market, "spot", "time")
         assert (answer.status, answer.headers["Retry-After"]) == (429, "7")
-        market.inject("too_many", venue="usdm", count=1)
+        market.inject("too_many", venue="usdm", hold_s=30, count=1)
         answer = rest(market, "usdm", "time")
         assert answer.status == 429 and "Retry-After" not in answer.headers
         assert market.violations() == []

@@ -156,7 +156,7 @@ def test_a_ban_and_a_429_are_ddos_protection(market: Market) -> None:
 def test_a_dropped_connection_is_a_network_error(market: Market) -> None:
     async def watch(client: Any) -> None:
         await client.watch_trades("BTC/USDT")
-        # In silence it waits: a drop between two of its calls would be lost, and it would reconnect.
+        # In silence it waits: a drop between two of its calls would show as nothing at all.
         silence = await asyncio.to_thread(lambda: market.inject("silence", venue="spot"))
         while True:
             waiting = asyncio.ensure_future(client.watch_trades("BTC/USDT"))

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from tests.market.clients import RAW, Gap, Listener, LocalBook, listening, rest, step
+from tests.market.exchange import wall_ms
 from tests.market.generated import Generated
 from tests.market.listing import VENUES, Payload, Venue
 from tests.market.scenarios import catalogue
@@ -257,15 +258,23 @@ def test_changed_filters_are_listed_told_and_go_back(market: Market) -> None:
     assert sizes[-3:] == ["0.10", "0.50", "0.10"]
 
 
+def off_by_ms(market: Market) -> tuple[int, int]:
+    """Between what the exchange's clock must be off, by the clock of this machine."""
+    before_ms = wall_ms()
+    told_ms = rest(market, "spot", "time").json()["serverTime"]
+    return told_ms - wall_ms(), told_ms - before_ms
+
+
 def test_the_clock_can_be_seven_seconds_off(market: Market) -> None:
-    right = rest(market, "spot", "time").json()["serverTime"]
     number = market.inject("clock")
-    wrong = rest(market, "spot", "time").json()["serverTime"]
-    assert 7000 <= wrong - right < 12_000
-    trade = asyncio.run(hear(market, nothing, "btcusdt@trade")).events("trade")[0]
-    assert trade["E"] - right >= 7000
+    least_ms, most_ms = off_by_ms(market)
+    assert least_ms <= 7000 <= most_ms
+    before_ms = wall_ms()
+    trades = asyncio.run(hear(market, nothing, "btcusdt@trade")).events("trade")
+    assert all(before_ms + 7000 <= trade["E"] <= wall_ms() + 7000 for trade in trades) and trades
     market.clear(number)
-    assert rest(market, "spot", "time").json()["serverTime"] - right < 6000
+    least_ms, most_ms = off_by_ms(market)
+    assert least_ms <= 0 <= most_ms
 
 
 @pytest.mark.parametrize("how", ["fragments", "torn"])
@@ -335,7 +344,7 @@ def test_in_maintenance_requests_and_handshakes_get_503(market: Market) -> None:
 
 
 def test_connections_are_refused_for_a_time(served: Market) -> None:
-    served.inject("refuse", for_s=0.5)
+    served.inject("refuse", for_s=2.0)
     with pytest.raises(ConnectionRefusedError):
         rest(served, "spot", "ping")
 

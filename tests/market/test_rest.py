@@ -164,5 +164,6 @@ def test_control_steps_injects_and_clears(market: Market) -> None:
     assert ask(market, "/control/status").json()["faults"] == []
     assert ask(market, "/control/faults").json()[number]["over"] is True
     assert ask(market, "/control/inject", {"name": "no such fault"}).status == 400
+    assert ask(market, "/control/plan", [{"name": "no such fault", "at_s": 1}]).status == 400
     assert "one_sided" in ask(market, "/control/catalogue").json()
     assert ask(market, "/control/violations").json() == []
