@@ -1,6 +1,7 @@
 """A small Binance of one symbol in two markets, with faults on demand: what the edge talks to."""
 
 import asyncio
+import contextlib
 import functools
 import json
 import threading
@@ -120,7 +121,8 @@ class MarketServer:
             return
         for socket, streams in list(market.sockets.items()):
             if f"{NAME.lower()}@{stream}" in streams and not socket.closed:
-                await socket.send_str(frame)
+                with contextlib.suppress(ConnectionResetError):  # the client is leaving
+                    await socket.send_str(frame)
 
     def send(self, market: Market, stream: str, frame: str) -> None:
         """Publish `frame` as it is."""
@@ -179,7 +181,8 @@ class MarketServer:
                 self.status, status = 200, self.status  # told once, then it is a ban
             else:
                 status = self.status
-            return web.json_response({"code": -1003, "msg": "no"}, status=status, headers=headers)
+            body = {"code": -1000 if status == 503 else -1003, "msg": "no"}
+            return web.json_response(body, status=status, headers=headers)
         response: web.StreamResponse = await handler(request)
         return response
 
