@@ -17,8 +17,7 @@ from ccxt.pro.binance import binance as ccxt_binance
 
 from hft_lib.events import Depth, Trade
 from hft_lib.market.live import binance as frames
-from hft_lib.market.live.binance import Listing
-from hft_lib.market.live.items import Message, Unreadable
+from hft_lib.market.live.items import Listing, Message, Unreadable
 from hft_lib.market.live.trades import Missing
 from serving.adapters.live.gate import Gate
 from serving.adapters.live.venue import CallFailed, CallRefused, Channel, Throttled

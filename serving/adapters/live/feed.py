@@ -25,7 +25,7 @@ from serving.adapters.live.weights import Budget, FileBudget, RedisBudget, addre
 from serving.adapters.redis_client import connect
 from serving.runtime.settings import Settings
 
-INSTRUMENTS_S = 600.0  # filters change a few times a year; a halt shows as stale quotes first
+INSTRUMENTS_S = 60.0  # an order by old filters is refused; the answer is a megabyte
 CLOCK_S = 60.0
 CLOCK_OFFSET_NS_MAX = 1_000_000_000
 END_S_MAX = 10.0  # for connections to say good-bye

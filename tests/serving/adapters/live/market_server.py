@@ -43,7 +43,7 @@ class MarketServer:
         self.banned_until_s = 0.0
         self.violations: list[str] = []
         self.requests: list[str] = []
-        self.corrupt: list[str] = []
+        self.muted: set[str] = set()
         self.stale_snapshots = 0
         self.clock_ahead_ms = 0
         self.step_size = "0.001"
@@ -117,7 +117,7 @@ class MarketServer:
             await self._publish(market, stream, json.dumps(frame))
 
     async def _publish(self, market: Market, stream: str, frame: str) -> None:
-        if self.is_silent:
+        if self.is_silent or stream in self.muted:
             return
         for socket, streams in list(market.sockets.items()):
             if f"{NAME.lower()}@{stream}" in streams and not socket.closed:
