@@ -201,7 +201,8 @@ class BinanceVenue:
 
 
 def _failure(client: Any, error: ccxt.BaseError) -> CallFailed:
-    text = " ".join(str(error).split())[:300]
+    # Of a connection that was not made ccxt tells the address alone; what it met says why.
+    text = " ".join(str(error.__cause__ or error).split())[:300]
     limited = isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded)
     if limited:
         status = _STATUS.search(text)

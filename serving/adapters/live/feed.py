@@ -202,8 +202,10 @@ class LiveFeed:
                 await self._relist(venue)
                 return
             except (CallFailed, Unreadable) as error:
-                self._problem = f"{venue.host} does not list its symbols: {error}"
-                _log.warning("no instruments yet", why=str(error), venue=venue.host)
+                problem = f"its instruments cannot be read: {error}"
+                if problem != self._problem:  # the same one again is no news
+                    _log.warning("no instruments yet", why=str(error), venue=venue.host)
+                self._problem = problem
             await asyncio.sleep(backoff_s(failures))
             failures += 1
 

@@ -230,7 +230,7 @@ def test_a_venue_in_maintenance_is_waited_for(server: MarketServer, tmp_path: Pa
     server.status = 503
     with LiveFeed(settings_of(server, tmp_path), [SPOT, PERP]) as feed:
         watched = Watched(feed, server)
-        watched.until(lambda: "does not list" in feed.status().problem, ticks=False)
+        watched.until(lambda: "cannot be read" in feed.status().problem, ticks=False)
         server.status = 200
         watched.begin()
         assert feed.status().is_open
