@@ -105,6 +105,7 @@ def test_without_a_network_a_sentence_says_so(
     assert answer.code == 1
     last = answer.err.splitlines()[-1]
     assert last.startswith("hft: no market data came from 127.0.0.1:9") and "network" in last
+    assert "Cannot connect to host 127.0.0.1:9" in last
     assert "Traceback" not in answer.err
     assert [one for one in tmp_path.iterdir() if one.name != "home"] == [], "nothing is left"
 

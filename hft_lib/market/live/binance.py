@@ -16,6 +16,7 @@ from hft_lib.market.live.items import (
     Answer,
     Closing,
     FundingNotice,
+    Listing,
     Message,
     Unreadable,
     exchange_ns,
@@ -203,18 +204,6 @@ class _ExchangeInfo(msgspec.Struct):
 
 class _ServerTime(msgspec.Struct):
     serverTime: int
-
-
-class Listing(msgspec.Struct, frozen=True):
-    """What an exchange lists of the symbols asked for: which trade, and on what terms.
-
-    `weight_a_minute` is the request weight that it allows one address.
-    """
-
-    instruments: dict[str, Instrument]
-    halted: tuple[str, ...]
-    flaws: tuple[Unreadable, ...]
-    weight_a_minute: int
 
 
 def _converted(answer: object, kind: Any) -> Any:

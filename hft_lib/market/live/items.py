@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from hft_lib.events import Depth, Mark, Quote, Rejected, Trade
+from hft_lib.events import Depth, Instrument, Mark, Quote, Rejected, Trade
 
 STAGE = "feed"
 DETAIL_MAX = 160  # of a flaw: enough to recognise a frame, too little to fill a log
@@ -46,6 +46,18 @@ class Closing(msgspec.Struct, frozen=True, gc=False):
 
 Item: TypeAlias = Quote | Trade | Depth | Mark | FundingNotice
 Message: TypeAlias = Item | Answer | Closing
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """What a venue lists of the symbols asked for: which trade, and on what terms.
+
+    `weight_a_minute` is the request weight that it allows one address.
+    """
+
+    instruments: dict[str, Instrument]
+    halted: tuple[str, ...]
+    flaws: tuple[Unreadable, ...]
+    weight_a_minute: int
 
 
 def flaw(time_ns: int, reason: str, symbol: str, detail: str, count: int = 1) -> Rejected:

@@ -17,8 +17,7 @@ from ccxt.pro.binance import binance as ccxt_binance
 
 from hft_lib.events import Depth, Trade
 from hft_lib.market.live import binance as frames
-from hft_lib.market.live.binance import Listing
-from hft_lib.market.live.items import Message, Unreadable
+from hft_lib.market.live.items import Listing, Message, Unreadable
 from hft_lib.market.live.trades import Missing
 from serving.adapters.live.gate import Gate
 from serving.adapters.live.venue import CallFailed, CallRefused, Channel, Throttled
@@ -227,7 +226,8 @@ class BinanceVenue:
 
 
 def _failure(client: Any, error: ccxt.BaseError) -> CallFailed:
-    text = " ".join(str(error).split())[:300]
+    # Of a connection that was not made ccxt tells the address alone; what it met says why.
+    text = " ".join(str(error.__cause__ or error).split())[:300]
     limited = isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded)
     if limited:
         status = _STATUS.search(text)

@@ -8,25 +8,21 @@ whatever it answers to pings.
 import asyncio
 import random
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 import aiohttp
 import structlog
 
-from hft_lib.market.live.items import Answer, Closing, Item, Unreadable
+from hft_lib.market.live.items import Answer, Closing, FundingNotice, Item, Unreadable
 from serving.adapters.live.figures import Figures
 from serving.adapters.live.gate import Gate
 from serving.adapters.live.venue import Channel, Throttled, Venue
+from serving.adapters.live.watch import StreamWatch, Watch
 
 OPEN_S_MAX = 10.0  # to connect, and again to be answered
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.25, 30.0
 HEARTBEAT_S = 20.0  # of pings: a dead peer is seen though nothing was to come
-SILENCE_S = 10.0  # before the cadence is known
-SILENCE_S_MIN, SILENCE_S_MAX = 5.0, 60.0  # the most is for markets that have nothing to say
-SILENCE_CADENCES = 20.0
-GAPS_MAX = 100  # the last times between messages, whose mean is the cadence
 RENEW_S = 23 * 3600.0  # Binance ends a connection after a day
 FRAME_BYTES_MAX = 1 << 23
 QUIET_S = 1.0  # between two looks at a ban
@@ -57,42 +53,6 @@ class Taker(Protocol):
         """Return once there is room for more."""
 
 
-class Watch:
-    """How long a connection may be silent, by how often it brought something."""
-
-    def __init__(self) -> None:
-        self._gaps_s: deque[float] = deque(maxlen=GAPS_MAX)
-        self._last_s: float | None = None
-        self._silences = 0
-
-    def heard(self, now_s: float) -> None:
-        """Something of use came."""
-        if self._last_s is not None:
-            self._gaps_s.append(now_s - self._last_s)
-        self._last_s = now_s
-
-    def begun(self, now_s: float) -> None:
-        """A connection is open: silence counts from here."""
-        self._last_s = now_s
-
-    def was_silent(self) -> None:
-        """The connection was given up for its silence: the next one has twice as long."""
-        self._silences += 1
-
-    def left_s(self, now_s: float) -> float:
-        """How long the silence may last yet."""
-        assert self._last_s is not None, "a connection has begun"
-        return self._last_s + self.limit_s - now_s
-
-    @property
-    def limit_s(self) -> float:
-        """The silence that ends a connection."""
-        if len(self._gaps_s) == GAPS_MAX:
-            cadences_s = SILENCE_CADENCES * sum(self._gaps_s) / GAPS_MAX
-            return min(max(cadences_s, SILENCE_S_MIN), SILENCE_S_MAX)
-        return min(SILENCE_S * 2.0 ** min(self._silences, 8), SILENCE_S_MAX)
-
-
 def backoff_s(failures: int, chance: Callable[[], float] = random.random) -> float:
     """The wait after so many failures in a row: half of it is fixed, half is chance."""
     most_s = min(BACKOFF_S_MIN * 2.0 ** min(failures, 20), BACKOFF_S_MAX)
@@ -120,6 +80,7 @@ class Connection:
         self._figures = figures
         self._renew_s = renew_s
         self._watch = Watch()
+        self._streams = StreamWatch()
         self._failures = 0
 
     async def run(self) -> None:
@@ -194,6 +155,8 @@ class Connection:
                     limit_s = self._watch.limit_s
                     self._watch.was_silent()
                     raise Lost(f"nothing came for {limit_s:.0f} s")
+                if silent := self._streams.silent(time.monotonic()):
+                    raise Lost(f"nothing came of {silent}, though of others")
                 await self._next(socket, min(left_s, QUIET_S))
                 if renewal is None and time.monotonic() >= renew_at_s:
                     renewal = asyncio.create_task(self._open(session))
@@ -212,6 +175,7 @@ class Connection:
     def _begin(self) -> None:
         was_open, self.is_open, self.problem = self.is_open, True, ""
         self._watch.begun(time.monotonic())
+        self._streams.begun(time.monotonic())
         if not was_open:
             self._taker.opened(self.channel)
 
@@ -240,10 +204,18 @@ class Connection:
                     case _:
                         self._taker.take(read)
                         self._failures = 0
-                        self._watch.heard(time.monotonic())
+                        now_s = time.monotonic()
+                        self._watch.heard(now_s)
+                        self._streams.heard(_stream(read), now_s)
         except Unreadable as error:
             self._taker.refuse(time_ns, error)
         return answer
+
+
+def _stream(item: Item) -> tuple[str, str]:
+    """Which of a connection's streams brought `item`."""
+    symbol = item.mark.symbol if isinstance(item, FundingNotice) else item.symbol
+    return type(item).__name__, symbol
 
 
 def _words(error: Exception) -> str:

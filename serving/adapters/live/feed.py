@@ -25,7 +25,7 @@ from serving.adapters.live.weights import Budget, FileBudget, RedisBudget, addre
 from serving.adapters.redis_client import connect
 from serving.runtime.settings import Settings
 
-INSTRUMENTS_S = 600.0  # filters change a few times a year; a halt shows as stale quotes first
+INSTRUMENTS_S = 60.0  # an order by old filters is refused; the answer is a megabyte
 CLOCK_S = 60.0
 CLOCK_OFFSET_NS_MAX = 1_000_000_000
 END_S_MAX = 10.0  # for connections to say good-bye
@@ -202,8 +202,10 @@ class LiveFeed:
                 await self._relist(venue)
                 return
             except (CallFailed, Unreadable) as error:
-                self._problem = f"{venue.host} does not list its symbols: {error}"
-                _log.warning("no instruments yet", why=str(error), venue=venue.host)
+                problem = f"its instruments cannot be read: {error}"
+                if problem != self._problem:  # the same one again is no news
+                    _log.warning("no instruments yet", why=str(error), venue=venue.host)
+                self._problem = problem
             await asyncio.sleep(backoff_s(failures))
             failures += 1
 

@@ -6,8 +6,7 @@ from typing import Protocol
 import msgspec
 
 from hft_lib.events import Depth, Trade
-from hft_lib.market.live.binance import Listing
-from hft_lib.market.live.items import Message
+from hft_lib.market.live.items import Listing, Message
 from hft_lib.market.live.trades import Missing
 
 

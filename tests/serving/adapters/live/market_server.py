@@ -1,6 +1,7 @@
 """A small Binance of one symbol in two markets, with faults on demand: what the edge talks to."""
 
 import asyncio
+import contextlib
 import functools
 import json
 import threading
@@ -42,7 +43,7 @@ class MarketServer:
         self.banned_until_s = 0.0
         self.violations: list[str] = []
         self.requests: list[str] = []
-        self.corrupt: list[str] = []
+        self.muted: set[str] = set()
         self.stale_snapshots = 0
         self.clock_ahead_ms = 0
         self.step_size = "0.001"
@@ -116,11 +117,12 @@ class MarketServer:
             await self._publish(market, stream, json.dumps(frame))
 
     async def _publish(self, market: Market, stream: str, frame: str) -> None:
-        if self.is_silent:
+        if self.is_silent or stream in self.muted:
             return
         for socket, streams in list(market.sockets.items()):
             if f"{NAME.lower()}@{stream}" in streams and not socket.closed:
-                await socket.send_str(frame)
+                with contextlib.suppress(ConnectionResetError):  # the client is leaving
+                    await socket.send_str(frame)
 
     def send(self, market: Market, stream: str, frame: str) -> None:
         """Publish `frame` as it is."""
@@ -179,7 +181,8 @@ class MarketServer:
                 self.status, status = 200, self.status  # told once, then it is a ban
             else:
                 status = self.status
-            return web.json_response({"code": -1003, "msg": "no"}, status=status, headers=headers)
+            body = {"code": -1000 if status == 503 else -1003, "msg": "no"}
+            return web.json_response(body, status=status, headers=headers)
         response: web.StreamResponse = await handler(request)
         return response
 

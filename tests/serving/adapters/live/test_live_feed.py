@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hft_lib.events import Depth, Funding, Instrument, Mark, Quote, Rejected, TimePassed, Trade
-from serving.adapters.live import binance, connection, gate, intake
-from serving.adapters.live.connection import Watch, backoff_s
+from serving.adapters.live import binance, connection, gate, intake, watch
+from serving.adapters.live.connection import backoff_s
 from serving.adapters.live.feed import LiveFeed, NotListed, Pace
 from serving.runtime.settings import Settings
 from tests.serving.adapters.live.market_server import MarketServer
@@ -45,6 +45,9 @@ class Watched:
 
     def reasons(self) -> list[str]:
         return [fact.reason for fact in self.facts if isinstance(fact, Rejected)]
+
+    def of_reason(self, reason: str) -> list[Rejected]:
+        return [one for one in self.facts if isinstance(one, Rejected) and one.reason == reason]
 
     def begin(self) -> None:
         """Wait until both markets come and their books are whole."""
@@ -136,7 +139,7 @@ def test_a_dropped_connection_comes_back_and_missed_trades_are_filled_in(watched
     watched.until(lambda: "DISCONNECTED" in watched.reasons(), ticks=False)
     last = server.spot.next_trade - 1
     server.refuses_sockets = False
-    watched.until(lambda: watched.feed.status().is_open and last in watched.ids())
+    watched.until(lambda: last in watched.ids(), ticks=False)
     watched.begin()
     assert_continuous(watched)
     assert watched.feed.figures.backfilled[SPOT] >= 7 and watched.feed.figures.reconnects["spot"]
@@ -227,15 +230,15 @@ def test_a_venue_in_maintenance_is_waited_for(server: MarketServer, tmp_path: Pa
     server.status = 503
     with LiveFeed(settings_of(server, tmp_path), [SPOT, PERP]) as feed:
         watched = Watched(feed, server)
-        watched.until(lambda: "does not list" in feed.status().problem, ticks=False)
+        watched.until(lambda: "cannot be read" in feed.status().problem, ticks=False)
         server.status = 200
         watched.begin()
         assert feed.status().is_open
 
 
 def test_a_silent_connection_is_made_anew(watched: Watched, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection, "SILENCE_S", 0.5)
-    monkeypatch.setattr(connection, "SILENCE_S_MIN", 0.5)
+    monkeypatch.setattr(watch, "SILENCE_S", 0.5)
+    monkeypatch.setattr(watch, "SILENCE_S_MIN", 0.5)
     watched.begin()
     connects = watched.server.connects
     watched.server.is_silent = True
@@ -293,11 +296,31 @@ def test_waits_grow_and_have_a_bound():
 
 
 def test_a_thin_market_may_be_silent_for_longer():
-    watch = Watch()
-    watch.begun(0.0)
-    assert watch.left_s(0.0) == connection.SILENCE_S
-    watch.was_silent()
-    assert watch.limit_s == 2 * connection.SILENCE_S
-    for number in range(connection.GAPS_MAX):
-        watch.heard(float(number))
-    assert watch.limit_s == pytest.approx(connection.SILENCE_CADENCES, rel=0.02)
+    whole = watch.Watch()
+    whole.begun(0.0)
+    assert whole.left_s(0.0) == watch.SILENCE_S
+    whole.was_silent()
+    assert whole.limit_s == 2 * watch.SILENCE_S
+    for number in range(watch.GAPS_MAX):
+        whole.heard(float(number))
+    assert whole.limit_s == pytest.approx(watch.SILENCE_CADENCES, rel=0.02)
+    streams = watch.StreamWatch()
+    streams.heard("trades", 0.0)
+    assert streams.silent(60.0) == "" and streams.silent(62.0) == "trades"
+    streams.begun(62.0)
+    assert streams.silent(62.0 + 119.0) == "" and streams.silent(62.0 + 122.0) == "trades"
+
+
+def test_one_silent_stream_among_others_makes_the_connection_anew(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+):
+    watched.begin()
+    monkeypatch.setattr(watch, "STREAM_SILENCE_S", 0.7)
+    connects = watched.server.connects
+    watched.server.muted = {"trade"}
+    watched.until(lambda: watched.server.connects > connects)
+    watched.server.muted = set()
+    last = watched.server.spot.next_trade - 1
+    watched.until(lambda: last in watched.ids())
+    assert any("Trade" in fact.detail for fact in watched.of_reason("DISCONNECTED"))
+    assert_continuous(watched)
