@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import console
+from cli import console, tape_download, tape_text
 from cli.errors import BadInput
 from cli.tape_record import record
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 TICKS_MAX = 20_000_000  # the whole market is made in memory before it is written
 DAYS_MAX = 3_650.0
-SYMBOLS_SHOWN = 8
 
 app = typer.Typer(no_args_is_help=True, help="The market data store.")
 app.command("record")(record)
@@ -79,7 +78,7 @@ def import_(
         "flaws": flaws,
         "seconds": round(time.perf_counter() - started_s, 3),
     }
-    console.emit(document, as_json, _render_tape)
+    console.emit(document, as_json, tape_text.render_tape)
 
 
 @app.command("check")
@@ -137,7 +136,10 @@ def synth(
         "truth": str(out / synthetic.TRUTH),
         "seconds": round(time.perf_counter() - started_s, 3),
     }
-    console.emit(document, as_json, _render_tape)
+    console.emit(document, as_json, tape_text.render_tape)
+
+
+app.command("download")(tape_download.download)
 
 
 def _market(days: float | None, ticks: int | None, quotes_per_s: float) -> "SyntheticMarket":
@@ -200,38 +202,10 @@ def _source(format: Format, path: Path, symbol: str | None, spread_bps: float) -
     return wide_source(path, spread_bps)
 
 
-def _render_tape(document: dict[str, Any]) -> None:
-    out = console.text()
-    symbols = document["symbols"]
-    named = ", ".join(symbols) if len(symbols) <= SYMBOLS_SHOWN else f"{len(symbols)} symbols"
-    out.print(f"{document['rows']:,} rows of {named} in {document['out']}")
-    out.print(f"sha256 {document['tape_sha256']}")
-    if "truth" in document:
-        out.print(f"truth  {document['truth']}")
-    _render_flaws(document.get("flaws", []))
-
-
 def _render_report(document: dict[str, Any]) -> None:
     out = console.text()
     span = f"{document['start']} to {document['end']}"
     out.print(f"{document['rows']:,} rows of {document['kind']}, {span}")
-    _render_flaws(document["flaws"])
+    tape_text.render_flaws(document["flaws"])
     if not document["flaws"]:
         out.print("no flaw found")
-
-
-def _render_flaws(flaws: list[Any]) -> None:
-    """A line for each reason and symbol, with its first run; `--json` has all of them."""
-    out = console.text()
-    groups: dict[tuple[str, str], list[Any]] = {}
-    for flaw in flaws:
-        groups.setdefault((flaw.reason, flaw.symbol), []).append(flaw)
-    for (reason, symbol), runs in groups.items():
-        total = sum(run.count for run in runs)
-        where = (
-            f"{runs[0].start} to {runs[0].end}" if runs[0].end != runs[0].start else runs[0].start
-        )
-        more = f", and {len(runs) - 1} more runs" if len(runs) > 1 else ""
-        detail = f": {runs[0].detail}" if runs[0].detail else ""
-        line = f"{reason:22} {symbol:16} {total:>8,}  {where}{detail}{more}"
-        out.print(line, markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@
 # Leaves bandit-report.json and safety-report.json. Exit code 1 where one found something, or could not look: a
 # dependency of which nothing could be learned counts as unsafe. safety asks its makers' database, over the network.
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly tools=build/audit packages=(hft_lib components pipelines serving cli)
 

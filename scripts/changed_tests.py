@@ -19,8 +19,10 @@ PACKAGES = ("hft_lib", "components", "pipelines", "serving", "cli")
 # What is run as a process of its own, and what is imported by a name that is made up.
 STARTED = {"cli.main", "serving.__main__"}
 LOADED = "hft_lib.stages."
-ALWAYS = ("tests/test_tidy.py", "tests/test_locks.py")
-# What says nothing to any test but the tree's rules.
+# A document may name anything: whatever is renamed can make it wrong.
+DOCUMENTS = ("tests/docs/test_documents.py", "tests/docs/test_guides.py")
+ALWAYS = ("tests/test_tidy.py", "tests/test_locks.py", *DOCUMENTS)
+# What says nothing to any test but those of the tree and of the documents.
 WORDS = (".md", ".svg", ".png")
 
 

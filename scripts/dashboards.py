@@ -222,6 +222,7 @@ SERVICES = Dashboard(
     ),
     pairs=False,
 )
+_SUCCESS = '{result="success"}'
 PIPELINE = Dashboard(
     "hft-pipeline",
     "HFT: pipeline",
@@ -232,11 +233,40 @@ PIPELINE = Dashboard(
             ("hft_deployment_failed", "{{target}} {{version}}"),
             kind="stat",
         ),
-        panel("Deployments", "none", ("hft_deployments_total", "{{target}} {{result}}")),
-        panel("Duration of the last", "s", ("hft_deployment_seconds", "{{target}}")),
-        panel("From commit to success", "s", ("hft_deployment_lead_seconds", "{{target}}")),
         panel(
-            "From failure to success, mean", "s", ("hft_deployment_recovery_seconds", "{{target}}")
+            "Success rate",
+            "percentunit",
+            (
+                f"sum by (target) (hft_deployments_total{_SUCCESS})"
+                " / sum by (target) (hft_deployments_total)",
+                "deployments to {{target}}",
+            ),
+            (
+                f"sum(hft_pipeline_runs_total{_SUCCESS}) / sum(hft_pipeline_runs_total)",
+                "runs on main",
+            ),
+        ),
+        panel("Build duration, by stage", "s", ("hft_pipeline_stage_seconds", "{{stage}}")),
+        panel("Test coverage", "percentunit", ("hft_test_coverage_ratio", "lines")),
+        panel(
+            "Mean time to recovery of the pipeline",
+            "s",
+            ("hft_pipeline_recovery_seconds", "from red to green"),
+        ),
+        panel("Deployments", "none", ("hft_deployments_total", "{{target}} {{result}}")),
+        panel(
+            "Deployment frequency, a day over thirty",
+            "none",
+            ("hft_deployments_a_day", "{{target}}"),
+        ),
+        panel("Duration of the last deployment", "s", ("hft_deployment_seconds", "{{target}}")),
+        panel(
+            "Lead time, from commit to success", "s", ("hft_deployment_lead_seconds", "{{target}}")
+        ),
+        panel(
+            "Recovery time, from failure to success, mean",
+            "s",
+            ("hft_deployment_recovery_seconds", "{{target}}"),
         ),
         panel(
             "Change failure rate",
@@ -252,6 +282,20 @@ PIPELINE = Dashboard(
             "Since the last scan",
             "s",
             ("time() - hft_image_scanned_timestamp_seconds", "{{image}}"),
+        ),
+        panel("Security scan duration", "s", ("hft_security_scan_seconds", "all images")),
+        panel(
+            "SBOM coverage", "percentunit", ("hft_sbom_coverage_ratio", "images that have theirs")
+        ),
+        panel(
+            "Dependency updates, of thirty days",
+            "none",
+            ("hft_dependency_updates_a_month", "changes of the locks"),
+        ),
+        panel(
+            "Since dependencies were updated",
+            "s",
+            ("time() - hft_dependencies_updated_timestamp_seconds", "the locks"),
         ),
     ),
     pairs=False,

@@ -3,6 +3,7 @@
 #
 # --check writes nothing and ends with 1 where one of them is not what would be written.
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly services="ingestion:8000 kalman_filter:8001 garch_model:8002 execution:8003 risk_manager:8004 orchestrator:8005"

@@ -4,6 +4,7 @@
 #   scripts/kafka.sh start DIR [PORT]      a broker on 127.0.0.1:PORT (9092) that keeps its logs in DIR
 #   scripts/kafka.sh stop DIR              end it, as a shutdown would
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly root jars=$root/build/kafka/jars
 readonly usage="usage: scripts/kafka.sh fetch | start DIR [PORT] | stop DIR"

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Resolves requirements/*.in to requirements/*.lock, with hashes. The widest set is resolved first and the others follow
-# it, so that a version is the same wherever it stands. One lock serves amd64 and arm64: both are resolved and compared.
+# Resolves requirements/*.in to requirements/*.lock, with hashes. The widest set is resolved first
+# and the others follow it, so that a version is the same wherever it stands. One lock serves amd64
+# and arm64: both are resolved and compared. Arguments are uv's: `scripts/lock.sh --upgrade` takes
+# what is new. PYTHON names another Python than that of .venv.
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly uv_version=0.11.33
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-.venv/bin/python -m venv "$work/uv"
+"${PYTHON:-.venv/bin/python}" -m venv "$work/uv"
 "$work/uv/bin/pip" install --quiet "uv==$uv_version"
 
 resolve() { # SET PLATFORM OUTPUT [ARGUMENT...]
@@ -22,7 +25,8 @@ for set_name in bench dev research runtime services mlflow audit; do
   constraint=()
   # What audits stands in an environment of its own.
   [ "$set_name" = bench ] || [ "$set_name" = audit ] || constraint=(--constraint requirements/bench.lock)
-  # The lock that stands is the resolver's preference: without an edit of the .in files nothing moves.
+  # The lock that stands is the resolver's preference: without an edit of the .in files nothing
+  # moves.
   resolve "$set_name" x86_64 "requirements/$set_name.lock" "${constraint[@]}" "$@"
   cp "requirements/$set_name.lock" "$work/$set_name.lock"
   resolve "$set_name" aarch64 "$work/$set_name.lock" "${constraint[@]}"

@@ -1,12 +1,18 @@
-"""What the pipeline did, as Prometheus reads it: deployments and image scans from their records.
+"""What the pipeline did, as Prometheus reads it: runs, deployments and image scans from records.
 
+    pipeline_metrics.py fetch --folder DIR --repo OWNER/NAME
     pipeline_metrics.py record --folder DIR --target staging --version main-a1b2c3d ...
     pipeline_metrics.py serve --folder DIR --port 9108
 
-DIR holds `deployments.jsonl`, a line a deployment, and Trivy's reports as `*.trivy.json`. It is
-read anew at every scrape. What cannot be read fails the scrape, so that it is not passed over.
+DIR holds `runs/ID/run.json`, which the workflow writes (scripts/ci/run_record.py) and `fetch` gets
+from GitHub with the run's reports of Trivy; and where somebody deploys by hand, `deployments.jsonl`
+of `record` and more reports, `*.trivy.json`. All is read anew at every scrape. What cannot be read
+fails the scrape, so that it is not passed over.
 """
 
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,7 +26,11 @@ import typer
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-DEPLOYMENTS, REPORTS = "deployments.jsonl", "*.trivy.json"
+DEPLOYMENTS, REPORTS, RUNS = "deployments.jsonl", "*.trivy.json", "runs/*/run.json"
+ARTIFACT, ARTIFACTS_MAX = "pipeline-record", 100
+TARGETS = {"Deploy to Staging": "staging", "Deploy to Production": "production"}
+SCAN, MAIN = "Security Scanning", "main"
+DAY_S, WINDOW_DAYS = 86_400.0, 30.0
 SEVERITIES = ("critical", "high", "medium", "low", "unknown")
 FolderOption = Annotated[Path, typer.Option(help="Where the records and reports are.")]
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -44,6 +54,41 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     committed: datetime
 
 
+class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One job of a run; those of a matrix have the same stage."""
+
+    stage: str
+    result: str
+    began: datetime
+    ended: datetime
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One run of the workflow; `coverage` is a share of lines, `boms` are images with one."""
+
+    run: int
+    attempt: int
+    branch: str
+    commit: str
+    committed: datetime
+    jobs: list[Job]
+    coverage: float | None
+    images: list[str]
+    boms: list[str]
+    locks_updated: list[datetime]
+
+    @property
+    def result(self) -> Result:
+        """Success where every job that ran succeeded."""
+        good = all(job.result == Result.SUCCESS.value for job in self.jobs)
+        return Result.SUCCESS if good else Result.FAILURE
+
+    @property
+    def ended(self) -> datetime:
+        """When its last job did."""
+        return max(job.ended for job in self.jobs)
+
+
 class Pipeline:
     """The figures of a folder."""
 
@@ -52,21 +97,101 @@ class Pipeline:
 
     def collect(self) -> Iterator[Metric]:
         """The figures at this moment; raises what a record that cannot be read raises."""
-        yield from _deployments(deployments(self._folder))
+        known = runs(self._folder)
+        told = deployments(self._folder) + [made for run in known for made in deployed(run)]
+        yield from _deployments(sorted(told, key=lambda item: item.ended), time.time())
+        yield from _runs([run for run in known if run.branch == MAIN], time.time())
         yield from _scans([msgspec.json.decode(path.read_bytes()) for path in self._reports()])
 
     def _reports(self) -> list[Path]:
-        return sorted(self._folder.glob(REPORTS))
+        return [*self._folder.glob(REPORTS), *self._folder.glob(f"runs/*/{REPORTS}")]
 
 
 def deployments(folder: Path) -> list[Deployment]:
-    """All that were recorded, oldest first."""
+    """All that a hand recorded, oldest first."""
     path = folder / DEPLOYMENTS
     lines = path.read_bytes().splitlines() if path.exists() else []
     return [msgspec.json.decode(line, type=Deployment) for line in lines]
 
 
-def _deployments(known: list[Deployment]) -> Iterator[Metric]:
+def runs(folder: Path) -> list[Run]:
+    """All that are recorded and in which something ran, oldest first."""
+    paths = folder.glob(RUNS)
+    known = [msgspec.json.decode(path.read_bytes(), type=Run) for path in paths]
+    return sorted((run for run in known if run.jobs), key=lambda run: run.ended)
+
+
+def deployed(run: Run) -> Iterator[Deployment]:
+    """The deployments of a run; one that was cancelled is none."""
+    for job in run.jobs:
+        if job.stage in TARGETS and job.result in [result.value for result in Result]:
+            yield Deployment(
+                target=TARGETS[job.stage],
+                version=f"{run.branch}-{run.commit[:7]}",
+                result=Result(job.result),
+                began=job.began,
+                ended=job.ended,
+                committed=run.committed,
+            )
+
+
+def _gauge(name: str, text: str, values: dict[str, float], label: str) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value_of, value in values.items():
+        family.add_metric([value_of], value)
+    return family
+
+
+def _runs(known: list[Run], now_s: float) -> Iterator[Metric]:
+    """Of main's runs: how they ended, how long each stage of the last took, what the last knew."""
+    if not known:
+        return
+    total = CounterMetricFamily("hft_pipeline_runs", "runs on main", labels=["result"])
+    for result in Result:
+        total.add_metric([result.value], sum(run.result is result for run in known))
+    stages = {stage: seconds for run in known for stage, seconds in durations(run).items()}
+    yield total
+    yield _gauge("hft_pipeline_stage_seconds", "of the last that ran it", stages, "stage")
+    figures = _latest(known, now_s) | {"hft_security_scan_seconds": stages.get(SCAN)}
+    for name, value in figures.items():
+        if value is not None:
+            yield GaugeMetricFamily(name, name.removeprefix("hft_").replace("_", " "), value=value)
+
+
+def durations(run: Run) -> dict[str, float]:
+    """Seconds by stage, from the begin of its first job to the end of its last."""
+    spans = {stage: [job for job in run.jobs if job.stage == stage] for stage in _stages(run)}
+    return {
+        stage: (max(j.ended for j in jobs) - min(j.began for j in jobs)).total_seconds()
+        for stage, jobs in spans.items()
+    }
+
+
+def _stages(run: Run) -> list[str]:
+    return list(dict.fromkeys(job.stage for job in run.jobs))
+
+
+def _latest(known: list[Run], now_s: float) -> dict[str, float | None]:
+    """Figures of which only the last counts; None where there is none."""
+    waits = recoveries([(run.result, run.ended) for run in known])
+    covered = [run.coverage for run in known if run.coverage is not None]
+    built = [run for run in known if run.images]
+    updates = [at.timestamp() for at in known[-1].locks_updated]
+    shares = [len({*run.boms} & {*run.images}) / len({*run.images}) for run in built]
+    return {
+        "hft_pipeline_recovery_seconds": sum(waits) / len(waits) if waits else None,
+        "hft_test_coverage_ratio": covered[-1] if covered else None,
+        "hft_sbom_coverage_ratio": shares[-1] if shares else None,
+        "hft_dependency_updates_a_month": float(_recent(updates, now_s)),
+        "hft_dependencies_updated_timestamp_seconds": max(updates, default=None),
+    }
+
+
+def _recent(times_s: list[float], now_s: float) -> int:
+    return sum(now_s - at < WINDOW_DAYS * DAY_S for at in times_s)
+
+
+def _deployments(known: list[Deployment], now_s: float) -> Iterator[Metric]:
     labels = ["target"]
     failed = GaugeMetricFamily(
         "hft_deployment_failed", "1 where the last one failed", labels=["target", "version"]
@@ -82,6 +207,7 @@ def _deployments(known: list[Deployment]) -> Iterator[Metric]:
         labels=labels,
     )
     ended = GaugeMetricFamily("hft_deployment_timestamp_seconds", "of the last", labels=labels)
+    often = GaugeMetricFamily("hft_deployments_a_day", "mean of 30 days", labels=labels)
     for target in dict.fromkeys(item.target for item in known):
         ours = [item for item in known if item.target == target]
         last, good = ours[-1], [item for item in ours if item.result is Result.SUCCESS]
@@ -90,21 +216,23 @@ def _deployments(known: list[Deployment]) -> Iterator[Metric]:
             total.add_metric([target, result.value], sum(i.result is result for i in ours))
         seconds.add_metric([target], (last.ended - last.began).total_seconds())
         ended.add_metric([target], last.ended.timestamp())
+        times_s = [item.ended.timestamp() for item in ours]
+        often.add_metric([target], _recent(times_s, now_s) / WINDOW_DAYS)
         if good:
             lead.add_metric([target], (good[-1].ended - good[-1].committed).total_seconds())
-        if waits := recoveries(ours):
+        if waits := recoveries([(item.result, item.ended) for item in ours]):
             recovery.add_metric([target], sum(waits) / len(waits))
-    yield from (failed, total, seconds, lead, recovery, ended)
+    yield from (failed, total, seconds, lead, recovery, ended, often)
 
 
-def recoveries(known: list[Deployment]) -> list[float]:
+def recoveries(known: list[tuple[Result, datetime]]) -> list[float]:
     """Seconds from each first failure to the success that followed it."""
     found, since = [], None
-    for item in known:
-        if item.result is Result.FAILURE:
-            since = since or item.ended
+    for result, ended in known:
+        if result is Result.FAILURE:
+            since = since or ended
         elif since is not None:
-            found.append((item.ended - since).total_seconds())
+            found.append((ended - since).total_seconds())
             since = None
     return found
 
@@ -159,6 +287,38 @@ def record(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / DEPLOYMENTS).open("ab") as records:
         records.write(msgspec.json.encode(made) + b"\n")
+
+
+@app.command()
+def fetch(
+    folder: FolderOption,
+    repo: Annotated[str, typer.Option(help="OWNER/NAME on GitHub.")],
+) -> None:
+    """Get the records of runs that are not here yet, by `gh`: logged in, or with GH_TOKEN."""
+    listed = gh(
+        "api",
+        f"repos/{repo}/actions/artifacts?name={ARTIFACT}&per_page={ARTIFACTS_MAX}",
+        "--jq",
+        ".artifacts[] | select(.expired | not) | .workflow_run.id",
+    )
+    for run in dict.fromkeys(listed.split()):
+        place = folder / "runs" / run
+        if not place.exists():
+            # Beside its place first: what is in it is whole.
+            half = folder / f"fetching-{run}"
+            shutil.rmtree(half, ignore_errors=True)
+            gh("run", "download", run, "--repo", repo, "--name", ARTIFACT, "--dir", str(half))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            half.rename(place)
+            typer.echo(f"run {run} is here")
+
+
+def gh(*words: str) -> str:
+    """GitHub's command (GH names another); raises CalledProcessError where it fails."""
+    command = (os.environ.get("GH", "gh"), *words)
+    return subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, timeout=300
+    ).stdout
 
 
 @app.command()

@@ -4,6 +4,7 @@
 # pip alone does it, whatever its configuration says: every file is checked against the lock's hashes, so it does not
 # matter where pip finds one. Nothing is resolved (--no-deps): the lock is whole, and `pip check` proves it.
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly set_name=${1:?usage: scripts/setup.sh research|dev|bench}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs one step of a check, says how long it took, and notes it in build/steps.tsv: scripts/step.sh NAME COMMAND...
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly name=$1

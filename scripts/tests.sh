@@ -7,6 +7,7 @@
 #
 # Environment: WORKERS, the number of processes (auto).
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly bin=.venv/bin
 export MLFLOW_DISABLE_TELEMETRY=true PYTHONHASHSEED=0

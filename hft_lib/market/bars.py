@@ -8,7 +8,7 @@ quote comes.
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def bar_source(
     )
 
     def events() -> Iterator[Quote]:
-        return _quotes(path, symbol, step_ns, spread_bps)
+        return quotes(read_bars(path), symbol, step_ns, spread_bps)
 
     return Source(path, [instrument], first_ns + step_ns, events, FlawTally())
 
@@ -255,11 +255,11 @@ def grid_of(values: Vector) -> float:
     return float(f"1e-{DECIMALS_MAX}")
 
 
-def _quotes(path: Path, symbol: str, step_ns: int, spread_bps: float) -> Iterator[Quote]:
+def quotes(parts: Iterable[Bars], symbol: str, step_ns: int, spread_bps: float) -> Iterator[Quote]:
     """Each row's quote, in order: `time_ns` never goes back, the other time is the bar's."""
     latest_ns = -(2**63)
     half = spread_bps * 0.5e-4
-    for bars in read_bars(path):
+    for bars in parts:
         close_ns = bars.open_ns + step_ns
         time_ns = np.maximum.accumulate(np.maximum(close_ns, latest_ns))
         latest_ns = int(time_ns[-1])

@@ -41,7 +41,7 @@ class Payload(msgspec.Struct, gc=False):
     u: int = 0
     U: int = 0
     pu: int | None = None
-    b: str | Levels = ""
+    b: str | Levels | int = ""
     B: str = ""
     a: str | Levels | int = ""
     A: str = ""
@@ -123,8 +123,11 @@ def parse(line: bytes) -> tuple[int, Payload]:
     time_ns = int(time)
     if not 0 < time_ns < 2**63:
         raise ValueError(f"receive time {time_ns} is no ns since 1970")
-    wrapped = _decode_line(text)
-    return time_ns, wrapped.data if wrapped.data is not None else _decode_payload(text)
+    try:
+        wrapped = _decode_line(text)
+        return time_ns, wrapped.data if wrapped.data is not None else _decode_payload(text)
+    except RecursionError as error:  # no ValueError, as every other line that is none
+        raise ValueError("nested too deeply") from error
 
 
 def symbol_of(payload: Payload) -> str | None:

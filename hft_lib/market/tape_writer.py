@@ -60,9 +60,7 @@ class TapeWriter:
         self._file_rows = 0
 
     def __enter__(self) -> "TapeWriter":
-        if self.path.exists() and not (self._replace and is_tape(self.path)):
-            if not self.path.is_dir() or any(self.path.iterdir()):
-                raise TapeError(f"{self.path} exists already: name another place for the tape")
+        require_free(self.path, self._replace)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = tempfile.mkdtemp(prefix=f".{self.path.name}.partial-", dir=self.path.parent)
         self._partial = Path(partial)
@@ -180,6 +178,17 @@ class TapeWriter:
             self._partial = _exchange(self._partial, self.path)
         else:
             os.rename(self._partial, self.path)
+
+
+def require_free(path: Path, replace: bool = False) -> None:
+    """Raise TapeError unless a tape can be written at `path`: nothing is there that would be lost.
+
+    What takes long before the first row asks this first.
+    """
+    path = path.absolute()
+    if path.exists() and not (replace and is_tape(path)):
+        if not path.is_dir() or any(path.iterdir()):
+            raise TapeError(f"{path} exists already: name another place for the tape")
 
 
 def _exchange(new: Path, old: Path) -> Path:

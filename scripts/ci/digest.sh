@@ -8,6 +8,7 @@
 #
 # `target` is the repository itself where the image was sent nowhere. `verify` needs `gh` and GITHUB_REPOSITORY.
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 readonly folder=${DIGESTS:-build/digests}
 

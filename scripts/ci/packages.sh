@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the integration tests start beside Python, where a command is missing (Debian, Ubuntu).
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 
 missing=()
 wanted() { command -v "$2" >/dev/null || compgen -G "${3:-/nonexistent}" >/dev/null || missing+=("$1"); }

@@ -5,7 +5,8 @@
 A success says coverage, duration and version, a failure stage, details and logs; what is not known
 is left out. SLACK_WEBHOOK is the address; where it is unset nothing is sent, and that is said. The
 rest comes from the environment of a workflow's run: GITHUB_REF_NAME, GITHUB_SHA, RUN_URL, STARTED
-(seconds since 1970), COVERAGE_FILE, a coverage.xml, and NEEDS, the jobs before this with results.
+(seconds since 1970), COVERAGE_FILE, a coverage.xml, NEEDS, the jobs before this with results, and
+JOBS_FILE of scripts/ci/jobs.sh, which knows their names, and the steps that failed.
 """
 
 import json
@@ -45,11 +46,25 @@ def of_run(environ: Mapping[str, str], now_s: float) -> dict[str, str]:
         known["logs"] = f"<{url}|View Details>"
     needs = json.loads(environ.get("NEEDS") or "{}")
     known["stage"] = ", ".join(job for job in needs if needs[job]["result"] == "failure")
+    known |= of_jobs(Path(environ.get("JOBS_FILE", "")))
     file = Path(environ.get("COVERAGE_FILE", ""))
     if file.is_file():
         rate = float(ElementTree.parse(file).getroot().attrib["line-rate"])
         known["coverage"] = f"{100.0 * rate:.0f}%"
     return known
+
+
+def of_jobs(file: Path) -> dict[str, str]:
+    """Stage and details: the jobs that failed, and of each the step; nothing where none is told."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    failed = [job for line in lines if (job := json.loads(line))["conclusion"] == "failure"]
+    steps = [step["name"] for job in failed for step in job["steps"] if _failed(step)]
+    told = {"stage": [job["name"] for job in failed], "details": steps}
+    return {name: ", ".join(dict.fromkeys(words)) for name, words in told.items() if words}
+
+
+def _failed(step: Mapping[str, str]) -> bool:
+    return step["conclusion"] == "failure"
 
 
 def send(webhook: str, text: str) -> None:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command and puts what it says on the run's page, under a title: scripts/ci/summary.sh TITLE COMMAND...
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 readonly title=$1

@@ -57,7 +57,9 @@ def test_what_is_deployed_was_built_here_and_is_named_by_its_digest() -> None:
     for name, job in (("staging", STAGING), ("production", PRODUCTION)):
         deploy = f"deploy-k8s.sh -e {name} --digests build/digests.txt deploy"
         assert place(job, "digest.sh verify") < place(job, "digest.sh list") < place(job, deploy)
-        assert place(job, deploy) < place(job, f"health-check.sh -e {name}") < place(job, "slack")
+        asked = [place(job, f"{script}.sh -e {name}") for script in ("health-check", "smoke-test")]
+        assert [place(job, deploy), *asked] == sorted([place(job, deploy), *asked])
+        assert asked[-1] < place(job, "slack")
 
 
 def test_production_is_backed_up_before_it_is_changed() -> None:
@@ -68,6 +70,38 @@ def test_each_environment_is_reached_by_its_own_key() -> None:
     for name, job in (("STAGING", STAGING), ("PRODUCTION", PRODUCTION)):
         keys = [step.get("env", {}).get("KUBE_CONFIG") for step in job["steps"]]
         assert [key for key in keys if key] == [f"${{{{ secrets.KUBE_CONFIG_{name} }}}}"]
+
+
+def test_who_deploys_shows_its_own_identity_where_registry_and_cluster_know_it() -> None:
+    for job in (STAGING, PRODUCTION):
+        assert job["permissions"]["id-token"] == "write"
+        (cluster,) = (step["env"] for step in job["steps"] if "kubeconfig" in step.get("run", ""))
+        # Variables of the environment: neither is a secret.
+        assert cluster["KUBE_SERVER"] == "${{ vars.KUBE_SERVER }}"
+        assert cluster["KUBE_CA"] == "${{ vars.KUBE_CA }}"
+    image = yaml.safe_load(FILE.with_name("image.yml").read_text(encoding="utf-8"))["jobs"]["image"]
+    logins = [
+        step
+        for job in (STAGING, PRODUCTION, image)
+        for step in job["steps"]
+        if "docker/login-action" in step.get("uses", "")
+    ]
+    identity = "vars.DOCKERHUB_OIDC_CONNECTIONID"
+    assert len(logins) == 3
+    for login in logins:
+        assert login["env"]["DOCKERHUB_OIDC_CONNECTIONID"] == f"${{{{ {identity} }}}}"
+        # The action asks for a token only where it gets no password.
+        password = f"{identity} == '' && secrets.DOCKER_PASSWORD || ''"
+        assert login["with"]["password"] == f"${{{{ {password} }}}}"
+
+
+def test_every_run_that_is_no_pull_requests_is_recorded_however_it_ended() -> None:
+    record = JOBS["record"]
+    assert record["needs"] == JOBS["failed"]["needs"]
+    assert record["if"] == "always() && github.event_name != 'pull_request'"
+    assert "run_record.py" in runs(record)[-1]
+    kept = record["steps"][-1]["with"]
+    assert (kept["name"], kept["path"]) == ("pipeline-record", "build/record")
 
 
 def test_every_image_of_the_manifests_is_built() -> None:
@@ -85,5 +119,5 @@ def test_every_image_of_the_manifests_is_built() -> None:
 
 
 def test_any_job_that_fails_is_told() -> None:
-    assert set(JOBS["failed"]["needs"]) == set(JOBS) - {"failed"}
+    assert set(JOBS["failed"]["needs"]) == set(JOBS) - {"failed", "record"}
     assert "failure()" in JOBS["failed"]["if"]

@@ -198,6 +198,14 @@ def test_what_the_guide_names_is_built_and_all_of_it_is_scanned() -> None:
     assert scan["service"] == services + [more["service"] for more in build["include"]]
 
 
+def test_notebooks_and_pipelines_are_jobs_that_the_images_do_not_wait_for() -> None:
+    commands = {"notebooks": "make notebooks", "pipelines": "scripts/ci/pipelines.sh"}
+    for name, command in commands.items():
+        job = MAIN["jobs"][name]
+        assert job["needs"] == "lint" and job["steps"][-1]["run"] == command
+        assert name not in MAIN["jobs"]["build"]["needs"]
+
+
 def test_the_artifacts_have_the_guides_names() -> None:
     kept = "".join(step.get("with", {}).get("path", "") for _, step in steps())
     for name in ("bandit-report.json", "safety-report.json", "coverage.xml", "htmlcov/"):

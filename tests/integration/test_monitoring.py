@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 DAYS = 5.0
 # What a line on memory, of files, has none of.
 ELSEWHERE: tuple[str, ...] = ("hft_registry_", "hft_ledger_", "hft_lease_", "hft_moves_", "hft_lag")
-ELSEWHERE += ("hft_deployment", "hft_image_")
+ELSEWHERE += ("hft_deployment", "hft_image_", "hft_pipeline_", "hft_test_", "hft_sbom_")
+ELSEWHERE += ("hft_security_", "hft_dependenc")
 # And what is there while a test is open alone.
 ELSEWHERE += ("hft_evop_evidence",)
 

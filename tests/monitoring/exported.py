@@ -36,7 +36,7 @@ from serving.runtime.shown import ExecutionShown
 from serving.services import INBOXES, SERVICES, Service
 from tests.builders import PAIR, story_config, told
 from tests.hft_lib.health.made import REFERENCE, Made
-from tests.scripts.test_pipeline_metrics import deployment, report
+from tests.scripts.test_pipeline_metrics import deployment, keep, report, run_record, stage
 from tests.serving.orchestrator.board import Board
 
 Labels = Mapping[str, str]
@@ -50,6 +50,10 @@ def exported(folder: Path) -> dict[str, list[Labels]]:
         "\n".join(deployment(*row) for row in (("failure", 1), ("success", 2)))
     )
     (folder / "a.trivy.json").write_text(report("docker.io/ada/execution:v1", 1, "LOW"))
+    jobs = [stage("Security Scanning", 0, 1, "failure"), stage("Security Scanning", 2, 1)]
+    more: dict[str, Any] = {"coverage": 0.9, "images": ["execution"]}
+    more["locks_updated"] = ["2026-01-01T00:00:00Z"]
+    keep(folder, *(run_record(at, [job], **more) for at, job in enumerate(jobs)))
     _add(found, [Pipeline(folder)], {"job": "pipeline", "instance": "i"})
     for service in SERVICES:
         known = {"job": "hft", "instance": "i", "service": service.name}

@@ -33,6 +33,8 @@ def script() -> ModuleType:
         ("docker/services/Dockerfile", "tests/docker/test_images.py"),
         (".github/workflows/ci-cd.yml", "tests/github/test_workflows.py"),
         ("docs/evop.md", "tests/test_tidy.py"),
+        ("docs/evop.md", "tests/docs/test_documents.py"),
+        ("scripts/step.sh", "tests/docs/test_guides.py"),
     ],
 )
 def test_a_change_takes_what_rests_on_it(script: ModuleType, changed: str, test: str) -> None:

@@ -1,8 +1,10 @@
 """What the pipeline did, as Prometheus reads it."""
 
 import json
+import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,117 @@ def test_the_latest_scan_of_an_image_counts(tmp_path: Path):
     ]
     assert found == [1.0, 0.0, 0.0, 1.0, 0.0]
     assert shown["hft_image_scanned_timestamp_seconds", image] == 1767312000.0
+
+
+def stage(name: str, minute: int, minutes: int, result: str = "success") -> dict[str, str]:
+    """A job that ran so long from so late on."""
+    began, ended = (f"2026-01-01T00:{m:02}:00Z" for m in (minute, minute + minutes))
+    return {"stage": name, "result": result, "began": began, "ended": ended}
+
+
+def run_record(number: int, jobs: list[dict[str, str]], **changes: Any) -> str:
+    """A run of the workflow on main."""
+    known: dict[str, Any] = {"run": number, "attempt": 1, "branch": "main", "commit": "a1b2c3d4e5"}
+    known |= {"committed": "2025-12-31T00:00:00Z", "jobs": jobs, "coverage": None}
+    return json.dumps(known | {"images": [], "boms": [], "locks_updated": []} | changes)
+
+
+def keep(folder: Path, *records: str) -> None:
+    """Put records where `fetch` puts them."""
+    for record in records:
+        place = folder / "runs" / str(json.loads(record)["run"])
+        place.mkdir(parents=True)
+        (place / "run.json").write_text(record)
+
+
+def test_a_stage_lasts_from_its_first_job_to_its_last(tmp_path: Path):
+    scans = [stage("Security Scanning", 10, 4), stage("Security Scanning", 12, 5)]
+    keep(tmp_path, run_record(1, [stage("Notebooks", 0, 3), *scans]))
+    shown = figures(tmp_path)
+    assert shown["hft_pipeline_stage_seconds", "Notebooks"] == 180.0
+    assert shown["hft_pipeline_stage_seconds", "Security Scanning"] == 420.0
+    assert shown["hft_security_scan_seconds",] == 420.0
+
+
+def test_a_run_succeeds_where_every_job_did_and_recovers_with_the_next_that_does(tmp_path: Path):
+    good, bad = stage("Notebooks", 0, 1), stage("Code", 0, 2, "failure")
+    keep(
+        tmp_path,
+        run_record(1, [good, bad]),
+        run_record(2, [stage("Code", 5, 1, "timed_out")]),
+        run_record(3, [stage("Code", 20, 12)]),
+        run_record(4, [stage("Code", 33, 1, "failure")], branch="develop"),
+    )
+    shown = figures(tmp_path)
+    assert shown["hft_pipeline_runs_total", "success"] == 1.0
+    assert shown["hft_pipeline_runs_total", "failure"] == 2.0
+    assert shown["hft_pipeline_recovery_seconds",] == 30 * 60.0
+
+
+def test_deployments_of_runs_count_beside_those_that_a_hand_recorded(tmp_path: Path):
+    (tmp_path / "deployments.jsonl").write_text(deployment("success", 5) + "\n")
+    jobs = [stage("Deploy to Staging", 0, 10, "failure"), stage("Deploy to Production", 20, 1)]
+    keep(
+        tmp_path,
+        run_record(1, jobs),
+        run_record(2, [stage("Deploy to Staging", 1, 1, "cancelled")]),
+    )
+    shown = figures(tmp_path)
+    assert shown["hft_deployments_total", "failure", "staging"] == 1.0
+    assert shown["hft_deployments_total", "success", "staging"] == 1.0
+    # The last by time, whichever record says it.
+    assert shown["hft_deployment_failed", "staging", "v5"] == 0.0
+    assert shown["hft_deployment_failed", "production", "main-a1b2c3d"] == 0.0
+    assert shown["hft_deployment_lead_seconds", "production"] == 86_400.0 + 21 * 60.0
+
+
+def test_coverage_bills_of_material_and_updates_are_the_last_runs(tmp_path: Path):
+    now = datetime.now(UTC)
+    updates = [(now - timedelta(days=days)).isoformat() for days in (40, 29, 2)]
+    old = {"coverage": 0.8, "images": ["execution", "mlflow"], "boms": ["execution"]}
+    keep(
+        tmp_path,
+        run_record(1, [stage("Code", 0, 1)], **old),
+        run_record(2, [stage("Code", 2, 1)], coverage=0.9, locks_updated=updates),
+    )
+    shown = figures(tmp_path)
+    assert shown["hft_test_coverage_ratio",] == 0.9
+    assert shown["hft_sbom_coverage_ratio",] == 0.5  # the second built nothing
+    assert shown["hft_dependency_updates_a_month",] == 2.0
+    updated = shown["hft_dependencies_updated_timestamp_seconds",]
+    assert updated == pytest.approx((now - timedelta(days=2)).timestamp(), abs=1.0)
+
+
+def test_deployments_a_day_are_those_of_the_last_thirty(tmp_path: Path):
+    now = datetime.now(UTC)
+    ends = [(now - timedelta(days=days)).isoformat() for days in (31, 20, 10, 1)]
+    lines = [deployment("success", 1, ended=end) for end in ends]
+    (tmp_path / "deployments.jsonl").write_text("\n".join(lines))
+    assert figures(tmp_path)["hft_deployments_a_day", "staging"] == pytest.approx(0.1)
+
+
+def test_records_are_fetched_once_each_and_a_download_that_fails_leaves_none(tmp_path: Path):
+    program, folder = tmp_path / "gh", tmp_path / "records"
+    record = run_record(7, [stage("Code", 0, 1)])
+    program.write_text(f"""#!/bin/sh
+echo "$*" >>{tmp_path}/calls
+case $1 in
+  api) printf '7\\n7\\n8\\n' ;;
+  run) for last; do :; done; mkdir -p "$last"
+    [ "$3" = 7 ] || exit 1
+    echo '{record}' >"$last/run.json" ;;
+esac
+""")
+    program.chmod(0o755)
+    environ = {**os.environ, "GH": str(program)}
+    command = [sys.executable, str(SCRIPT), "fetch", "--folder", str(folder), "--repo", "a/b"]
+    for _ in range(2):
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+    assert [path.name for path in (folder / "runs").iterdir()] == ["7"]
+    calls = (tmp_path / "calls").read_text()
+    assert calls.count("run download 7") == 1 and calls.count("run download 8") == 2
+    assert figures(folder)["hft_pipeline_runs_total", "success"] == 1.0
 
 
 def test_a_recorded_deployment_is_read_again(tmp_path: Path):

@@ -201,3 +201,16 @@ def test_real_coin_margined_recordings_are_refused(market_data: Path) -> None:
     for path in sorted(folder.glob("cm_*.gz")):
         with pytest.raises(DataError, match="COIN-margined"):
             websocket_source(path)
+
+
+def test_a_line_that_is_nested_deeply_is_one_broken_line(tmp_path: Path) -> None:
+    deep = f'{T0} {{"s":' + '{"a":' * 5_000 + "1" + "}" * 5_001
+    events, flaws = read(recording(tmp_path / "a", SPOT_QUOTE, deep, SPOT_QUOTE))
+    assert (len(events), flaws) == (2, {"BROKEN_LINE": 1})
+
+
+def test_a_spot_trade_that_names_the_orders_is_read(tmp_path: Path) -> None:
+    trade = {**SPOT_TRADE, "b": 88, "a": 50}  # as Binance sent it before 2023
+    events, flaws = read(recording(tmp_path / "a", trade))
+    assert events == [Trade(T0, 1000 * MS, "BTC/USDT", 100.2, 0.25, "sell", 9)]
+    assert flaws == {}

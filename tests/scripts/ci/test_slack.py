@@ -91,6 +91,24 @@ def test_the_stage_is_the_job_that_failed(webhook: Webhook) -> None:
     assert "🔍 Stage: security-scan" in webhook.texts[0].splitlines()
 
 
+def test_stage_and_details_are_the_jobs_and_steps_that_failed(
+    webhook: Webhook, tmp_path: Path
+) -> None:
+    jobs = tmp_path / "jobs.jsonl"
+    scan = {"name": "Security Scanning (execution)", "conclusion": "failure"}
+    steps = [{"name": "Scan", "conclusion": "success"}, {"name": "Refuse", "conclusion": "failure"}]
+    passed = {"name": "Notebooks", "conclusion": "success", "steps": []}
+    jobs.write_text("\n".join(json.dumps(job) for job in (passed, scan | {"steps": steps})))
+    needs = json.dumps({"security-scan": {"result": "failure"}})
+    told = {"SLACK_WEBHOOK": webhook.address, "NEEDS": needs, "JOBS_FILE": str(jobs), **RUN}
+    assert run("failure", "staging", **told).returncode == 0
+    assert webhook.texts == [
+        "❌ HFT Crypto Bot staging deployment failed!\n"
+        "🔍 Stage: Security Scanning (execution)\n📋 Details: Refuse\n"
+        "🔗 Logs: <https://ci/1|View Details>"
+    ]
+
+
 def test_the_duration_is_counted_from_the_start_of_the_run(webhook: Webhook) -> None:
     run("success", "production", SLACK_WEBHOOK=webhook.address, STARTED="0")
     assert "🕐 Duration: " in webhook.texts[0] and "m " in webhook.texts[0]
