@@ -48,7 +48,7 @@ def parse(frame: bytes | str, time_ns: int, symbols: Mapping[str, str]) -> Messa
     """The message of a frame that came at `time_ns`; `symbols` are the unified ones by the ids."""
     try:
         read = _decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable("BROKEN_FRAME", " ".join(str(error).split())) from None
     payload = read.data or read
     if payload.e:
