@@ -14,7 +14,7 @@ PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reo
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONHASHSEED := 0
 
-.PHONY: help demo test check format lint types unit tests notebooks images lab bench lock setup dev clean \
+.PHONY: help demo paper test check format lint types unit tests notebooks images lab bench lock setup dev clean \
 	black isort flake8 bandit imports mypy
 
 help: ## this list
@@ -22,6 +22,10 @@ help: ## this list
 
 demo: setup ## set up, then run the whole loop on an embedded default
 	$(BIN)/hft demo
+
+paper: setup ## set up, then the six services on live market data, with paper fills, until Ctrl-C
+	@echo "the operator's page: http://localhost:8005/ (Ctrl-C ends it, and a new start goes on)"
+	EXCHANGE=paper $(BIN)/python -m serving all --bus memory
 
 test: lint types tests notebooks ## set up, then every check, test and notebook, with coverage
 

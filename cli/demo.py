@@ -21,7 +21,6 @@ from cli.markets import synthetic_tape
 from cli.registry import as_facts, candidate, open_client, register_sets
 from cli.replay import in_sample, print_figures, verify_command
 from cli.runs import (
-    RECORDS,
     note_journal,
     open_line,
     read_facts,
@@ -47,7 +46,7 @@ from serving.first_fit import split_of
 from serving.lines import config_of, line_of
 from serving.runtime.host import Sink
 from serving.runtime.identity import content_sha256
-from serving.runtime.journal import read_records
+from serving.runtime.journal import RECORDS, read_records
 from serving.runtime.run_folder import JOURNAL, PARAMETERS, new_header, write_parameters
 from serving.runtime.settings import Settings
 

@@ -20,7 +20,7 @@ from cli.pipeline_arguments import arguments_of
 from cli.pipeline_local import prepare, run_here
 from cli.registry import as_facts, candidate, open_client, register_beside
 from cli.replay import verify_command
-from cli.runs import RECORDS, note_journal, run_folder
+from cli.runs import note_journal, run_folder
 from hft_lib import lineage
 from hft_lib.backtest import regime_change
 from hft_lib.backtest.regime_change import BAD, BETTER, IDEAS, LUCKY
@@ -34,6 +34,7 @@ from hft_lib.parameters import ParameterFile, Parameters
 from serving.adapters.registered_sets import registered_sets
 from serving.lines import config_of
 from serving.runtime.identity import content_sha256
+from serving.runtime.journal import RECORDS
 from serving.runtime.run_folder import JOURNAL, write_parameters
 from serving.runtime.settings import Settings
 

@@ -2,6 +2,8 @@
 
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _asked = False
@@ -24,6 +26,30 @@ def sleep(seconds: float) -> None:
     """Wait, unless an end was asked for."""
     check()
     time.sleep(seconds)
+
+
+@contextmanager
+def deferred() -> Iterator[Callable[[], bool]]:
+    """Within, Ctrl-C and SIGTERM raise nothing: what is given says whether one came.
+
+    A second one raises as ever: whoever waits too long can still leave.
+    """
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came:
+            _interrupt(number, frame)
+        came = True
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    heeded = [one for one in signals if signal.getsignal(one) is not signal.SIG_IGN]
+    before = [(one, signal.signal(one, note)) for one in heeded]
+    try:
+        yield lambda: came
+    finally:
+        for one, handler in before:
+            signal.signal(one, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

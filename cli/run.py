@@ -1,4 +1,4 @@
-"""`hft run`: the six services in one process, over a tape or the synthetic market.
+"""`hft run`: the six services in one process, over a tape, the synthetic market or the live one.
 
 Its journal survives a crash.
 """
@@ -10,27 +10,28 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import interrupt, options
+from cli import interrupt, options, run_live
 from cli.console import command, emit, near, print_rows, progress, stderr
-from cli.context import files_of_line, iso, resolve_pair, window_of
+from cli.context import Window, files_of_line, iso, resolve_pair, window_of
 from cli.errors import BadInput
 from cli.markets import synthetic_tape
 from cli.parameters import read_parameters
 from cli.replay import in_sample, named, print_figures, verify_command
+from cli.run_live import Operators
 from cli.runs import journal_tally, note_journal, open_line, read_header, run_feed, run_folder
+from cli.tape_record import parse_duration
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Registered
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from serving.adapters.redis_latch import latch_of, moves_of
 from serving.lines import begun_at, config_of, sets_of
+from serving.live_market import TAPE, LiveMarket
 from serving.runtime import model_words
 from serving.runtime.embedded import EmbeddedLine
-from serving.runtime.journal import Header
-from serving.runtime.kept_words import Kept
-from serving.runtime.latch import Latch, opening
-from serving.runtime.latched import latched
-from serving.runtime.model_words import Move
+from serving.runtime.journal import LIVE, Header
+from serving.runtime.latch import opening
+from serving.runtime.latched import feed_of_tape, latched
 from serving.runtime.pair_words import newest_ns
 from serving.runtime.run_folder import (
     JOURNAL,
@@ -57,6 +58,10 @@ def run(
     speed: Annotated[
         str, typer.Option(help="Times the pace of the tape, or `max`: as fast as possible.")
     ] = "max",
+    length: Annotated[
+        str | None,
+        typer.Option("--for", help="EXCHANGE=paper: how long, such as 90s, 10m, 8h or 2d."),
+    ] = None,
     seed: options.SeedOption = 7,
     start: options.StartOption = None,
     end: options.EndOption = None,
@@ -69,17 +74,20 @@ def run(
 ) -> None:
     """Run the six services in one process until the tape ends; interrupt it and `--resume` goes on.
 
-    Without a tape the synthetic market is traded. The journal, with every order and what led to
-    it, is in a new folder under HFT_HOME, beside the parameters.
+    Without a tape the synthetic market is traded; with EXCHANGE=paper the live one, by paper fills,
+    until it is interrupted or for as long as --for says. The journal, with every order and what led
+    to it, is in a new folder under HFT_HOME, beside the parameters.
 
     Example: hft run --tape runs/tapes/synth-1-7 --params champion.json --speed max
     """
     settings: Settings = context.obj
-    if settings.exchange != "simulated":
-        raise BadInput(
-            f"EXCHANGE must be simulated for hft run in this release, was {settings.exchange}"
-        )
-    pace = parse_speed(speed)
+    if settings.exchange == "binance":
+        raise BadInput("EXCHANGE must be simulated or paper for hft run in this release")
+    pace, seconds = parse_speed(speed), parse_duration(length) if length else None
+    if settings.exchange == "paper":
+        _refuse_live({"--tape": tape, "--start": start, "--end": end, "--speed": pace})
+    elif seconds is not None:
+        raise BadInput("--for is for EXCHANGE=paper: a run over a tape ends with it")
     latch, moves = latch_of(settings), moves_of(settings)
     began = time.perf_counter()
     if resume is not None:
@@ -87,27 +95,47 @@ def run(
         given |= {"--start": start, "--end": end, "--assume-borrow": borrow}
         _refuse_with_resume(given)
         folder = resume.absolute()
-        document = _resume(folder, pace, latch, moves)
+        document = _resume(settings, folder, pace, seconds, (latch, moves))
     else:
-        opened = synthetic_tape(settings, seed) if tape is None else Tape.open(tape)
-        window = window_of(opened, start, end)
-        files, sets = _sets(settings, params, pair, opened)
+        market, window = _market(settings, tape, seed, (start, end))
+        files, sets = _sets(settings, params, pair, market if isinstance(market, Tape) else None)
         config = config_of(settings, files, borrow)
         latch.open(opening("hft run", time.time_ns()))
         words_ns, moves_ns = newest_ns(latch.look().pairs), model_words.newest_ns(moves.read())
         with run_folder(settings, "run", out) as folder:
             stderr.print(_settings_line(settings), style="dim", markup=False, soft_wrap=True)
             said_ns = (words_ns, moves_ns)
-            header = new_header(opened, files, config, folder.name, "hft run", window, *said_ns)
+            if isinstance(market, LiveMarket):
+                market = LiveMarket(folder / TAPE, market.start_ns)
+            header = new_header(market, files, config, folder.name, "hft run", window, *said_ns)
             # Noted first: it is asked about while it runs.
             note_journal(settings, folder / JOURNAL)
             try:
-                document = _run(opened, header, files, folder, sets, pace, latch, moves)
+                document = _run(
+                    settings, market, header, files, folder, sets, pace, seconds, (latch, moves)
+                )
             except (KeyboardInterrupt, OSError):
                 _say_how_to_go_on(folder)
                 raise
     document["seconds"] = time.perf_counter() - began
     emit(document, as_json, _print)
+
+
+def _refuse_live(given: dict[str, Any]) -> None:
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        raise BadInput(f"EXCHANGE=paper trades on the live market: leave {', '.join(named)} out")
+
+
+def _market(
+    settings: Settings, tape: Path | None, seed: int, window: tuple[str | None, str | None]
+) -> tuple[Tape | LiveMarket, Window]:
+    """What is traded on, and the part of it."""
+    if settings.exchange == "paper":
+        live = LiveMarket(Path(), time.time_ns())
+        return live, (live.start_ns, None)
+    opened = synthetic_tape(settings, seed) if tape is None else Tape.open(tape)
+    return opened, window_of(opened, *window)
 
 
 def _refuse_with_resume(given: dict[str, Any]) -> None:
@@ -141,7 +169,7 @@ def _settings_line(settings: Settings) -> str:
 
 
 def _sets(
-    settings: Settings, params: Sequence[Path] | None, pair: str | None, tape: Tape
+    settings: Settings, params: Sequence[Path] | None, pair: str | None, tape: Tape | None
 ) -> tuple[tuple[ParameterFile, ...], list[Registered]]:
     """The files and sets to start with: those of `params`, or of each pair the champion and the
     challengers that the registry holds.
@@ -160,23 +188,33 @@ def _sets(
 
 
 def _run(
-    tape: Tape,
+    settings: Settings,
+    market: Tape | LiveMarket,
     header: Header,
     files: Sequence[ParameterFile],
     folder: Path,
     sets: list[Registered],
     pace: float | None,
-    latch: Latch,
-    moves: Kept[Move],
+    seconds: float | None,
+    operators: Operators,
 ) -> dict[str, Any]:
+    if isinstance(market, LiveMarket):
+        live = run_live.run(settings, header, files, folder, sets, seconds, operators)
+        return _document(*live, header, folder, files)
     tally = Tally()
     write_parameters(folder, *files)
-    with open_line(folder, header, begun_at(sets, start_of(header, tape)), tally) as line:
-        _feed(line, tape, header, pace, latch, moves)
-        return _document(line, tape, header, folder, files, tally)
+    with open_line(folder, header, begun_at(sets, start_of(header, market)), tally) as line:
+        _feed(line, market, header, pace, operators)
+        return _document(line, tally, market, header, folder, files)
 
 
-def _resume(folder: Path, pace: float | None, latch: Latch, moves: Kept[Move]) -> dict[str, Any]:
+def _resume(
+    settings: Settings,
+    folder: Path,
+    pace: float | None,
+    seconds: float | None,
+    operators: Operators,
+) -> dict[str, Any]:
     if not (folder / JOURNAL).is_file():
         raise BadInput(f"{folder} holds no run that has begun: it has no {JOURNAL}")
     header = read_header(folder / JOURNAL)
@@ -184,14 +222,21 @@ def _resume(folder: Path, pace: float | None, latch: Latch, moves: Kept[Move]) -
         raise BadInput(
             f"{folder} is a run of `{header.command}`, which does not resume: begin it again"
         )
-    tape = Tape.open(header.tape)
+    was = "paper" if header.tape_sha256 == LIVE else "simulated"
+    if settings.exchange != was:
+        raise BadInput(f"EXCHANGE must be that of the run, {was}, was {settings.exchange}")
     files = [read_parameters(path) for path in _parameters(folder, header)]
+    if was == "paper":
+        live = run_live.resume(settings, header, folder, seconds, operators)
+        return _document(*live, header, folder, files)
+    tape = Tape.open(header.tape)
     if tape.sha256 != header.tape_sha256:
         raise BadInput(f"{header.tape} is no longer the tape that {folder} ran over")
     with resume_line(folder, header.config) as line:
-        _feed(line, tape, header, pace, latch, moves)
+        _feed(line, tape, header, pace, operators)
         # The last snapshot holds no counts: they are taken from the journal, from its start.
-        return _document(line, tape, header, folder, files, journal_tally(folder / JOURNAL))
+        tally = journal_tally(folder / JOURNAL)
+        return _document(line, tally, tape, header, folder, files)
 
 
 def _parameters(folder: Path, header: Header) -> list[Path]:
@@ -200,15 +245,12 @@ def _parameters(folder: Path, header: Header) -> list[Path]:
 
 
 def _feed(
-    line: EmbeddedLine,
-    tape: Tape,
-    header: Header,
-    pace: float | None,
-    latch: Latch,
-    moves: Kept[Move],
+    line: EmbeddedLine, tape: Tape, header: Header, pace: float | None, operators: Operators
 ) -> None:
+    feed, begins_ns = feed_of_tape(tape, header, pace, line), start_of(header, tape)
+    latch, moves = operators
     with (
-        latched(line, tape, header, pace, latch, _rest, moves) as events,
+        latched(line, header, feed, begins_ns, latch, _rest, moves) as events,
         progress("running the six services", tape.rows - line.fed) as task,
     ):
         run_feed(line, events, task.advance)
@@ -221,11 +263,11 @@ def _rest(seconds: float) -> bool:
 
 def _document(
     line: EmbeddedLine,
+    tally: Tally,
     tape: Tape,
     header: Header,
     folder: Path,
     files: Sequence[ParameterFile],
-    tally: Tally,
 ) -> dict[str, Any]:
     tally.events = line.fed
     start_ns = start_of(header, tape)

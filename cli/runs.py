@@ -19,12 +19,10 @@ from hft_lib.events import Event, Registered
 from serving.runtime import run_folder as folders
 from serving.runtime.embedded import EmbeddedLine, states_at_end
 from serving.runtime.host import Sink
-from serving.runtime.journal import Header, read
+from serving.runtime.journal import RECORDS, Header, read
 from serving.runtime.journal import read_header as journal_header
 from serving.runtime.run_folder import JOURNAL, SNAPSHOT
 from serving.runtime.settings import Settings
-
-RECORDS = "hft.records"
 
 
 def new_folder(settings: Settings, kind: str, out: Path | None) -> Path:

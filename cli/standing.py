@@ -12,10 +12,11 @@ import msgspec
 
 from cli import interrupt
 from cli.errors import BadInput, Failed
-from cli.runs import RECORDS, latest_journal, recomputed
+from cli.runs import latest_journal, recomputed
 from hft_lib.events import DecisionRecorded, Event
 from hft_lib.evop.turn import State
 from hft_lib.stages.orchestrator import STAGE
+from serving.runtime.journal import RECORDS
 from serving.runtime.journal import first_place as place_of_header
 from serving.runtime.journal import follow
 from serving.runtime.line_latch import line_time_ns

@@ -9,6 +9,7 @@ import typer
 
 from cli import console, tape_download, tape_text
 from cli.errors import BadInput
+from cli.tape_record import record
 
 if TYPE_CHECKING:
     from hft_lib.market.synthetic import SyntheticMarket
@@ -17,6 +18,7 @@ TICKS_MAX = 20_000_000  # the whole market is made in memory before it is writte
 DAYS_MAX = 3_650.0
 
 app = typer.Typer(no_args_is_help=True, help="The market data store.")
+app.command("record")(record)
 
 
 class Format(StrEnum):

@@ -11,7 +11,7 @@ from cli import options
 from cli.console import emit, text
 from cli.context import iso
 from cli.errors import BadInput
-from cli.runs import RECORDS, journals, read_facts, read_header
+from cli.runs import journals, read_facts, read_header
 from hft_lib.events import (
     CapitalOrder,
     DecisionRecorded,
@@ -22,7 +22,7 @@ from hft_lib.events import (
     ShadowOrder,
     SlotAssigned,
 )
-from serving.runtime.journal import JournalError
+from serving.runtime.journal import RECORDS, JournalError
 from serving.runtime.settings import Settings
 
 

@@ -26,13 +26,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hft_lib.events import Depth, Instrument, MarketEvent, Quote, Trade
+from hft_lib.events import Depth, Instrument, MarketEvent, Quote, Rejected, Trade
 from hft_lib.market import cleaning
 from hft_lib.market.binance_ws import websocket_source
 from hft_lib.market.flaws import counts
 from hft_lib.market.kraken_ws import KrakenParser
+from hft_lib.market.live import binance as live
+from hft_lib.market.live.items import Answer, Closing, FundingNotice, Unreadable
+from hft_lib.market.live.symbol import SymbolFeed
 from hft_lib.market.tape import DataError
 
+LIVE_IDS = {"BTCUSDT": "BTC/USDT", "ETHUSDT": "ETH/USDT"}
 T0 = 1_700_000_000 * 10**9
 BATCH = 1_000  # frames of one stream; the next begins a parser anew
 WHOLE_SHARE = 0.5
@@ -262,6 +266,32 @@ def fuzz_binance(frames: Sequence[bytes], outcome: Outcome) -> None:
             outcome.fail(traceback.format_exc(limit=-3), found_culprit(lines))
 
 
+def fuzz_live(frames: Sequence[bytes], outcome: Outcome) -> None:
+    """A stream through the live feed's parser and the state of its symbols, and ingestion's rules.
+
+    A frame that is wrongly put together has no snapshot of a book beside it: depth is only read.
+    """
+    states: dict[str, cleaning.SymbolState] = {}
+    feeds = {symbol: SymbolFeed(symbol) for symbol in LIVE_IDS.values()}
+    outcome.frames += len(frames)
+    for number, frame in enumerate(frames):
+        try:
+            item = live.parse(frame, T0 + number * 10**6, LIVE_IDS)
+            if isinstance(item, Answer | Closing):
+                outcome.reasons[type(item).__name__] += 1
+                continue
+            symbol = item.mark.symbol if isinstance(item, FundingNotice) else item.symbol
+            for fact in feeds[symbol].take(item):
+                if isinstance(fact, Rejected):
+                    outcome.reasons[fact.reason] += 1
+                elif wrong := judged(states, fact, outcome):
+                    outcome.fail(wrong, [frame])
+        except Unreadable as error:
+            outcome.reasons[error.reason] += 1
+        except Exception:
+            outcome.fail(traceback.format_exc(limit=-3), [frame])
+
+
 def opening() -> list[bytes]:
     """Lines that make the symbols known, whatever comes after."""
     return [b"%d %s" % (T0, frame) for frame in MADE_UP["binance"]]
@@ -325,11 +355,12 @@ _RECORDED = {
     ),
     "kraken": ("payloads_cryptofeed/KRAKEN.ws.50.0.gz",),
 }
-PARSERS = {"binance": fuzz_binance, "kraken": fuzz_kraken}
+PARSERS = {"binance": fuzz_binance, "kraken": fuzz_kraken, "live": fuzz_live}
 
 
 def seeds_of(name: str, data: Path | None) -> list[bytes]:
     """Frames to mutate: made up, and recorded ones where `data` has them."""
+    name = "binance" if name == "live" else name  # whose frames it reads
     seeds = list(MADE_UP[name])
     for file in _RECORDED[name] if data is not None else ():
         assert data is not None

@@ -64,8 +64,13 @@ def serve(
     chosen = bus or (Bus.KAFKA if settings.kafka_bootstrap_servers else Bus.MEMORY)
     if chosen is Bus.KAFKA and settings.kafka_bootstrap_servers is None:
         raise SettingsError("--bus kafka needs KAFKA_BOOTSTRAP_SERVERS, it was unset")
-    if settings.exchange != "simulated":
-        raise SettingsError(f"EXCHANGE must be simulated in this release, was {settings.exchange}")
+    if settings.exchange == "binance":
+        raise SettingsError("EXCHANGE must be simulated or paper in this release, was binance")
+    if settings.exchange == "paper" and (name.value, chosen) != (ALL, Bus.MEMORY):
+        raise SettingsError(
+            "EXCHANGE=paper is served by all --bus memory in this release: on Kafka ingestion is "
+            "fed by a tape"
+        )
     log = structlog.get_logger(__name__)
     known = {key: value for key, value in settings.printable().items() if value}
     log.info("starting", service=name.value, bus=chosen.value, **known)

@@ -1,6 +1,6 @@
-"""`--bus memory`: the six services in this process over a tape, or one of them alone.
+"""`--bus memory`: the six services in this process over a tape or on the live market, or one alone.
 
-All six are the line of `hft run` with pages: its journal and snapshot are in `line` under HFT_HOME,
+All six are the line of `hft run` with pages: its journal and snapshot are in a folder of HFT_HOME,
 a start goes on where they end, and after the tape the line stays up under its latch. One alone is
 joined to nothing: a way to look at a service's pages.
 """
@@ -26,16 +26,17 @@ from serving.adapters.memory_bus import MemoryBus
 from serving.adapters.redis_latch import latch_of, moves_of
 from serving.adapters.synthetic_market import synthetic_tape
 from serving.lines import begun_at, config_of, in_order, sets_of
+from serving.live_market import TAPE, LiveMarket, LivePart, live_feed, opened, write_tape
 from serving.orchestrator.wiring import InOneProcess, open_page
 from serving.registered_line import pairs_of
 from serving.runtime import embedded, model_words
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import Sink, serve
-from serving.runtime.journal import Header, read, read_header
+from serving.runtime.journal import LIVE, Header, read, read_header
 from serving.runtime.judged import Judged
 from serving.runtime.kept_words import Kept, Unreadable
 from serving.runtime.latch import POLL_S, Latch, opening
-from serving.runtime.latched import latched
+from serving.runtime.latched import Feed, feed_of_tape, latched
 from serving.runtime.metered import Hosted, Metered
 from serving.runtime.model_words import Move
 from serving.runtime.opening import NotThisLine
@@ -43,6 +44,7 @@ from serving.runtime.pages import Pages
 from serving.runtime.pair_words import newest_ns
 from serving.runtime.run_folder import (
     JOURNAL,
+    Market,
     new_header,
     open_line,
     params_sha256,
@@ -59,7 +61,9 @@ from serving.waiting import Waiting
 if TYPE_CHECKING:
     from serving.registry_watch import Registry
 
-FOLDER, COMMAND, REGISTRY = "line", "serving all", "hft.registry"
+FOLDERS = {"simulated": "line", "paper": "paper"}  # under HFT_HOME, by EXCHANGE
+COMMAND, REGISTRY = "serving all", "hft.registry"
+LIVE_PAIR = "BTC/USDT:USDT~BTC/USDT"  # where nobody names one
 ALONE_GRID_MS = 1000  # of a stage that has no pair to step on
 # A registry is asked again this often while a line waits for its champion.
 REGISTRY_S = 5.0
@@ -67,9 +71,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """What a line begins with: its tape, a file a pair, their sets, and from when on it trades."""
+    """What a line begins with: what it runs on, a file a pair, their sets, and from when on it
+    trades.
+    """
 
-    tape: Tape
+    market: Market
     files: tuple[ParameterFile, ...]
     sets: tuple[Registered, ...]
     start_ns: int | None
@@ -82,7 +88,7 @@ class MemoryLine:
         self._settings = settings
         self._start = start
         self._pages = pages
-        self._folder = settings.hft_home / FOLDER
+        self._folder = settings.hft_home / FOLDERS[settings.exchange]
         self._metered: Metered | None = None
         self._registry: "Registry | None" = None
         self._latch = latch_of(settings)
@@ -100,10 +106,11 @@ class MemoryLine:
         try:
             with ExitStack() as world:
                 if (self._folder / JOURNAL).is_file():
-                    line, tape, header = self._resume(waiting, world)
+                    line, market, header = self._resume(waiting, world)
                 else:
-                    line, tape, header = self._open(waiting, latch, world)
-                self._serve(line, tape, header, latch, stop, begun)
+                    line, market, header = self._open(waiting, latch, world)
+                feed = self._feed(line, market, header, world)
+                self._serve(line, feed, start_of(header, market), header, stop, begun)
         except _Stopped:
             return
         except embedded.Diverged as divergence:
@@ -116,15 +123,15 @@ class MemoryLine:
     def _serve(
         self,
         line: EmbeddedLine,
-        tape: Tape,
+        feed: Feed,
+        begins_ns: int,
         header: Header,
-        latch: Latch,
         stop: threading.Event,
         begun: Callable[[], None],
     ) -> None:
         assert self._metered is not None, "the line was watched from its first fact on"
-        pace, moves = self._start.speed, self._moves
-        with latched(line, tape, header, pace, latch, stop.wait, moves) as events:
+        moves = self._moves
+        with latched(line, header, feed, begins_ns, self._latch, stop.wait, moves) as events:
             shown = ExecutionShown(lambda: line.hosts["execution"].state)
             self._pages["execution"].add(events.edge.latch)
             self._pages["execution"].add(shown)
@@ -134,7 +141,7 @@ class MemoryLine:
             looks = (shown.turn, judged.turn, self._page.turn, lambda: self._told_of(line))
             self._metered.be_ready()
             begun()
-            _log.info("the line goes on", after=line.fed, tape=str(tape.path))
+            _log.info("the line goes on", after=line.fed, tape=header.tape)
             for event in events:
                 if stop.is_set():
                     break
@@ -145,6 +152,8 @@ class MemoryLine:
                     self._metered.note_snapshot()
             line.save()
             self._metered.note_snapshot()
+            if header.tape_sha256 == LIVE and line.fed:
+                write_tape(self._folder / JOURNAL)
             _log.info("the tape is through" if not stop.is_set() else "stops", fed=line.fed)
             while not stop.wait(POLL_S):
                 events.edge.turn()
@@ -159,16 +168,27 @@ class MemoryLine:
 
     # --- a line that is there ---
 
-    def _resume(self, waiting: Waiting, world: ExitStack) -> tuple[EmbeddedLine, Tape, Header]:
+    def _resume(self, waiting: Waiting, world: ExitStack) -> tuple[EmbeddedLine, Market, Header]:
         waiting.say("the journal is read")
         header = read_header(self._folder / JOURNAL)
-        tape = Tape.open(self._start.tape or header.tape)
-        self._check(header, tape)
+        market = self._market_of(header)
+        self._check(header, market)
         sinks = self._follow(header.config, registry_facts(self._folder / JOURNAL), world)
         line = world.enter_context(resume_line(self._folder, header.config, self._watch, sinks))
-        return line, tape, header
+        return line, market, header
 
-    def _check(self, header: Header, tape: Tape) -> None:
+    def _market_of(self, header: Header) -> Market:
+        theirs = "paper" if header.tape_sha256 == LIVE else "simulated"
+        if self._settings.exchange != theirs:
+            raise NotThisLine(
+                f"EXCHANGE must be that of the line in {self._folder}, {theirs}, was "
+                f"{self._settings.exchange}: move the folder away to begin another line"
+            )
+        if theirs == "paper":
+            return LiveMarket(Path(header.tape), header.start_ns)
+        return Tape.open(self._start.tape or header.tape)
+
+    def _check(self, header: Header, market: Market) -> None:
         """Raise NotThisLine where something else was asked for than what the folder holds."""
         theirs = tuple(item.pair for item in header.config.pairs)
         ours = self._settings.pairs
@@ -176,7 +196,7 @@ class MemoryLine:
         borrow, assumed = self._start.borrow_rate_annual, header.config.assumptions
         asked = {
             "PAIRS": (ours, theirs),
-            "--tape": (tape.sha256[:12], header.tape_sha256[:12]),
+            "--tape": (market.sha256[:12], header.tape_sha256[:12]),
             "--params": (files and params_sha256(files)[:12], header.params_sha256[:12]),
             "--assume-borrow": (borrow, assumed.borrow_rate_annual),
         }
@@ -191,7 +211,7 @@ class MemoryLine:
 
     def _open(
         self, waiting: Waiting, latch: Latch, world: ExitStack
-    ) -> tuple[EmbeddedLine, Tape, Header]:
+    ) -> tuple[EmbeddedLine, Market, Header]:
         chosen = self._choose(waiting)
         config = config_of(self._settings, chosen.files, self._start.borrow_rate_annual)
         said_ns = _must(
@@ -199,12 +219,14 @@ class MemoryLine:
         )
         self._folder.mkdir(parents=True, exist_ok=True)
         window = (chosen.start_ns, None)
-        header = new_header(chosen.tape, chosen.files, config, FOLDER, COMMAND, window, *said_ns)
+        header = new_header(
+            chosen.market, chosen.files, config, self._folder.name, COMMAND, window, *said_ns
+        )
         write_parameters(self._folder, *chosen.files)
-        sets = begun_at(chosen.sets, start_of(header, chosen.tape))
+        sets = begun_at(chosen.sets, start_of(header, chosen.market))
         sinks = self._follow(config, [], world, all(item.model_version for item in sets))
         opened = open_line(self._folder, header, sets, sinks, self._watch)
-        return world.enter_context(opened), chosen.tape, header
+        return world.enter_context(opened), chosen.market, header
 
     def _follow(
         self, config: LineConfig, before: list[Event], world: ExitStack, registered: bool = True
@@ -232,7 +254,17 @@ class MemoryLine:
             self._registry.decided = {pair.pair: pair.decision_id for pair in pairs}
         return 0
 
+    def _feed(self, line: EmbeddedLine, market: Market, header: Header, world: ExitStack) -> Feed:
+        if isinstance(market, Tape):
+            return feed_of_tape(market, header, self._start.speed, line)
+        live = world.enter_context(opened(self._settings, header))
+        self._pages["ingestion"].add(LivePart(live))
+        self._pages["ingestion"].measure(live.figures)
+        return live_feed(live, line)
+
     def _choose(self, waiting: Waiting) -> Chosen:
+        if self._settings.exchange == "paper":
+            return self._choose_live(waiting)
         named = self._start.tape
         if named is None:
             waiting.say("the synthetic market is made")
@@ -245,7 +277,45 @@ class MemoryLine:
         _must_hold(tape, pairs)
         return self._registered(tape, pairs, waiting) or self._fitted(tape, pairs, waiting)
 
-    def _registered(self, tape: Tape, pairs: tuple[str, ...], waiting: Waiting) -> Chosen | None:
+    def _choose_live(self, waiting: Waiting) -> Chosen:
+        """Sets named or registered, else fitted to what the exchange has of the last days."""
+        if self._start.tape is not None:
+            raise NotThisLine("--tape is for EXCHANGE=simulated, the market of paper is live")
+        files = in_order(self._settings, self._start.params) if self._start.params else ()
+        pairs = tuple(file.pair for file in files) or self._settings.pairs or (LIVE_PAIR,)
+        market = LiveMarket(self._folder / TAPE, time.time_ns())
+        if files:
+            return Chosen(market, files, tuple(sets_of(files, 0)), market.start_ns)
+        found = self._registered(market, pairs, waiting)
+        if found is not None:
+            return msgspec.structs.replace(found, start_ns=market.start_ns)
+        file = self._fitted_to_live(pairs, waiting)
+        market = LiveMarket(market.path, time.time_ns())
+        return Chosen(market, (file,), tuple(sets_of((file,), 0)), market.start_ns)
+
+    def _fitted_to_live(self, pairs: tuple[str, ...], waiting: Waiting) -> ParameterFile:
+        if len(pairs) > 1:
+            raise NotThisLine(
+                f"the registry has no champion of {' and '.join(pairs)}: name a parameter file "
+                "of each with --params (`hft calibrate --out FILE` writes one)"
+            )
+        # Here, because a client of the exchange and fitting are memory that nothing else needs.
+        from serving.live_fit import fitted_to
+        from serving.live_history import NoHistory, history_tape
+
+        waiting.say("the last days of the live market are asked for")
+        out = self._settings.hft_home / "tapes" / "live-history"
+        try:
+            history = history_tape(self._settings, legs_of(pairs[0]), out)
+        except NoHistory as error:
+            raise NotThisLine(f"{error}: is there a network?") from error
+        waiting.say("the models are fitted to the last days of the live market")
+        _log.info("no set is named and none is registered: one is fitted", tape=str(history.path))
+        return fitted_to(history, pairs[0])
+
+    def _registered(
+        self, market: Market, pairs: tuple[str, ...], waiting: Waiting
+    ) -> Chosen | None:
         """What the registry holds; None where it has no champion of all the pairs."""
         store = mlflow_store.store_file(self._settings)
         if store is not None and not store.exists():
@@ -258,7 +328,7 @@ class MemoryLine:
         except NotRegistered:
             return None
         files = in_order(self._settings, [file for file, _ in found])
-        return Chosen(tape, files, tuple(item for _, sets in found for item in sets), None)
+        return Chosen(market, files, tuple(item for _, sets in found for item in sets), None)
 
     def _client(self) -> Any:
         try:

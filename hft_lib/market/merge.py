@@ -62,7 +62,9 @@ def feed_events(
             end = int(np.searchsorted(times, midnight_ns))
             yield from events[start:end]
             yield TimePassed(midnight_ns)
-            start, midnight_ns = end, midnight_ns + DAY_NS
+            # A live feed made this one itself, and its tape kept it.
+            start = end + (events[end] == TimePassed(midnight_ns))
+            midnight_ns += DAY_NS
         yield from events[start:] if start else events
     if midnight_ns is not None and last_ns is not None:
         yield from _ending(midnight_ns, last_ns, tape.end_ns, end_ns)

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from hft_lib.events import Event
+from hft_lib.events import Event, Rejected
 from serving.adapters.memory_bus import Listener, MemoryBus
 from serving.runtime.host import Host, Sink, Snapshot, connect, serve
-from serving.runtime.journal import Journal, encode_fact, read, replace_file
+from serving.runtime.journal import RECORDS, Journal, encode_fact, read, replace_file
+from serving.runtime.opening import FEED
 from serving.services import INBOXES, SERVICES
 
 SNAPSHOT_EVERY = (
@@ -25,6 +26,11 @@ SNAPSHOT_EVERY = (
 
 class Diverged(Exception):
     """What was recomputed is not what the journal holds."""
+
+
+def is_of_edge(log: str, fact: Event) -> bool:
+    """Whether a fact on record is an edge's, and none of the stages': nothing makes it again."""
+    return log == RECORDS and isinstance(fact, Rejected) and fact.stage == FEED
 
 
 class LineSnapshot(msgspec.Struct, frozen=True):
@@ -101,6 +107,10 @@ class EmbeddedLine:
         if self.fed % SNAPSHOT_EVERY == 0:
             self.save()
 
+    def note(self, refusal: Rejected) -> None:
+        """Put on record what the feed refused of the world: it came into no inbox."""
+        self._bus.write(RECORDS, refusal)
+
     def save(self) -> None:
         """Make the journal durable and write a snapshot of every stage beside it."""
         self.journal.sync()
@@ -130,6 +140,8 @@ class EmbeddedLine:
                 self._bus.write(log, fact)
                 made.popleft()  # the fact itself: it is in the journal
                 self.fed += log == "ingestion"
+            elif is_of_edge(log, fact):
+                self._must_be_empty(made, log, fact)
             elif not made or encode_fact(made.popleft()) != encode_fact((log, fact)):
                 raise Diverged(
                     f"frame {index} of {self.journal.path} is not what the line makes of it"

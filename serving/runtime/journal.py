@@ -21,6 +21,8 @@ import msgspec
 from hft_lib.events import SCHEMA_VERSION, Event
 from hft_lib.line import LineConfig
 
+RECORDS = "hft.records"  # the log that no stage reads: what left the line
+LIVE = ""  # in place of the hash of a tape, where there is none yet
 _FRAME = struct.Struct("<III")
 _LENGTH = struct.Struct("<I")
 _MAGIC = b"HFTJ1\n"
@@ -39,8 +41,9 @@ class Changed(JournalError):
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What the run was started with; `start_ns` and `end_ns` bound the part of the tape that it fed
-    (0: open). `words_ns` numbers the last word about a pair that an operator had said by then,
-    `moves_ns` the last about a pair's capital.
+    (0: open). A live run has no hash of its tape, which is made of this journal. `words_ns` numbers
+    the last word about a pair that an operator had said by then, `moves_ns` the last about a pair's
+    capital.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -223,7 +226,7 @@ def follow(path: Path, after: Place, log: str) -> Iterator[tuple[Place, Event | 
 
 def read_records(path: Path) -> Iterator[Event]:
     """What the run said for the record: orders, fills, refusals, blocks, marks, decisions."""
-    for _, fact in read(path, ("hft.records",)):
+    for _, fact in read(path, (RECORDS,)):
         yield fact
 
 

@@ -1,4 +1,4 @@
-"""A tape into the line of one process, each event after what the latch said before it."""
+"""A feed into the line of one process, each event after what the latch said before it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,10 +13,21 @@ from serving.runtime.latch import POLL_S, Latch, Watch
 from serving.runtime.line_latch import EXECUTION, OperatorEdge, ToldInProcess, line_time_ns
 from serving.runtime.line_moves import ORCHESTRATOR, heard_of
 from serving.runtime.model_words import Move, MovesEdge, fact_of, looking
-from serving.runtime.run_folder import legs_of_line, start_of
+from serving.runtime.run_folder import legs_of_line
 
 # Waits some seconds; says whether an end was asked for.
 Rest = Callable[[float], bool]
+# Makes the events of a feed, given how it may wait: that many seconds, while the operators' edge is
+# turned.
+Feed = Callable[[Callable[[float], None]], Iterable[Event]]
+
+
+def feed_of_tape(tape: Tape, header: Header, pace: float | None, line: EmbeddedLine) -> Feed:
+    """What `line` has not been fed of the run's part of `tape`; `pace` is a multiple of the tape's
+    own, None for as fast as it goes.
+    """
+    legs, window = legs_of_line(header.config), (header.start_ns or None, header.end_ns or None)
+    return lambda sleep: tape_feed(tape, legs, *window, pace, line.fed, sleep)
 
 
 class _Ended(Exception):
@@ -85,21 +96,19 @@ class Latched:
 @contextmanager
 def latched(
     line: EmbeddedLine,
-    tape: Tape,
     header: Header,
-    pace: float | None,
+    feed: Feed,
+    begins_ns: int,
     latch: Latch,
     rest: Rest,
     moves: Kept[Move],
 ) -> Iterator[Latched]:
-    """The rest of the run's part of `tape` under `latch`, which is watched while the block runs,
-    and under what `moves` keeps of operators' words about the capital.
+    """The rest of `feed` under `latch`, which is watched while the block runs, and under what
+    `moves` keeps of operators' words about the capital.
 
-    `pace` is a multiple of the tape's own, None for as fast as it goes; waits are `rest`'s.
+    Before the line has a time of its own it is `begins_ns`; waits are `rest`'s.
     """
-    window = (header.start_ns or None, header.end_ns or None)
     with Watch(latch) as watch:
-        begins_ns = start_of(header, tape)
         edge = Operators(
             OperatorEdge(watch, ToldInProcess(line, begins_ns), rest, header.words_ns),
             MovesEdge(looking(moves), MovesToldInProcess(line, begins_ns), header.moves_ns),
@@ -110,5 +119,4 @@ def latched(
                 raise _Ended
             edge.turn()
 
-        legs = legs_of_line(header.config)
-        yield Latched(tape_feed(tape, legs, *window, pace, line.fed, sleep), watch, edge)
+        yield Latched(feed(sleep), watch, edge)

@@ -5,12 +5,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from hft_lib.events import Registered
 from hft_lib.line import LineConfig, registry_words
-from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.host import Sink
@@ -21,6 +21,22 @@ from serving.runtime.opening import RunError
 JOURNAL = "journal"
 SNAPSHOT = "snapshot"
 PARAMETERS = "parameters.json"
+
+
+class Market(Protocol):
+    """What a line runs on: a tape, or the live market, of which the tape is yet to be made."""
+
+    @property
+    def path(self) -> Path:
+        """The folder of the tape."""
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the tape's rows; empty of a live market."""
+
+    @property
+    def start_ns(self) -> int:
+        """When it begins."""
 
 
 @contextmanager
@@ -64,7 +80,7 @@ def params_sha256(files: Sequence[ParameterFile]) -> str:
 
 
 def new_header(
-    tape: Tape,
+    market: Market,
     files: Sequence[ParameterFile],
     config: LineConfig,
     run_id: str,
@@ -79,8 +95,8 @@ def new_header(
         config=config,
         config_sha256=content_sha256(config),
         git_commit=git_commit(),
-        tape=str(tape.path.absolute()),  # resumed from any folder
-        tape_sha256=tape.sha256,
+        tape=str(market.path.absolute()),  # resumed from any folder
+        tape_sha256=market.sha256,
         start_ns=window[0] or 0,
         end_ns=window[1] or 0,
         params_sha256=params_sha256(files),
@@ -143,9 +159,9 @@ def resume_line(
         yield line
 
 
-def start_of(header: Header, tape: Tape) -> int:
+def start_of(header: Header, market: Market) -> int:
     """The run's first moment."""
-    return max(header.start_ns, tape.start_ns)
+    return max(header.start_ns, market.start_ns)
 
 
 def legs_of_line(config: LineConfig) -> list[str]:

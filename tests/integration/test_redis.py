@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from cli.main import run_command
+from serving.adapters.live.weights import BudgetUnreadable, RedisBudget
 from serving.adapters.redis_client import connect
 from serving.adapters.redis_directory import (
     DOCUMENT_BYTES_MAX,
@@ -323,3 +324,26 @@ def test_a_kill_warns_of_a_redis_that_forgets(
     redis_server.kill()
     assert run_command(["kill"]) == 1
     assert "halts by itself" in capfd.readouterr().err.replace("\n", " ")
+
+
+def test_the_budget_of_request_weight_is_shared_and_a_ban_ends_by_itself(
+    redis_server: RedisServer,
+):
+    def budget() -> RedisBudget:
+        return RedisBudget(connect(redis_server.url), redis_server.url, "venue")
+
+    now_s = 1_700_000_040.0
+    budget().note("spot", now_s, None, 200)
+    assert budget().take("spot", 60, now_s) == 0.0
+    assert budget().take("spot", 41, now_s + 1) == pytest.approx(59.5)
+    budget().note("spot", now_s, 100, None)
+    assert budget().take("spot", 1, now_s + 1) > 0.0, "the venue has counted more"
+    assert budget().take("spot", 60, now_s + 60) == 0.0
+    budget().ban(time.time() + 1.0)
+    budget().ban(time.time() + 0.1)
+    assert 0.0 < budget().banned_s(now_s) <= 1.0 and budget().take("linear", 1, now_s) > 0.0
+    time.sleep(1.1)
+    assert budget().banned_s(now_s) == 0.0 and budget().take("linear", 1, now_s) == 0.0
+    redis_server.kill()
+    with pytest.raises(BudgetUnreadable):
+        budget().take("spot", 1, now_s)

@@ -9,6 +9,7 @@ import msgspec
 from tests.market.exchange import Exchange
 from tests.market.instrument import Instrument
 from tests.market.listing import Payload, Venue
+from tests.market.past import MINUTE_MS, past_minutes
 from tests.market.truth import Log
 
 Query = Mapping[str, str]
@@ -183,14 +184,20 @@ def interval_ms(query: Query) -> int:
 
 
 def klines(exchange: Exchange, venue: Venue, query: Query) -> Any:
-    """Bars of the trades."""
-    log = exchange.truth.log("trade", instrument(exchange, venue, query).listing.key)
+    """Bars of the trades; from before the first of them, of the market's made-up past."""
+    listing = instrument(exchange, venue, query).listing
+    log = exchange.truth.log("trade", listing.key)
     length, bars = interval_ms(query), dict[int, list[Any]]()
     limit = rows(query)
     for payload in between(log, query, "T"):
         trade = msgspec.json.decode(payload)
         add_to_bar(bars, trade, trade["T"] - trade["T"] % length, length)
     found = [bars[opened] for opened in sorted(bars)]
+    since = number(query, "startTime")
+    if log.payloads and since is not None and length == MINUTE_MS:
+        first = msgspec.json.decode(log.payloads[0])
+        past = past_minutes(listing, float(first["p"]), first["T"], since)
+        found = [*(bar for bar in past if bar[0] not in bars), *found]
     return found[:limit] if "startTime" in query else found[-limit:]
 
 

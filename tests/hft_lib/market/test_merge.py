@@ -104,6 +104,8 @@ def plain_feed(stream: list) -> list:
             after = kept[number + 1] if number + 1 < len(kept) else None
             more = after is not None and after.time_ns == event.time_ns
             event = msgspec.structs.replace(event, more=more)
+        elif fed and event == fed[-1]:
+            continue  # a midnight that the tape has itself
         fed.append(event)
     return [*fed, TimePassed(kept[-1].time_ns)]
 
@@ -121,3 +123,11 @@ def test_the_feed_is_that_of_its_plain_twin(stream, batch_rows, tmp_path_factory
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tapes, "BATCH_ROWS", batch_rows)
         assert list(feed_events(tape)) == plain_feed(stream)
+
+
+def test_a_live_tape_holds_its_midnights_and_brings_each_once(tmp_path):
+    came = [quote(1), TimePassed(5), TimePassed(DAY_NS), quote(DAY_NS + 1), TimePassed(DAY_NS + 9)]
+    with TapeWriter(tmp_path / "live") as writer:
+        writer.write(came)
+    fed = list(feed_events(Tape.open(tmp_path / "live")))
+    assert fed == [*came, TimePassed(DAY_NS + 9)]

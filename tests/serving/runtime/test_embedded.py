@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from hft_lib.backtest.tally import Tally
-from hft_lib.events import Event, Fill
+from hft_lib.events import Event, Fill, Rejected
 from hft_lib.stage import snapshot
 from serving.runtime import embedded
 from serving.runtime.embedded import Diverged, EmbeddedLine, LineSnapshot
@@ -213,3 +213,20 @@ def test_a_sink_hears_what_leaves_the_line(tmp_path: Path):
     with Journal(tmp_path / "journal", header()) as written:
         post(EmbeddedLine(story_config(), written, tmp_path / "snapshots", [ear]), POSTS)
     assert sorted(map(encode_fact, ear.heard)) == sorted(map(encode_fact, told().leaving))
+
+
+def test_what_the_feed_refused_is_on_record_and_recomputed_by_nobody(run: Run, tmp_path: Path):
+    path, snapshots = tmp_path / "journal", tmp_path / "snapshots"
+    refusal = Rejected(1, "feed", "CORRUPT", "BTC/USDT", "a frame cut off")
+    with Journal(path, header()) as written:
+        line = EmbeddedLine(story_config(), written, snapshots)
+        for number, item in enumerate(POSTS):
+            post(line, [item])
+            if number % 50 == 10:
+                line.note(refusal)
+    resumed = EmbeddedLine(story_config(), Journal.reopen(path), snapshots)
+    resumed.recover()
+    assert states(resumed) == run.states
+    resumed.journal.close()
+    noted = sum(fact == refusal for fact in read_records(path))
+    assert noted == len(range(10, len(POSTS), 50))

@@ -1,0 +1,1 @@
+"""A live market as pure state: frames and REST answers in, events, flaws and wants out."""
