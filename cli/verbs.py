@@ -13,6 +13,7 @@ from typer import rich_utils
 from typer.exceptions import TyperException
 
 from cli import (
+    audit,
     calibrate,
     demo,
     doctor,
@@ -66,6 +67,7 @@ app.command("positions")(positions.positions)
 app.command("statement")(statement.statement)
 app.command("reconcile")(reconcile.reconcile)
 app.add_typer(ledger.app, name="ledger")
+app.command("audit")(audit.audit)
 app.command("doctor")(doctor.doctor)
 
 
@@ -170,6 +172,7 @@ _EXPECTED = {
     "serving.runtime.opening.RunError": 2,
     "serving.runtime.opening.NotThisLine": 3,
     "serving.runtime.kept_words.Unreadable": 1,
+    "serving.runtime.audit.Unwritable": 1,
     "serving.runtime.embedded.Diverged": 1,
     "serving.runtime.chain.Diverged": 1,
     "serving.runtime.chained.BusError": 1,

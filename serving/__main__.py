@@ -15,6 +15,7 @@ import structlog
 import typer
 
 from hft_lib.parameters import read_parameter_file
+from serving.runtime.access import access_of
 from serving.runtime.chain import Superseded
 from serving.runtime.chained import BusError
 from serving.runtime.disk import Disk
@@ -66,6 +67,7 @@ def serve(
         raise SettingsError("--bus kafka needs KAFKA_BOOTSTRAP_SERVERS, it was unset")
     if settings.exchange != "simulated":
         raise SettingsError(f"EXCHANGE must be simulated in this release, was {settings.exchange}")
+    access_of(settings)  # before anything starts: a missing token is a setting that is wrong
     log = structlog.get_logger(__name__)
     known = {key: value for key, value in settings.printable().items() if value}
     log.info("starting", service=name.value, bus=chosen.value, **known)
@@ -97,7 +99,8 @@ def _here(settings: Settings, name: str, bus: Bus, port: int | None, given: _Giv
     with ExitStack() as world:
         pages = {}
         for place, service in enumerate(services):
-            page = Pages(service.name, service.port if port is None else port + place)
+            number = service.port if port is None else port + place
+            page = Pages(service.name, number, access=access_of(settings))
             page.add(Disk(settings.hft_home))
             page.open()
             world.callback(page.close)
