@@ -1,7 +1,7 @@
 """Who moved capital or halted it, from where and why: a record before a verb acts, one after.
 
-A verb that acts leaves two entries with one `id`: `asked` before it does anything, and then what
-became of it. So a verb that was killed in between is seen, as one whose end nobody told. Entries are
+A verb that acts leaves two entries with one `id`: `asked` before it does anything, then what became
+of it. So a verb that was killed in between is seen, as one whose end nobody told. Entries are
 appended and never changed; in Redis the operators' own user cannot take one away.
 
 What an entry says of its writer is what the writer's program says. Whoever holds an operator's
@@ -131,7 +131,7 @@ def decoded(lines: Iterable[bytes], where: str) -> list[Entry]:
 
 
 def asked(trail: Trail, verb: str, what: dict[str, Any], operator: str, reason: str) -> Entry:
-    """The entry of a verb that is about to act; not written yet. Raises Unwritable as `who` does."""
+    """The entry of a verb that is about to act, not written; raises Unwritable as `who` does."""
     return Entry(
         id=uuid4().hex,
         time_ns=time.time_ns(),
