@@ -26,7 +26,7 @@ AUDIT_FILE = "audit.jsonl"
 ENTRIES_MAX = 20_000
 FILE_BYTES_MAX = 64 * 1024 * 1024
 TEXT_MAX = 500  # of what a person writes; an entry is two kilobytes at most, a trail some 40 MB
-ASKED = "asked"
+ASKED: Literal["asked"] = "asked"
 UNTOLD = "untold"  # asked, and nobody told what became of it
 
 Outcome = Literal["asked", "done", "failed", "refused"]
