@@ -35,6 +35,7 @@ from cli import (
 )
 from cli.console import WIDTH_MAX, stderr
 from cli.errors import Failed
+from serving.runtime import logs
 from serving.runtime.settings import load_settings
 
 _INTERRUPT = 130  # how typer says that Ctrl-C ended a verb
@@ -79,6 +80,7 @@ def settle(context: typer.Context) -> None:
     """
     settings = load_settings()
     structlog.configure(
+        processors=logs.processors(settings, programs=False),
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelName(settings.log_level)
         ),

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 import typer
 
 from hft_lib.parameters import read_parameter_file
+from serving.runtime import logs
 from serving.runtime.access import access_of
 from serving.runtime.chain import Superseded
 from serving.runtime.chained import BusError
@@ -182,17 +183,8 @@ def _start(
 
 def _log_to_stderr(settings: Settings) -> None:
     """One line an event: for a person's eye in development, JSON where a collector reads it."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    if settings.environment == "development":
-        shared += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    else:
-        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     structlog.configure(
-        processors=shared,
+        processors=logs.processors(settings, settings.environment != "development"),
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelName(settings.log_level)
         ),

@@ -197,6 +197,13 @@ class Settings(BaseSettings):
         """Each variable and its value in words: secrets masked, unset as an empty one."""
         return {name.upper(): _shown(getattr(self, name)) for name in type(self).model_fields}
 
+    def secrets(self) -> frozenset[str]:
+        """Every secret that is set, a password within an address too."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        keys = {one.get_secret_value() for one in values if isinstance(one, SecretStr)}
+        texts = [one for one in values if isinstance(one, str)]
+        return frozenset(keys.union(*(addresses.secrets_in(text) for text in texts)))
+
     def __repr_args__(self) -> Iterator[tuple[str, str]]:
         """Show what `printable` shows: an address may hold a password."""
         yield from self.printable().items()
