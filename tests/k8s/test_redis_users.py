@@ -31,7 +31,7 @@ from serving.runtime.model_words import Move, ask
 from serving.runtime.pages import Pages
 from tests.integration.conftest import free_ports, needs
 from tests.k8s import rendered
-from tests.k8s.test_configs import CONFIG, running
+from tests.k8s.test_configs import CONFIG, ready, running
 
 USERS = ("services", "operator", "viewer")
 PASSWORDS = {name: hashlib.sha256(name.encode()).hexdigest() for name in USERS}
@@ -227,6 +227,10 @@ def test_without_a_password_or_with_a_wrong_one_nothing_is_answered(server: Serv
     for client in (redis.Redis(port=server.port), connect(server.url("operator", "wrong"))):
         with pytest.raises(redis.AuthenticationError):
             client.get(KEY)
+
+
+def test_the_pods_probe_needs_no_password(server: Server):
+    assert ready(server.port) == 0
 
 
 # --- the verbs ---
