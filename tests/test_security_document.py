@@ -1,4 +1,4 @@
-"""`docs/security.md` is true to the tree: each test that it names is there, and no threat has none."""
+"""`docs/security.md` is true to the tree: tests that it names are there, and no threat has none."""
 
 import ast
 import re

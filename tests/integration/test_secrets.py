@@ -24,8 +24,8 @@ def made_up(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:40]
 
 
-# Addresses that hold no password, by rule (`addresses.kafka`) or because they are none.
-NO_ADDRESS = {"KAFKA_BOOTSTRAP_SERVERS"}
+# What holds no password: by rule (`addresses.kafka`), or because it is no address.
+NO_ADDRESS = {"KAFKA_BOOTSTRAP_SERVERS", "PAIRS"}
 
 
 def may_hold_a_secret(name: str) -> bool:
