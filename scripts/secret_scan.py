@@ -1,8 +1,8 @@
-"""Looks for secrets in every file that git keeps; a look that failed is a finding. By detect-secrets.
+"""Looks for secrets in every file that git keeps, and tells of a look that failed.
 
     python scripts/secret_scan.py [FILE...]
 
-Without files: all that git tracks, or would with `git add`. What is no secret is waived in
+By detect-secrets. Without files: all that git tracks, or would with `git add`. What is no secret is waived in
 scripts/secret_waivers.toml, each waiver with its reason; one that waives nothing any more is a
 finding too. No comment in a file waives anything, and no key found is tried against its service.
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 from detect_secrets.core.scan import scan_file
@@ -103,7 +104,7 @@ def look(path: Path) -> list[Finding]:
 @cache
 def _configure() -> None:
     """Tell the scanner, once a process, to look for every kind that it knows."""
-    kinds = get_mapping_from_secret_type_to_class().values()
+    kinds: Any = get_mapping_from_secret_type_to_class().values()
     settings = configure_settings_from_baseline(
         {
             "plugins_used": [{"name": kind.__name__} for kind in kinds],

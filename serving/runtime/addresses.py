@@ -14,9 +14,9 @@ from pydantic import ValidationInfo
 MASK = "********"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
-_SECRET_NAME = r"([?&;][^=&;\s]*(?:password|passwd|secret|token|api_?key|signature)[^=&;\s]*=)"
-_SECRET_QUERY = re.compile(_SECRET_NAME + r"[^&;#\s]*", re.IGNORECASE)
-_SECRET_QUERY_VALUE = re.compile(_SECRET_NAME + r"([^&;#\s]*)", re.IGNORECASE)
+_HIDDEN_NAME = r"([?&;][^=&;\s]*(?:password|passwd|secret|token|api_?key|signature)[^=&;\s]*=)"
+_SECRET_QUERY = re.compile(_HIDDEN_NAME + r"[^&;#\s]*", re.IGNORECASE)
+_SECRET_QUERY_VALUE = re.compile(_HIDDEN_NAME + r"([^&;#\s]*)", re.IGNORECASE)
 
 
 def masked(text: str) -> str:
