@@ -2,8 +2,8 @@
 
     python scripts/secret_scan.py [FILE...]
 
-By detect-secrets. Without files: all that git tracks, or would with `git add`. What is no secret is waived in
-scripts/secret_waivers.toml, each waiver with its reason; one that waives nothing any more is a
+By detect-secrets. Without files: all that git tracks, or would with `git add`. What is no secret is
+waived in scripts/secret_waivers.toml, each waiver with its reason; one that waives nothing any more is a
 finding too. No comment in a file waives anything, and no key found is tried against its service.
 
 Exit codes: 0 nothing found, 1 something found or not looked at, 2 wrong usage.
