@@ -2,9 +2,9 @@
 
     python scripts/secret_scan.py [FILE...]
 
-By detect-secrets. Without files: all that git tracks, or would with `git add`. What is no secret is
-waived in scripts/secret_waivers.toml, each waiver with its reason; one that waives nothing any more is a
-finding too. No comment in a file waives anything, and no key found is tried against its service.
+By detect-secrets. Without files: all that git tracks, or would with `git add`. What is no
+secret is waived in scripts/secret_waivers.toml, each with its reason; one that waives nothing any
+more is a finding too. No comment in a file waives anything, and no key is tried at its service.
 
 Exit codes: 0 nothing found, 1 something found or not looked at, 2 wrong usage.
 """
