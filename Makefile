@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONHASHSEED := 0
 
 .PHONY: help demo paper test check format lint types unit tests notebooks images lab bench lock setup dev clean \
-	black isort flake8 bandit imports mypy
+	black isort flake8 bandit secrets imports mypy
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ flake8: dev
 
 bandit: dev
 	@$(STEP) bandit $(BIN)/bandit --quiet --configfile pyproject.toml --recursive $(PACKAGES)
+
+secrets: dev ## look for secrets in every file that git keeps
+	@$(STEP) secrets $(BIN)/python scripts/secret_scan.py
 
 imports: dev
 	@$(STEP) imports $(BIN)/lint-imports

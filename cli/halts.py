@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import options
+from cli.audited import audited, must_be_said
 from cli.console import command, emit, print_rows, stderr
 from cli.context import check_pair, iso
 from cli.errors import BadInput, Failed
@@ -84,14 +85,13 @@ def resume(
     Example: hft pair resume BTC/USDT:USDT~BTC/USDT --operator ada --reason "looked at, all well"
     """
     settings: Settings = context.obj
-    for option, value in (("--operator", operator), ("--reason", reason)):
-        if not value.strip():
-            raise BadInput(f"{option} must not be empty, was {value!r}")
-    _check(settings, pair)
     latch = latch_of(settings)
-    word = _written(
-        lambda: pair_words.resume(latch, pair, operator, reason), f"{pair} stays as it is"
-    )
+    with audited(settings, "pair resume", {"pair": pair}, operator, reason):
+        must_be_said(operator, reason)
+        _check(settings, pair)
+        word = _written(
+            lambda: pair_words.resume(latch, pair, operator, reason), f"{pair} stays as it is"
+        )
     emit({**document(latch, pair, word), "latch": _latch_word(latch)}, as_json, _print)
 
 
@@ -119,13 +119,15 @@ def _halt(
     reason: str,
     as_json: bool,
 ) -> None:
-    if pair != ALL:
-        _check(settings, pair)
     latch, name = latch_of(settings), operator or getpass.getuser()
-    word = _written(
-        lambda: pair_words.halt(latch, pair, closes, name, reason),
-        "`hft kill` halts the whole line",
-    )
+    verb = "flatten" if closes else "pair halt"
+    with audited(settings, verb, {"pair": None if pair == ALL else pair}, name, reason):
+        if pair != ALL:
+            _check(settings, pair)
+        word = _written(
+            lambda: pair_words.halt(latch, pair, closes, name, reason),
+            "`hft kill` halts the whole line",
+        )
     warn_of_loss(latch, "halt")
     emit(document(latch, pair, word), as_json, _print)
 

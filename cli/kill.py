@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from cli import options
+from cli.audited import audited, must_be_said
 from cli.console import command, emit, print_rows, stderr
 from cli.context import iso
-from cli.errors import BadInput, Failed
+from cli.errors import Failed
 from serving.adapters.redis_latch import RedisLatch, latch_of
 from serving.runtime import latch as latches
 from serving.runtime.kept_words import Unreadable
@@ -34,13 +35,14 @@ def kill(
     settings: Settings = context.obj
     latch = latch_of(settings)
     name = operator or getpass.getuser()
-    try:
-        word = latches.kill(latch, flatten, name, reason, time.time_ns())
-    except Unreadable as error:
-        raise Failed(
-            f"the latch cannot be written: {error}. A line that cannot read it either halts by "
-            "itself; else stop execution"
-        ) from error
+    with audited(settings, "kill", {"flatten": flatten}, name, reason, whatever=True):
+        try:
+            word = latches.kill(latch, flatten, name, reason, time.time_ns())
+        except Unreadable as error:
+            raise Failed(
+                f"the latch cannot be written: {error}. A line that cannot read it either halts "
+                "by itself; else stop execution"
+            ) from error
     warn_of_loss(latch, "kill")
     emit(document(latch, word), as_json, _print)
 
@@ -55,14 +57,13 @@ def reset_kill(
 
     Example: hft reset-kill --operator ada --reason "the venue is well, positions reconciled"
     """
-    for option, value in (("--operator", operator), ("--reason", reason)):
-        if not value.strip():
-            raise BadInput(f"{option} must not be empty, was {value!r}")
     latch = latch_of(context.obj)
-    try:
-        word = latches.reset(latch, operator, reason, time.time_ns())
-    except Unreadable as error:
-        raise Failed(f"the latch cannot be written: {error}: the line stays halted") from error
+    with audited(context.obj, "reset-kill", {}, operator, reason):
+        must_be_said(operator, reason)
+        try:
+            word = latches.reset(latch, operator, reason, time.time_ns())
+        except Unreadable as error:
+            raise Failed(f"the latch cannot be written: {error}: the line stays halted") from error
     emit(document(latch, word), as_json, _print)
 
 

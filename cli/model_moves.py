@@ -1,5 +1,6 @@
 """`hft models promote` and `hft models rollback`: an operator's word about a pair's capital."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,6 +8,7 @@ import msgspec
 import typer
 
 from cli import options
+from cli.audited import audited, must_be_said
 from cli.console import command, emit, print_rows, text
 from cli.context import check_pair, iso
 from cli.errors import BadInput, Failed, Refused
@@ -92,9 +94,21 @@ def _move(
     wait_s: float,
     as_json: bool,
 ) -> None:
-    for option, value in (("--operator", asked.operator), ("--reason", asked.reason)):
-        if not value.strip():
-            raise BadInput(f"{option} must not be empty, was {value!r}")
+    what = {"pair": asked.pair or None, "wanted": asked.wanted}
+    audit = audited(settings, f"models {asked.move}", what, asked.operator, asked.reason)
+    with nullcontext() if dry_run else audit:
+        _moved(settings, asked, journal, dry_run, wait_s, as_json)
+
+
+def _moved(
+    settings: Settings,
+    asked: MoveAsked,
+    journal: Path | None,
+    dry_run: bool,
+    wait_s: float,
+    as_json: bool,
+) -> None:
+    must_be_said(asked.operator, asked.reason)
     with standing(settings, journal) as line:
         name = _pair_of(line, asked.pair)
         asked = msgspec.structs.replace(asked, time_ns=line.line_ns, pair=name)

@@ -13,6 +13,7 @@ from typer import rich_utils
 from typer.exceptions import TyperException
 
 from cli import (
+    audit,
     calibrate,
     demo,
     doctor,
@@ -34,6 +35,7 @@ from cli import (
 )
 from cli.console import WIDTH_MAX, stderr
 from cli.errors import Failed
+from serving.runtime import logs
 from serving.runtime.settings import load_settings
 
 _INTERRUPT = 130  # how typer says that Ctrl-C ended a verb
@@ -66,6 +68,7 @@ app.command("positions")(positions.positions)
 app.command("statement")(statement.statement)
 app.command("reconcile")(reconcile.reconcile)
 app.add_typer(ledger.app, name="ledger")
+app.command("audit")(audit.audit)
 app.command("doctor")(doctor.doctor)
 
 
@@ -77,6 +80,7 @@ def settle(context: typer.Context) -> None:
     """
     settings = load_settings()
     structlog.configure(
+        processors=logs.processors(settings, programs=False),
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelName(settings.log_level)
         ),
@@ -170,6 +174,7 @@ _EXPECTED = {
     "serving.runtime.opening.RunError": 2,
     "serving.runtime.opening.NotThisLine": 3,
     "serving.runtime.kept_words.Unreadable": 1,
+    "serving.runtime.audit.Unwritable": 1,
     "serving.runtime.embedded.Diverged": 1,
     "serving.runtime.chain.Diverged": 1,
     "serving.runtime.chained.BusError": 1,

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Looks for what is known to be unsafe: bandit over the sources, safety over every locked dependency.
+# Looks for what is known to be unsafe: bandit over the sources, detect-secrets over every file that git keeps, safety
+# over every locked dependency.
 #
 # Leaves bandit-report.json and safety-report.json. Exit code 1 where one found something, or could not look: a
 # dependency of which nothing could be learned counts as unsafe. safety asks its makers' database, over the network.
@@ -27,5 +28,6 @@ code=0
 scripts/setup.sh dev
 scripts/step.sh bandit-report .venv/bin/bandit --quiet --configfile pyproject.toml --recursive "${packages[@]}" \
   --format json --output bandit-report.json || code=1
+scripts/step.sh secrets .venv/bin/python scripts/secret_scan.py || code=1
 safety_report || code=1
 exit "$code"

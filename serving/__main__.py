@@ -9,12 +9,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 import typer
 
 from hft_lib.parameters import read_parameter_file
+from serving.runtime import logs
+from serving.runtime.access import access_of
 from serving.runtime.chain import Superseded
 from serving.runtime.chained import BusError
 from serving.runtime.disk import Disk
@@ -71,6 +73,7 @@ def serve(
             "EXCHANGE=paper is served by all --bus memory in this release: on Kafka ingestion is "
             "fed by a tape"
         )
+    access_of(settings)  # before anything starts: a missing token is a setting that is wrong
     log = structlog.get_logger(__name__)
     known = {key: value for key, value in settings.printable().items() if value}
     log.info("starting", service=name.value, bus=chosen.value, **known)
@@ -102,7 +105,8 @@ def _here(settings: Settings, name: str, bus: Bus, port: int | None, given: _Giv
     with ExitStack() as world:
         pages = {}
         for place, service in enumerate(services):
-            page = Pages(service.name, service.port if port is None else port + place)
+            number = service.port if port is None else port + place
+            page = Pages(service.name, number, access=access_of(settings))
             page.add(Disk(settings.hft_home))
             page.open()
             world.callback(page.close)
@@ -184,17 +188,8 @@ def _start(
 
 def _log_to_stderr(settings: Settings) -> None:
     """One line an event: for a person's eye in development, JSON where a collector reads it."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    if settings.environment == "development":
-        shared += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    else:
-        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     structlog.configure(
-        processors=shared,
+        processors=logs.processors(settings, settings.environment != "development"),
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelName(settings.log_level)
         ),

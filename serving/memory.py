@@ -23,10 +23,12 @@ from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from serving.adapters import mlflow_store
 from serving.adapters.memory_bus import MemoryBus
+from serving.adapters.redis_audit import trail_of
 from serving.adapters.redis_latch import latch_of, moves_of
 from serving.adapters.synthetic_market import synthetic_tape
 from serving.lines import begun_at, config_of, in_order, sets_of
 from serving.live_market import TAPE, LiveMarket, LivePart, live_feed, opened, write_tape
+from serving.orchestrator.audit_page import AuditPage
 from serving.orchestrator.wiring import InOneProcess, open_page
 from serving.registered_line import pairs_of
 from serving.runtime import embedded, model_words
@@ -93,6 +95,7 @@ class MemoryLine:
         self._registry: "Registry | None" = None
         self._latch = latch_of(settings)
         self._moves = moves_of(settings)
+        pages["orchestrator"].mount(AuditPage(trail_of(settings)))
         self._page = open_page(pages["orchestrator"], InOneProcess(pages), self._latch, None)
 
     def run(self, stop: threading.Event, begun: Callable[[], None]) -> None:

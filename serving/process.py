@@ -79,8 +79,11 @@ class Process:
         if self._service.name != "orchestrator":
             return None
         # Here, because it is memory that no other service needs.
+        from serving.adapters.redis_audit import trail_of
+        from serving.orchestrator.audit_page import AuditPage
         from serving.orchestrator.wiring import open_page
 
+        self._pages.mount(AuditPage(trail_of(self._settings)))
         assert self._directory is not None and self._latch is not None, "REDIS_URL was checked"
         return open_page(self._pages, self._directory, self._latch, self._settings.database_url)
 

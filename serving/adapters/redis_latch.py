@@ -101,9 +101,9 @@ class RedisLatch:
             self._client.set(KEY, msgspec.json.encode(word))
 
     def open(self, word: Word) -> None:
-        """Write `word` where there is none."""
+        """Write `word` where there is none; SETNX, because a service may do no more."""
         with told_as(Unreadable, self._url):
-            self._client.set(KEY, msgspec.json.encode(word), nx=True)
+            self._client.setnx(KEY, msgspec.json.encode(word))
 
     def look(self) -> Look:
         """The word, and those of pairs, of one moment."""

@@ -7,22 +7,31 @@ whether anyone answers there.
 
 import re
 from typing import TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import ValidationInfo
 
 MASK = "********"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
-_SECRET_QUERY = re.compile(
-    r"([?&;][^=&;\s]*(?:password|passwd|secret|token|api_?key|signature)[^=&;\s]*=)[^&;#\s]*",
-    re.IGNORECASE,
-)
+_HIDDEN_NAME = r"([?&;][^=&;\s]*(?:password|passwd|secret|token|api_?key|signature)[^=&;\s]*=)"
+_SECRET_QUERY = re.compile(_HIDDEN_NAME + r"[^&;#\s]*", re.IGNORECASE)
+_SECRET_QUERY_VALUE = re.compile(_HIDDEN_NAME + r"([^&;#\s]*)", re.IGNORECASE)
 
 
 def masked(text: str) -> str:
     """Hide every password in `text`: what stands before an @ in a word, and secret query values."""
     return _SECRET_QUERY.sub(rf"\1{MASK}", re.sub(r"\S+@", _masked_user, text))
+
+
+def secrets_in(text: str) -> set[str]:
+    """The secrets that an address holds, as they are written and as they are meant."""
+    found = {match.group(2) for match in _SECRET_QUERY_VALUE.finditer(text)}
+    for match in re.finditer(r"\S+@", text):
+        user = match.group()[:-1].rpartition("://")[2]
+        name, colon, password = user.partition(":")
+        found.add(password if colon else name)
+    return {form for one in found for form in (one, unquote(one)) if form}
 
 
 def _masked_user(match: re.Match[str]) -> str:

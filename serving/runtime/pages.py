@@ -1,5 +1,7 @@
 """What a service says of itself over HTTP: alive, ready and if not why, its figures, its state.
 
+`/state`, and what is mounted, need a token where there are any (`runtime.access`).
+
 The pages run on a thread of their own and read the worker's plain numbers; they never touch the
 stage's state while it steps, but for `/state`, which copies a few counters.
 """
@@ -24,6 +26,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hft_lib.events import SCHEMA_VERSION
+from serving.runtime.access import Access, Guard
 from serving.runtime.chain import LOGIC_VERSION
 
 STOP_S_MAX = 5
@@ -81,7 +84,13 @@ class Mounted(Protocol):
 class Pages:
     """The pages of one service on `port`, served until `close`."""
 
-    def __init__(self, name: str, port: int, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        now_s: Callable[[], float] = time.monotonic,
+        access: Access | None = None,
+    ) -> None:
         self.name = name
         self._now_s = now_s
         self._began_s = now_s()
@@ -94,6 +103,8 @@ class Pages:
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)  # memory, processor, open files, start
+        if access is not None:
+            self._registry.register(access)
         routes = [
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
@@ -103,11 +114,14 @@ class Pages:
         self._app = Starlette(routes=routes)
         self._closing: list[Callable[[], None]] = []
         config = uvicorn.Config(
-            self._app,
+            Guard(self._app, access),
             host="0.0.0.0",  # nosec B104: probes and scrapes come from other pods
             port=port,
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # who asks is who connects: anybody can write a header
+            server_header=False,
+            ws="none",
             timeout_graceful_shutdown=STOP_S_MAX,
         )
         self._server = uvicorn.Server(config)

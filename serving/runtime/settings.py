@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -33,6 +34,9 @@ STACK_PREFIX = "STACK_"
 CAPITAL_MAX_QUOTE = 1e12
 # Each challenger is a row of every state array and a shadow account, stepped at each grid point.
 CHALLENGERS_MAX = 32
+
+# 32 hexadecimal digits are 128 bits; of so many, drawn at random, 8 and more are different.
+TOKEN_LENGTH_MIN, TOKEN_LETTERS_MIN = 32, 8
 
 _SYMBOL = re.compile(r"[A-Z0-9]+/[A-Z0-9]+(:[A-Z0-9]+)?")
 
@@ -81,8 +85,25 @@ def _key(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _token(value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    """Refuse a token that can be guessed; the sentence shows nothing of it."""
+    if value is None:
+        return value
+    token = value.get_secret_value()
+    repeats = token in (token + token)[1:-1]
+    plain = token.isascii() and token.isprintable() and " " not in token
+    if not plain or len(token) < TOKEN_LENGTH_MIN or len(set(token)) < TOKEN_LETTERS_MIN or repeats:
+        raise ValueError(
+            f"{(info.field_name or '').upper()} must be at least {TOKEN_LENGTH_MIN} ASCII "
+            f"characters without spaces, at least {TOKEN_LETTERS_MIN} of them different and none "
+            "of it a repetition, such as `openssl rand -hex 24` makes (its value is not shown)"
+        )
+    return value
+
+
 Pairs = Annotated[tuple[str, ...], BeforeValidator(_pairs), AfterValidator(_checked_pairs)]
 Key = Annotated[SecretStr | None, AfterValidator(_key)]
+Token = Annotated[SecretStr | None, AfterValidator(_token)]
 RestUrl = Annotated[str | None, AfterValidator(addresses.http)]
 SocketUrl = Annotated[str | None, AfterValidator(addresses.websocket)]
 KafkaServers = Annotated[str | None, AfterValidator(addresses.kafka)]
@@ -115,6 +136,8 @@ class Settings(BaseSettings):
     redis_url: RedisUrl = None
     database_url: DatabaseUrl = None
     hft_home: Annotated[Path, AfterValidator(_home)] = Path("runs")
+    hft_viewer_token: Token = None
+    hft_operator_token: Token = None
     mlflow_tracking_uri: TrackingUri = Field(
         default_factory=lambda known: f"sqlite:///{known['hft_home'] / 'mlflow.db'}"
     )
@@ -144,6 +167,11 @@ class Settings(BaseSettings):
             )
         if self.exchange == "binance":
             self._may_trade()
+        viewer, operator = self.hft_viewer_token, self.hft_operator_token
+        if viewer is not None and viewer == operator:
+            raise ValueError(
+                "HFT_VIEWER_TOKEN and HFT_OPERATOR_TOKEN must differ, both were the same"
+            )
         return self
 
     def _may_trade(self) -> None:
@@ -171,6 +199,13 @@ class Settings(BaseSettings):
         """Each variable and its value in words: secrets masked, unset as an empty one."""
         return {name.upper(): _shown(getattr(self, name)) for name in type(self).model_fields}
 
+    def secrets(self) -> frozenset[str]:
+        """Every secret that is set, a password within an address too."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        keys = {one.get_secret_value() for one in values if isinstance(one, SecretStr)}
+        texts = [one for one in values if isinstance(one, str)]
+        return frozenset(keys.union(*(addresses.secrets_in(text) for text in texts)))
+
     def __repr_args__(self) -> Iterator[tuple[str, str]]:
         """Show what `printable` shows: an address may hold a password."""
         yield from self.printable().items()
@@ -193,7 +228,9 @@ def _shown(value: object) -> str:
 
 
 VARIABLES = tuple(name.upper() for name in Settings.model_fields)
-SECRETS = frozenset(("BINANCE_API_KEY", "BINANCE_API_SECRET"))
+SECRETS = frozenset(
+    ("BINANCE_API_KEY", "BINANCE_API_SECRET", "HFT_VIEWER_TOKEN", "HFT_OPERATOR_TOKEN")
+)
 OPTIONAL = frozenset(
     name.upper()
     for name, field in Settings.model_fields.items()

@@ -51,7 +51,7 @@ def test_redis_keeps_what_it_answers_and_asks_for_the_password(tmp_path: Path) -
     needs("redis-server", "redis-cli")
     (port,) = free_ports(1)
     users = tmp_path / "users.acl"
-    # As docs/kubernetes.md says that the secret must be.
+    # One user is enough here: those of the manifests are held by test_redis_users.py.
     users.write_text(f"user default on ~* &* +@all >{PASSWORD}")
     config = (CONFIG / "redis.conf").read_text()
     for old, new in (

@@ -229,14 +229,14 @@ def test_secrets_are_references_and_go_to_those_alone_who_need_them(environment:
         item["metadata"]["labels"][NAME]: secret_names(rendered.template(item))
         for item in rendered.workloads(environment)
     }
-    stage = {"redis"}
+    stage = {"redis", "pages"}
     assert given == {
         "ingestion": stage,
         "kalman-filter": stage,
         "garch-model": stage,
         "risk-manager": stage,
         "execution": stage,
-        "orchestrator": {"redis", "ledger"},
+        "orchestrator": {"redis", "pages", "ledger"},
         "calibration": set(),
         "kafka": set(),
         "redis": {"redis"},

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from serving.runtime.access import access_of
 from serving.runtime.settings import load_settings
 from tests.k8s import rendered
 from tests.k8s.rendered import ENVIRONMENTS
+from tests.serving.runtime.test_settings import OPERATOR, VIEWER
 
 GUIDE = {
     "staging": {
@@ -26,6 +28,8 @@ GUIDE = {
     },
 }
 SECRETS = {
+    ("pages", "viewer-token"): VIEWER,
+    ("pages", "operator-token"): OPERATOR,
     ("redis", "url"): "redis://services:made-up@redis:6379/0",
     ("ledger", "url"): "postgresql://ledger:made-up@postgres:5432/ledger",
 }
@@ -56,6 +60,7 @@ def test_the_services_accept_what_they_are_told(environment: str, tmp_path: Path
         assert settings.exchange == "simulated"
         assert settings.kafka_bootstrap_servers == "kafka:9092"
         assert settings.redis_url is not None
+        assert access_of(settings) is not None, "the pages have their tokens"
         is_orchestrator = item["metadata"]["name"] == "orchestrator-service"
         assert (settings.database_url is not None) == is_orchestrator
         assert ("mlflow_tracking_uri" in settings.model_fields_set) == is_orchestrator

@@ -1,5 +1,6 @@
 """Settings: defaults for a laptop, one sentence for every broken rule, and no secret ever shown."""
 
+import hashlib
 import traceback
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from serving.runtime.settings import OPTIONAL, VARIABLES, Settings, SettingsErro
 
 SECRET = "s3cr3t-value"
 KEYS = {"BINANCE_API_KEY": "key", "BINANCE_API_SECRET": SECRET}
+# Made up here, so that no file holds what looks like a secret.
+VIEWER, OPERATOR = (hashlib.sha256(role).hexdigest() for role in (b"viewer", b"operator"))
 LIVE = {**KEYS, "EXCHANGE": "binance", "BINANCE_TESTNET": "false"}
 
 
@@ -61,6 +64,8 @@ def test_every_variable_is_read() -> None:
         "CHAMPION_INITIAL_CAPITAL": "500000.0",
         "PAIRS": "BTC/USDT:USDT~BTC/USDT, ETH/USDT:USDT~ETH/USDT",
         "HFT_HOME": "/var/hft",
+        "HFT_VIEWER_TOKEN": VIEWER,
+        "HFT_OPERATOR_TOKEN": OPERATOR,
     }
     assert set(environ) == set(VARIABLES)
     settings = load_settings(environ)
@@ -164,6 +169,31 @@ def test_trading_needs_both_keys() -> None:
 
 def test_a_malformed_key_is_refused_and_not_shown() -> None:
     assert "white space" in refusal({**KEYS, "BINANCE_API_SECRET": f"{SECRET} {SECRET}"})
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        VIEWER[:31],
+        "operator",
+        "ab" * 24,
+        VIEWER[:16] * 3,
+        "aaaabbbbccccddddeeeeffffgggg" + "aaab",
+        f"{VIEWER[:20]} {VIEWER[:20]}",
+        f"{VIEWER}é",
+    ],
+)
+@pytest.mark.parametrize("name", ["HFT_VIEWER_TOKEN", "HFT_OPERATOR_TOKEN"])
+def test_a_token_that_can_be_guessed_is_refused_with_the_rule_and_not_shown(
+    name: str, token: str
+) -> None:
+    sentence = refusal({name: token})
+    assert sentence.startswith(f"{name} must be at least 32 ASCII characters")
+    assert token not in sentence
+
+
+def test_two_roles_with_one_token_are_refused() -> None:
+    assert "must differ" in refusal({"HFT_VIEWER_TOKEN": VIEWER, "HFT_OPERATOR_TOKEN": VIEWER})
 
 
 def test_real_money_is_never_a_default() -> None:
