@@ -88,7 +88,7 @@ def test_an_alias_that_strayed_from_a_runs_log_is_said_and_put_right(home, tmp_p
     folder.mkdir()
     config = LineConfig(pairs=(), grid_ms=1000)
     tape = SimpleNamespace(path=tmp_path, sha256="")
-    header = new_header(tape, (), config, "demo-1", "hft demo", (None, None))  # type: ignore
+    header = new_header(tape, (), config, "demo-1", "hft demo", (None, None))
     with Journal(folder / "journal", header) as journal:
         for fact in facts:
             journal.append("hft.registry", fact)

@@ -8,9 +8,10 @@ from msgspec.structs import replace
 from cli.replay import verify_over_tape
 from cli.runs import read_header
 from hft_lib.backtest.tally import Tally
-from hft_lib.events import Event, MarketEvent, Rejected, TimePassed
+from hft_lib.events import MarketEvent, Rejected, TimePassed
 from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import TapeError
+from serving.adapters.live.intake import Told
 from serving.live_market import LiveMarket, live_feed, write_tape
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import Header, Journal, encode_fact, read
@@ -35,14 +36,14 @@ class Script:
         fed = (fact for _, fact in POSTS if isinstance(fact, MarketEvent | TimePassed))
         market = [fact for fact in fed if isinstance(fact, TimePassed) or fact.symbol in legs]
         last_ns = 0
-        self.events: list[Event] = []
+        self.events: list[Told] = []
         for event in market:
             last_ns = max(last_ns + 1, event.time_ns)
             more = {"more": False} if hasattr(event, "more") else {}
             self.events.append(replace(event, time_ns=last_ns, **more))
         self._turns = iter(range(0, len(self.events), 7))
 
-    def take(self, timeout_s: float) -> list[Event]:
+    def take(self, timeout_s: float) -> list[Told]:
         """Seven events at a time."""
         begin = next(self._turns, None)
         if begin is None:

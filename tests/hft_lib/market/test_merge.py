@@ -126,7 +126,13 @@ def test_the_feed_is_that_of_its_plain_twin(stream, batch_rows, tmp_path_factory
 
 
 def test_a_live_tape_holds_its_midnights_and_brings_each_once(tmp_path):
-    came = [quote(1), TimePassed(5), TimePassed(DAY_NS), quote(DAY_NS + 1), TimePassed(DAY_NS + 9)]
+    came: list[Quote | TimePassed] = [
+        quote(1),
+        TimePassed(5),
+        TimePassed(DAY_NS),
+        quote(DAY_NS + 1),
+        TimePassed(DAY_NS + 9),
+    ]
     with TapeWriter(tmp_path / "live") as writer:
         writer.write(came)
     fed = list(feed_events(Tape.open(tmp_path / "live")))
