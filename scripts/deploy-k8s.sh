@@ -9,7 +9,8 @@ exec 3>&1
 # version that does not start is found before anything has ended.
 readonly rolling="kalman-filter garch-model risk-manager"
 readonly singletons="execution ingestion orchestrator"
-readonly sets="kafka redis postgres mlflow prometheus alertmanager grafana"
+readonly sets="kafka redis postgres mlflow prometheus alertmanager grafana \
+pipeline-metrics"
 readonly images="ingestion kalman_filter garch_model risk_manager execution orchestrator \
 pipelines mlflow prometheus alertmanager grafana"
 readonly databases="ledger mlflow" replicas_max=3

@@ -21,6 +21,7 @@ FLOWS = {
     ("calibration", "mlflow", 5000),
     ("mlflow", "postgres", 5432),
     ("prometheus", "alertmanager", 9093),
+    ("prometheus", "pipeline-metrics", 9108),
     ("grafana", "prometheus", 9090),
     ("alertmanager", WORLD, 443),
     (PROXY, "orchestrator", 8005),
