@@ -170,6 +170,11 @@ def test_every_mount_has_its_volume_and_every_volume_its_source(environment: str
     claims = {
         item["metadata"]["name"] for item in rendered.of_kind(environment, "PersistentVolumeClaim")
     }
+    for item in rendered.of_kind(environment, "StatefulSet"):
+        name = item["metadata"]["name"]
+        claims |= {
+            f"{c['metadata']['name']}-{name}-0" for c in item["spec"]["volumeClaimTemplates"]
+        }
     for item in rendered.workloads(environment):
         volumes = rendered.template(item)["spec"].get("volumes", [])
         known = {volume["name"] for volume in volumes}
@@ -247,6 +252,10 @@ def test_secrets_are_references_and_go_to_those_alone_who_need_them(environment:
         "alertmanager": {"alertmanager"},
         "grafana": {"grafana"},
         "pipeline-metrics": set(),
+        "backup": {"redis", "postgres"},
+        "restore": {"redis", "postgres"},
+        "backup-artifacts": set(),
+        "backup-tapes": set(),
     }
 
 

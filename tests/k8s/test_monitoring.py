@@ -1,4 +1,4 @@
-"""The cluster's monitoring runs what `monitoring/` holds: no copy of a rule, a route or a target."""
+"""The cluster's monitoring runs what `monitoring/` holds: no copy of a rule, route or target."""
 
 import re
 

@@ -321,7 +321,6 @@ def test_the_other_environments_cluster_is_refused(cluster: Cluster) -> None:
     assert done.code == REFUSED
 
 
-
 def digests_file(folder: Path) -> tuple[Path, dict[str, str]]:
     found = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in NAMED}
     path = folder / "digests"
