@@ -11,10 +11,12 @@ import gzip
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from serving.adapters.kafka_bus import ANSWER_S_MAX, HEADER, watermarks
 from serving.adapters.kafka_topics import (
@@ -28,7 +30,7 @@ from serving.adapters.kafka_topics import (
 )
 from serving.backup import BackupError
 from serving.runtime.chain import Undecodable, read_header
-from serving.runtime.chained import DEAD_LETTERS
+from serving.runtime.chained import DEAD_LETTERS, Away
 from serving.services import SERVICES
 
 INGESTION, ORCHESTRATOR = SERVICES[0].name, SERVICES[-1].name
@@ -47,7 +49,7 @@ TRIES, WAIT_S = 5, 1.0
 FLUSH_S_MAX = 60.0
 TOPICS_GONE_S_MAX = 30.0
 _SIZE_BYTES = 4
-_Headers = list[tuple[str, str | bytes | None]]
+_Headers = list[tuple[str, bytes | None]]
 
 
 class Extent(msgspec.Struct, frozen=True, array_like=True):
@@ -94,7 +96,7 @@ def restore(servers: str, folder: Path) -> dict[str, int]:
     if missing:
         raise BackupError(f"{folder} must hold every topic, it lacks {', '.join(missing)}")
     _remove(servers)
-    ensure_topics(servers)
+    _make(servers)
     return {topic: _restore(servers, path) for topic, path in files.items()}
 
 
@@ -107,7 +109,7 @@ def _save(servers: str, topic: str, folder: Path) -> int:
     with gzip.open(folder / f"{topic}{SUFFIX}", "wb", compresslevel=1) as file:
         _put(file, encoder.encode(Extent(topic, low, high)))
         for message in _messages(servers, topic, low, high):
-            headers: _Headers = list(message.headers() or ())  # type: ignore[arg-type]
+            headers: Any = message.headers() or []
             _put(file, encoder.encode(Kept(message.key(), message.value(), headers)))
             count += 1
     if topic != SNAPSHOTS and count != high - low:  # compaction alone may leave something out
@@ -140,9 +142,8 @@ def _spoke(path: Path, since: int) -> bool:
 
 
 def _writer(message: Kept) -> str:
-    header = dict(message.headers).get(HEADER)
     try:
-        return read_header(header if isinstance(header, bytes) else None).writer
+        return read_header(dict(message.headers).get(HEADER)).writer
     except Undecodable:
         return ""
 
@@ -206,6 +207,17 @@ def _remove(servers: str) -> None:
         time.sleep(0.1)
 
 
+@retry(
+    retry=retry_if_exception_type(Away),
+    stop=stop_after_delay(TOPICS_GONE_S_MAX),
+    wait=wait_fixed(1.0),
+    reraise=True,
+)
+def _make(servers: str) -> None:
+    """Make the topics; a broker that has just removed as many is slow to answer."""
+    ensure_topics(servers)
+
+
 def _restore(servers: str, path: Path) -> int:
     extent, messages = read(path)
     writer, count = _Writer(servers, extent.topic), 0
@@ -247,11 +259,10 @@ class _Writer:
     def write(self, message: Kept) -> None:
         """Append a message."""
         until_s = time.monotonic() + FLUSH_S_MAX
+        headers: Any = message.headers or None
         while True:
             try:
-                self._producer.produce(
-                    self._topic, message.value, message.key, 0, headers=message.headers or None
-                )
+                self._producer.produce(self._topic, message.value, message.key, 0, headers=headers)
                 break
             except BufferError:  # the broker takes what is there first
                 if time.monotonic() > until_s:

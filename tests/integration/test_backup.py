@@ -154,7 +154,7 @@ def tell(servers: str, writer: str, into: str, count: int) -> None:
     bus = KafkaBus(servers, writer)
     for number in range(count):
         bus.write(into, TimePassed(time_ns=number))
-    bus.flush()
+    bus.flush(30.0)
     bus.close()
 
 

@@ -132,6 +132,6 @@ def test_what_names_a_place_of_the_journal_is_archived_before_it(tmp_path: Path)
     made = home(tmp_path)
     (made / "snapshot").write_bytes(b"state")
     files.save(made, tmp_path / "home.tar.gz")
-    words = ["tar", "--list", "--file", tmp_path / "home.tar.gz"]
+    words = ["tar", "--list", "--file", str(tmp_path / "home.tar.gz")]
     names = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
     assert names.index("mlflow.db") < names.index("snapshot") < names.index("journal")
