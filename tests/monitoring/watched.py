@@ -56,24 +56,14 @@ class Inbox:
 
 
 class Watch:
-    """Prometheus and Alertmanager over the services at `targets`, by name, and, where a port is
-    given, over the exporter of the pipeline.
-    """
+    """Prometheus and Alertmanager over the services at `targets`, by name."""
 
-    def __init__(
-        self,
-        folder: Path,
-        ports: list[int],
-        targets: dict[str, int],
-        pipeline: int | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, ports: list[int], targets: dict[str, int]) -> None:
         needs("prometheus", "prometheus-alertmanager")
         self._folder, self.inbox = folder, Inbox()
         self._prometheus, self._alertmanager = (f"127.0.0.1:{port}" for port in ports[:2])
         self._processes: list[subprocess.Popen[bytes]] = []
         self._write_alertmanager()
-        self._pipeline = pipeline
-        self._began_s = time.time()
         self._write_prometheus(targets)
 
     def _write_alertmanager(self) -> None:
@@ -102,18 +92,14 @@ class Watch:
         (alertmanagers,) = known["alerting"]["alertmanagers"]
         alertmanagers["static_configs"][0]["targets"] = [self._alertmanager]
         at = {"prometheus": self._prometheus, "alertmanager": self._alertmanager}
-        at["pipeline"] = f"127.0.0.1:{self._pipeline}"
         for job in known["scrape_configs"]:
             for item in job["static_configs"]:
                 if job["job_name"] == "hft":
                     item["targets"] = [f"127.0.0.1:{targets[item['labels']['service']]}"]
                 elif job["job_name"] in at:
                     item["targets"] = [at[job["job_name"]]]
-                if job["job_name"] == "pipeline":
-                    job |= {"scrape_interval": SCRAPE_S, "scrape_timeout": SCRAPE_S}
-        jobs = known["scrape_configs"]
-        if self._pipeline is None:
-            known["scrape_configs"] = [job for job in jobs if job["job_name"] != "pipeline"]
+        jobs = [job for job in known["scrape_configs"] if job["job_name"] != "pipeline"]
+        known["scrape_configs"] = jobs
         (self._folder / "prometheus.yml").write_text(yaml.safe_dump(known))
 
     def start(self, environment: str) -> None:
@@ -155,15 +141,6 @@ class Watch:
         assert answer["status"] == "success", f"{text}: {answer}"
         found = answer["data"]["result"]
         return found if isinstance(found, list) else [found]
-
-    def ever(self, text: str) -> list[dict[str, Any]]:
-        """The series that a query has had since the start, at any second of it."""
-        url, now_s = f"http://{self._prometheus}/api/v1/query_range", time.time()
-        span = {"start": self._began_s, "end": now_s, "step": 1 + (now_s - self._began_s) // 5000}
-        answer = httpx.get(url, params={"query": text, **span}, timeout=10.0).json()
-        assert answer["status"] == "success", f"{text}: {answer}"
-        found: list[dict[str, Any]] = answer["data"]["result"]
-        return found
 
     def wait_for(self, what: str, holds: Callable[[], bool]) -> float:
         """Seconds until `holds`; raises with the last of the logs where that takes too long."""
