@@ -234,7 +234,8 @@ def _restore(servers: str, path: Path) -> int:
         raise BackupError(f"{extent.topic} must end at {extent.high}, it ended at {high}")
     if extent.topic != SNAPSHOTS and extent.low:
         place = TopicPartition(extent.topic, 0, extent.low)
-        _admin(servers).delete_records([place])[place].result(TOPICS_GONE_S_MAX)
+        admin = _admin(servers)  # kept: its answers end with it
+        admin.delete_records([place])[place].result(TOPICS_GONE_S_MAX)
     return count
 
 

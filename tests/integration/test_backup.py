@@ -179,9 +179,8 @@ def test_every_message_is_put_back_at_its_place_though_the_first_are_not_kept_an
 ):
     topic = topic_of("garch_model")
     tell(servers, "kalman_filter", "garch_model", 500)
-    AdminClient({"bootstrap.servers": servers}).delete_records([TopicPartition(topic, 0, 120)])[
-        TopicPartition(topic, 0, 120)
-    ].result(30)
+    admin, place = AdminClient({"bootstrap.servers": servers}), TopicPartition(topic, 0, 120)
+    admin.delete_records([place])[place].result(30)
     faults.drop(servers, "execution/1/1")
     before = {topic: content(servers, topic) for topic in log.ORDER}
     log.save(servers, tmp_path)
