@@ -9,9 +9,12 @@ exec 3>&1
 # version that does not start is found before anything has ended.
 readonly rolling="kalman-filter garch-model risk-manager"
 readonly singletons="execution ingestion orchestrator"
-readonly sets="kafka redis postgres mlflow prometheus alertmanager grafana"
+readonly sets="kafka redis postgres mlflow prometheus alertmanager grafana \
+pipeline-metrics"
 readonly images="ingestion kalman_filter garch_model risk_manager execution orchestrator \
 pipelines mlflow prometheus alertmanager grafana"
+# Others' images, as the manifests name them: SET=IMAGE.
+readonly theirs="kafka=apache/kafka redis=redis postgres=postgres"
 readonly databases="ledger mlflow" replicas_max=3
 readonly rollout_s_max=${ROLLOUT_S_MAX:-600} answer_s_max=30
 kinds=serviceaccounts,configmaps,services,persistentvolumeclaims
@@ -40,8 +43,8 @@ scripts/deploy-k8s.sh [-e ENV] [OPTION...] VERB [ARGUMENT...]
 
   -e ENV           staging (the default) or production
   --tag TAG        the version of our images (the default is $IMAGE_TAG); in staging alone
-  --digests FILE   or each image by its content, as lines "NAME sha256:..."; production takes
-                   nothing else
+  --digests FILE   or each image by its content, as lines "NAME sha256:...", those of Kafka, Redis
+                   and PostgreSQL too; production takes nothing else
   --context NAME   the context of kubectl, in place of the current one
   --first          the line was never open: deploy does not wait for its services (as where there
                    are none yet)
@@ -110,13 +113,18 @@ reference_of() { # IMAGE: what its line in kustomization.yaml names it by
   fi
 }
 
+names_of_theirs() {
+  local pair
+  for pair in $theirs; do echo "${pair%%=*}"; done
+}
+
 check_references() {
   local name
   [ -n "${DOCKER_USERNAME:-}" ] ||
     bad_usage "DOCKER_USERNAME must be set: images are REGISTRY/DOCKER_USERNAME/..."
   if [ -n "$digests" ]; then
     [ -r "$digests" ] || bad_usage "--digests must name a readable file, was $digests"
-    for name in $images; do
+    for name in $images $(names_of_theirs); do
       [ "$(grep -cE "^$name sha256:[0-9a-f]{64}\$" "$digests")" = 1 ] ||
         bad_usage "$digests must hold one line \"$name sha256:...\""
     done
@@ -137,6 +145,11 @@ render() { # into $work/rendered.yaml
     for name in $images; do
       printf '  - name: hft-crypto-bot-%s\n    newName: "%s-%s"\n' "$name" "$prefix" "$name"
       reference_of "$name"
+    done
+    # By a tag they stay at the version that the manifests name.
+    [ -z "$digests" ] || for name in $theirs; do
+      printf '  - name: %s\n' "${name#*=}"
+      reference_of "${name%%=*}"
     done
   } >"$work/kustomization.yaml"
   "${KUBECTL:-kubectl}" kustomize "$work" >"$work/rendered.yaml" ||

@@ -3,6 +3,7 @@
 #   scripts/kafka.sh fetch                 Kafka's artefacts into build/kafka (needs Maven once)
 #   scripts/kafka.sh start DIR [PORT]      a broker on 127.0.0.1:PORT (9092) that keeps its logs in DIR
 #   scripts/kafka.sh stop DIR              end it, as a shutdown would
+# KAFKA_CLUSTER_ID names a broker that begins anew as the one of a back-up was named.
 set -euo pipefail
 [ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -57,15 +58,16 @@ java_kafka() { java -Xms128m -Xmx512m -XX:+UseG1GC -cp "$jars/*" "$@"; }
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 start() { # DIR [PORT]
-  local dir port=${2:-9092} pid
+  local dir port=${2:-9092} pid id
   fetch
   mkdir -p "$1"
   dir=$(cd "$1" && pwd)
   answers "$port" && fail "port $port is taken"
   properties "$dir" "$port" >"$dir/server.properties"
   if [ ! -f "$dir/logs/meta.properties" ]; then
+    id=${KAFKA_CLUSTER_ID:-$(java_kafka kafka.tools.StorageTool random-uuid 2>/dev/null)}
     java_kafka kafka.tools.StorageTool format --standalone --config "$dir/server.properties" \
-      --cluster-id "$(java_kafka kafka.tools.StorageTool random-uuid 2>/dev/null)" >"$dir/format.log" 2>&1 ||
+      --cluster-id "$id" >"$dir/format.log" 2>&1 ||
       fail "the log folder cannot be formatted: $(tail -n 1 "$dir/format.log")"
   fi
   # A session of its own: an interrupt of the terminal is for what uses the broker.

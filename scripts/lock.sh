@@ -21,12 +21,11 @@ resolve() { # SET PLATFORM OUTPUT [ARGUMENT...]
     "requirements/$set_name.in" --output-file "$output" "$@"
 }
 
-for set_name in bench dev research runtime services mlflow audit; do
+for set_name in bench dev research runtime services mlflow audit policy; do
   constraint=()
-  # What audits stands in an environment of its own.
-  [ "$set_name" = bench ] || [ "$set_name" = audit ] || constraint=(--constraint requirements/bench.lock)
-  # The lock that stands is the resolver's preference: without an edit of the .in files nothing
-  # moves.
+  # What audits and what judges manifests stands in environments of their own.
+  case $set_name in bench | audit | policy) ;; *) constraint=(--constraint requirements/bench.lock) ;; esac
+  # The lock that stands is the resolver's preference: without an edit of the .in files nothing moves.
   resolve "$set_name" x86_64 "requirements/$set_name.lock" "${constraint[@]}" "$@"
   cp "requirements/$set_name.lock" "$work/$set_name.lock"
   resolve "$set_name" aarch64 "$work/$set_name.lock" "${constraint[@]}"

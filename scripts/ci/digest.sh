@@ -4,9 +4,12 @@
 #   IMAGE=execution NAME=docker.io/me/hft-crypto-bot-execution DIGEST=sha256:... scripts/ci/digest.sh write
 #   IMAGE=execution scripts/ci/digest.sh target    type and image to scan, as outputs of a step; here, on stdout
 #   scripts/ci/digest.sh list                      a line `IMAGE sha256:...` each, for scripts/deploy-k8s.sh --digests
+#   scripts/ci/digest.sh theirs                    what Kafka, Redis and PostgreSQL of the manifests are now, beside ours
 #   scripts/ci/digest.sh verify                    every image there was built by this repository, or exit 1
 #
-# `target` is the repository itself where the image was sent nowhere. `verify` needs `gh` and GITHUB_REPOSITORY.
+# `target` is the repository itself where the image was sent nowhere. `verify` needs `gh` and GITHUB_REPOSITORY, and
+# passes over what `theirs` wrote. `theirs` needs `docker buildx`, and asks for none that is there: production takes
+# what staging ran.
 set -euo pipefail
 [ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -42,10 +45,34 @@ list() {
   [ "$found" = 1 ] || fail "there must be a digest in $folder, there was none"
 }
 
+others() { # NAME IMAGE:VERSION, a line each, as the manifests have them
+  awk '$1 == "image:" && $2 !~ /^hft-crypto-bot-/ {
+    name = $2; sub(/:.*/, "", name); sub(/.*\//, "", name); print name, $2 }' k8s/base/infrastructure/*.yaml
+}
+
+theirs() {
+  local name image digest
+  mkdir -p "$folder"
+  while read -r name image; do
+    [ ! -f "$folder/$name" ] || continue
+    digest=$(docker buildx imagetools inspect "$image" --format '{{json .Manifest}}' </dev/null |
+      python3 -c 'import json, sys; print(json.load(sys.stdin)["digest"])') ||
+      fail "the registry must say what $image is, it did not"
+    NAME=${image%%:*} IMAGE=$name DIGEST=$digest write
+  done < <(others)
+}
+
+is_theirs() { # FILE: whether it names another's image, as the manifests do
+  local image
+  image=$(others | awk -v name="$(basename "$1")" '$1 == name { print $2 }')
+  [ -n "$image" ] && [[ $(cat "$1") == "${image%%:*}@sha256:"* ]]
+}
+
 verify() {
   local file found=0
   for file in "$folder"/*; do
     [ -f "$file" ] || continue
+    ! is_theirs "$file" || continue
     gh attestation verify "oci://$(cat "$file")" --repo "${GITHUB_REPOSITORY:?}" ||
       fail "$(basename "$file") must be attested by ${GITHUB_REPOSITORY}, was not"
     found=$((found + 1))
@@ -55,9 +82,9 @@ verify() {
 }
 
 case ${1:-} in
-  write | target | list | verify) "$1" ;;
+  write | target | list | theirs | verify) "$1" ;;
   *)
-    echo "digest: usage: scripts/ci/digest.sh write|target|list|verify" >&2
+    echo "digest: usage: scripts/ci/digest.sh write|target|list|theirs|verify" >&2
     exit 2
     ;;
 esac

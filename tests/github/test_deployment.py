@@ -56,7 +56,8 @@ def test_each_environment_has_the_guides_name_and_address() -> None:
 def test_what_is_deployed_was_built_here_and_is_named_by_its_digest() -> None:
     for name, job in (("staging", STAGING), ("production", PRODUCTION)):
         deploy = f"deploy-k8s.sh -e {name} --digests build/digests.txt deploy"
-        assert place(job, "digest.sh verify") < place(job, "digest.sh list") < place(job, deploy)
+        assert place(job, "digest.sh verify") < place(job, "digest.sh theirs")
+        assert place(job, "digest.sh theirs") < place(job, "digest.sh list") < place(job, deploy)
         asked = [place(job, f"{script}.sh -e {name}") for script in ("health-check", "smoke-test")]
         assert [place(job, deploy), *asked] == sorted([place(job, deploy), *asked])
         assert asked[-1] < place(job, "slack")

@@ -71,6 +71,15 @@ class SixProcesses:
         """Start a service beside itself, by mistake."""
         return self._begin(name, free_ports(1)[0], subprocess.PIPE)
 
+    def succeed(self, name: str) -> subprocess.Popen[bytes]:
+        """Start a service anew, on a port of its own as another machine would have it, and return
+        the one that was: its end is the caller's.
+        """
+        before = self._running.pop(name)
+        self._ports[name] = free_ports(1)[0]
+        self.start(name)
+        return before
+
     def process(self, name: str) -> subprocess.Popen[bytes]:
         """The process of a service."""
         return self._running[name]
@@ -81,8 +90,12 @@ class SixProcesses:
 
     def verb(self, *words: object) -> Answer:
         """Run a verb of hft against the same servers."""
+        return self.run(*HFT, *words)
+
+    def run(self, *words: object) -> Answer:
+        """Run a program as a service would be: beside them, with what they are told."""
         done = subprocess.run(
-            [*HFT, *map(str, words)],
+            [*map(str, words)],
             cwd=self._folder,
             env=self._environment(),
             capture_output=True,

@@ -47,6 +47,12 @@ def named(environment: str, kind: str, name: str) -> Object:
     return found[0]
 
 
+def named_exactly(environment: str, kind: str, name: str) -> Object:
+    """The one object of this kind whose name is just this."""
+    (found,) = (i for i in of_kind(environment, kind) if i["metadata"]["name"] == name)
+    return found
+
+
 def template(item: Object) -> Object:
     """The pod template of a workload."""
     spec = item["spec"]

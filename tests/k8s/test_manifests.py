@@ -26,6 +26,7 @@ INFRASTRUCTURE = {  # the guide's names and ports, and what this layout adds
     "prometheus": 9090,
     "grafana": 3000,
     "alertmanager": 9093,
+    "pipeline-metrics": 9108,
 }
 
 pytestmark = pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -88,7 +89,7 @@ def test_singletons_end_before_they_begin_again_and_the_rest_serves_on(environme
 
 def test_everything_runs_once_and_nothing_multiplies_it(environment: str) -> None:
     counted = rendered.of_kind(environment, "Deployment", "StatefulSet")
-    assert len(counted) == 13
+    assert len(counted) == 14
     assert {item["spec"]["replicas"] for item in counted} == {1}
     assert rendered.of_kind(environment, "HorizontalPodAutoscaler") == []
 
@@ -169,6 +170,11 @@ def test_every_mount_has_its_volume_and_every_volume_its_source(environment: str
     claims = {
         item["metadata"]["name"] for item in rendered.of_kind(environment, "PersistentVolumeClaim")
     }
+    for item in rendered.of_kind(environment, "StatefulSet"):
+        name = item["metadata"]["name"]
+        claims |= {
+            f"{c['metadata']['name']}-{name}-0" for c in item["spec"]["volumeClaimTemplates"]
+        }
     for item in rendered.workloads(environment):
         volumes = rendered.template(item)["spec"].get("volumes", [])
         known = {volume["name"] for volume in volumes}
@@ -245,6 +251,11 @@ def test_secrets_are_references_and_go_to_those_alone_who_need_them(environment:
         "prometheus": set(),
         "alertmanager": {"alertmanager"},
         "grafana": {"grafana"},
+        "pipeline-metrics": set(),
+        "backup": {"redis", "postgres"},
+        "restore": {"redis", "postgres"},
+        "backup-artifacts": set(),
+        "backup-tapes": set(),
     }
 
 

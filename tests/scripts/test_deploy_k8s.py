@@ -22,6 +22,8 @@ NAMES = [service.name.replace("_", "-") for service in SERVICES]
 DEPLOYMENTS = {f"deployment/{name}-service" for name in NAMES}
 IMAGES = [service.name for service in SERVICES]
 IMAGES += ["pipelines", "mlflow", "prometheus", "alertmanager", "grafana"]
+THEIRS = {"kafka": "apache/kafka", "redis": "redis", "postgres": "postgres"}
+NAMED = [*IMAGES, *THEIRS]
 USAGE, REFUSED = 2, 3
 
 
@@ -320,7 +322,7 @@ def test_the_other_environments_cluster_is_refused(cluster: Cluster) -> None:
 
 
 def digests_file(folder: Path) -> tuple[Path, dict[str, str]]:
-    found = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in IMAGES}
+    found = {name: f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in NAMED}
     path = folder / "digests"
     path.write_text("".join(f"{name} {digest}\n" for name, digest in found.items()))
     return path, found
@@ -332,8 +334,8 @@ def test_production_runs_images_by_their_content(cluster: Cluster, tmp_path: Pat
     done = cluster.run("-e", "production", "--digests", str(path), "deploy", **place)
     assert done.code == 0, done.said
     ours = {image for item in cluster.objects().values() for image in images_of(item)}
-    ours = {image for image in ours if image.startswith("registry.example/")}
-    wanted = {f"registry.example/ada/bot-{name}@{digest}" for name, digest in digests.items()}
+    wanted = {f"registry.example/ada/bot-{name}@{digests[name]}" for name in IMAGES}
+    wanted |= {f"{image}@{digests[name]}" for name, image in THEIRS.items()}
     assert ours == wanted
     assert {item["metadata"].get("namespace") for item in cluster.objects().values()} == {
         "hft-production"
@@ -348,11 +350,12 @@ def images_of(item: Any) -> set[str]:
     return set().union(*map(images_of, item)) if isinstance(item, list) else set()
 
 
-def test_digests_must_name_every_image(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["execution", "grafana", "kafka"])
+def test_digests_must_name_every_image(cluster: Cluster, tmp_path: Path, name: str) -> None:
     path, _ = digests_file(tmp_path)
-    path.write_text(path.read_text().replace("execution sha256:", "execution sha1:"))
+    path.write_text(path.read_text().replace(f"{name} sha256:", f"{name} sha1:"))
     done = cluster.run("-e", "production", "--digests", str(path), "deploy")
-    assert done.code == USAGE and "execution" in done.said
+    assert done.code == USAGE and name in done.said
 
 
 def test_status_says_what_is_not_ready(serving: Cluster) -> None:

@@ -185,6 +185,47 @@ def test_an_image_without_an_attestation_is_refused(tmp_path: Path, answer: str,
     assert asked == f"attestation verify oci://x/y@sha256:{'a' * 64} --repo owner/bot\n"
 
 
+def docker(folder: Path, digest: str) -> None:
+    """A registry's answer to whoever asks for an image."""
+    stand_in = folder / "docker"
+    stand_in.write_text(
+        f'#!/bin/sh\necho "$4" >> {folder}/asked\nprintf \'{{"digest": "{digest}"}}\'\n'
+    )
+    stand_in.chmod(0o755)
+
+
+def test_others_images_are_named_by_what_the_registry_says_and_asked_for_once(
+    tmp_path: Path,
+) -> None:
+    sha = "sha256:" + "c" * 64
+    docker(tmp_path, sha)
+    assert digest(tmp_path, "theirs").returncode == 0
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == ["apache/kafka:4.1.0", "postgres:17-bookworm", "redis:7-alpine"]
+    assert digest(tmp_path, "list").stdout.splitlines() == [
+        f"{name} {sha}" for name in ("kafka", "postgres", "redis")
+    ]
+    assert digest(tmp_path, "theirs").returncode == 0
+    assert (tmp_path / "asked").read_text().splitlines() == asked
+
+
+def test_a_registry_that_does_not_say_what_an_image_is_stops_the_deployment(tmp_path: Path) -> None:
+    docker(tmp_path, "latest")
+    done = digest(tmp_path, "theirs")
+    assert done.returncode == 1 and "was 'latest'" in done.stderr
+
+
+def test_nobody_attests_others_images_and_no_other_passes_under_their_names(tmp_path: Path) -> None:
+    docker(tmp_path, "sha256:" + "c" * 64)
+    digest(tmp_path, "theirs")
+    gh = tmp_path / "gh"
+    gh.write_text("#!/bin/sh\nexit 1\n")
+    gh.chmod(0o755)
+    digest(tmp_path, "write", IMAGE="redis", NAME="evil/redis", DIGEST="sha256:" + "d" * 64)
+    done = digest(tmp_path, "verify")
+    assert done.returncode == 1 and "redis must be attested" in done.stderr
+
+
 @pytest.mark.parametrize("verb", ["verify", "list"])
 def test_no_image_at_all_is_refused(tmp_path: Path, verb: str) -> None:
     assert digest(tmp_path, verb).returncode == 1
