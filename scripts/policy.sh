@@ -6,6 +6,7 @@
 # environment of its own, build/policy, which is made where it is missing.
 # Exit codes: 0 nothing is found, 1 something is, or it could not be judged, 2 bad usage.
 set -euo pipefail
+[ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly tools=build/policy kubectl=.venv/bin/kubectl
 folder=${1:-build/policy-manifests}

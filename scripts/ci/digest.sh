@@ -47,7 +47,8 @@ list() {
 
 others() { # NAME IMAGE:VERSION, a line each, as the manifests have them
   awk '$1 == "image:" && $2 !~ /^hft-crypto-bot-/ {
-    name = $2; sub(/:.*/, "", name); sub(/.*\//, "", name); print name, $2 }' k8s/base/infrastructure/*.yaml
+    name = $2; sub(/:.*/, "", name); sub(/.*\//, "", name); print name, $2 }' k8s/base/infrastructure/*.yaml |
+    sort --unique
 }
 
 theirs() {

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-import subprocess
+import subprocess  # nosec B404: it asks PostgreSQL's own programs, with fixed words
 from contextlib import closing
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def _run(url: URL, program: str, *words: str) -> None:
         "PGDATABASE": url.database,
     }
     environment = {**os.environ, **{key: value for key, value in known.items() if value}}
-    done = subprocess.run(
+    done = subprocess.run(  # nosec B603: no shell, and the programs are named here
         [program, *words],
         env=environment,
         capture_output=True,
