@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from serving.adapters.registered_sets import registered_sets
 from serving.runtime.settings import Settings
 from tests.integration.conftest import Outside, free_ports
 from tests.integration.registry_server import START_S_MAX, RegistryServer
-from tests.integration.six import Played, SixProcesses, facts, recorded
+from tests.integration.six import NAMES, Played, SixProcesses, facts, recorded
 from tests.integration.test_six_services import is_through
+from tests.monitoring.panels import brokers_metrics_are_there
+from tests.monitoring.watched import Watch
 
 pytestmark = pytest.mark.slow
 PAGE_S_MAX = 60.0
@@ -87,15 +90,36 @@ def aliases_of(client: Any, file: ParameterFile) -> dict[str, str]:
     return lineage.read_aliases(client, file.pair)
 
 
+@contextmanager
+def watched(line: SixProcesses, folder: Path) -> Iterator[Watch]:
+    """Prometheus over the six while the block runs."""
+    folder.mkdir()
+    ports = {name: int(line.url(name).rpartition(":")[2]) for name in NAMES}
+    made = Watch(folder, free_ports(2), ports)
+    try:
+        made.start("staging")
+        yield made
+    finally:
+        made.end()
+
+
 def test_a_line_opened_from_the_registry_trades_its_sets_and_moves_its_aliases(
-    line: SixProcesses, client: Any, file: ParameterFile, played: Played, outside: Outside
+    line: SixProcesses,
+    client: Any,
+    file: ParameterFile,
+    played: Played,
+    outside: Outside,
+    tmp_path: Path,
 ) -> None:
+    line.environment["DATABASE_URL"] = f"sqlite:///{tmp_path / 'ledger.db'}"
     params = played.params.with_name("registered.json")
     params.write_bytes(msgspec.json.encode(file))
     replay = outside("replay", "--tape", played.tape, "--params", params, "--json").json
-    line.start()
-    line.await_ready()
-    line.wait_for("through", lambda: is_through(line, played), 300.0)
+    with watched(line, tmp_path / "watch") as watch:
+        line.start()
+        line.await_ready()
+        line.wait_for("through", lambda: is_through(line, played), 300.0)
+        brokers_metrics_are_there(watch)
     assert recorded(line.servers).orders_sha256() == replay["orders_sha256"]
     said = facts(line.servers, "hft.registry")
     moves = [fact for fact in said if isinstance(fact, Promoted)]

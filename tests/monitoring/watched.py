@@ -65,6 +65,7 @@ class Watch:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._write_alertmanager()
         self._write_prometheus(targets)
+        self._began_s = time.time()
 
     def _write_alertmanager(self) -> None:
         secrets = self._folder / "secrets"
@@ -141,6 +142,15 @@ class Watch:
         assert answer["status"] == "success", f"{text}: {answer}"
         found = answer["data"]["result"]
         return found if isinstance(found, list) else [found]
+
+    def ever(self, text: str) -> list[dict[str, Any]]:
+        """The series that a query has had since the start, at any second of it."""
+        url, now_s = f"http://{self._prometheus}/api/v1/query_range", time.time()
+        span = {"start": self._began_s, "end": now_s, "step": 1 + (now_s - self._began_s) // 5000}
+        answer = httpx.get(url, params={"query": text, **span}, timeout=10.0).json()
+        assert answer["status"] == "success", f"{text}: {answer}"
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return found
 
     def wait_for(self, what: str, holds: Callable[[], bool]) -> float:
         """Seconds until `holds`; raises with the last of the logs where that takes too long."""
