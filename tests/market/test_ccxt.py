@@ -1,6 +1,7 @@
 """ccxt and ccxt.pro, as they are, take the market for Binance."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ SYMBOLS: list[tuple[str, Key]] = [
 @pytest.fixture(scope="module")
 def market() -> Iterator[Market]:
     with Market(Generated(seed=31)) as served:
+        end_s = time.monotonic() + ANSWER_S
+        while not all(served.ask(lambda x: x.truth.trades(key)) for _, key in SYMBOLS):
+            assert time.monotonic() < end_s, "every instrument trades within seconds"
+            time.sleep(0.05)
         yield served
 
 
