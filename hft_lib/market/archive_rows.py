@@ -114,7 +114,7 @@ def batches(fetched: Fetched, flaws: FlawTally | None = None) -> Iterator[pa.Rec
         with zipfile.ZipFile(fetched.path) as archive, archive.open(_member(archive, fetched)) as f:
             assert isinstance(f, zipfile.ZipExtFile)
             yield from _parsed(f, fetched, flaws)
-    # The last two are what zipfile says of an encrypted file and of a way of packing it does not know.
+    # The last two: an encrypted file, and a way of packing that zipfile does not know.
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise DataError(f"{fetched.file.name} is no whole zip file: {_said(error)}") from error
     except pa.ArrowException as error:
