@@ -27,6 +27,7 @@ from serving.adapters.kafka_bus import KafkaBus  # noqa: E402
 from serving.adapters.kafka_topics import topic_of  # noqa: E402
 
 PORT = 9794
+KAFKA = ("bash", str(ROOT / "scripts" / "kafka.sh"))
 HOPS = 5
 A_SECOND = 200
 MESSAGES = 4_000
@@ -63,12 +64,21 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 @contextmanager
 def broker(folder: Path) -> Iterator[str]:
     """A broker of its own; yields its address."""
-    script = ["bash", str(ROOT / "scripts" / "kafka.sh")]
-    subprocess.run([*script, "start", str(folder), str(PORT)], check=True, stdout=sys.stderr)
+    start_broker(folder)
     try:
         yield f"127.0.0.1:{PORT}"
     finally:
-        subprocess.run([*script, "stop", str(folder)], check=True, stdout=sys.stderr)
+        stop_broker(folder)
+
+
+def start_broker(folder: Path) -> None:
+    """Start the broker of `folder`; returns once it answers."""
+    subprocess.run([*KAFKA, "start", str(folder), str(PORT)], check=True, stdout=sys.stderr)
+
+
+def stop_broker(folder: Path) -> None:
+    """End the broker of `folder` as a shutdown would."""
+    subprocess.run([*KAFKA, "stop", str(folder)], check=True, stdout=sys.stderr)
 
 
 def _measure(servers: str, side: str, turn: int) -> list[float]:
