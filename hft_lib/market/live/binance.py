@@ -4,6 +4,7 @@ The payload struct is that of the recordings (`binance_ws.py`). Each function ra
 a stable reason for what is not wholly what it should be.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,7 +42,8 @@ class Frame(Payload):
     msg: Any = None
 
 
-_decode = msgspec.json.Decoder(Frame).decode
+# Not strict, so that a level's two texts are read as numbers where they stand.
+_decode = msgspec.json.Decoder(Frame, strict=False).decode
 
 
 def parse(frame: bytes | str, time_ns: int, symbols: Mapping[str, str]) -> Message:
@@ -138,10 +140,14 @@ def _depth(payload: Payload, time_ns: int, symbol: str) -> Depth:
     )
 
 
-def _levels(levels: str | int | Levels, symbol: str) -> tuple[tuple[float, float], ...]:
-    if not isinstance(levels, list):
+def _levels(levels: str | int | Levels, symbol: str) -> Levels:
+    if not isinstance(levels, tuple):
         raise Unreadable("MALFORMED", "a change without its levels", symbol)
-    return tuple((positive(at, symbol), price(size, symbol)) for at, size in levels)
+    for at, size in levels:
+        if not (0.0 < at < math.inf and 0.0 <= size < math.inf):
+            reason = "PRICE" if math.isfinite(at) and math.isfinite(size) else "NAN"
+            raise Unreadable(reason, f"a level of {size} at {at}", symbol)
+    return levels
 
 
 def _mark(payload: Payload, time_ns: int, symbol: str) -> Mark | FundingNotice:
@@ -208,7 +214,7 @@ class _ServerTime(msgspec.Struct):
 
 def _converted(answer: object, kind: Any) -> Any:
     try:
-        return msgspec.convert(answer, kind)
+        return msgspec.convert(answer, kind, strict=False)
     except msgspec.ValidationError as error:
         raise Unreadable("BROKEN_ANSWER", " ".join(str(error).split())) from None
 
