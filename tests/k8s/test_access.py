@@ -44,8 +44,23 @@ def test_the_namespace_refuses_pods_that_are_not_restricted(environment: str) ->
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_pod_that_names_no_account_holds_no_token_either(environment: str) -> None:
+    (account,) = [item for item in access(environment) if item["kind"] == "ServiceAccount"]
+    assert account["metadata"] | {"labels": None} == {
+        "name": "default",
+        "namespace": f"hft-{environment}",
+        "labels": None,
+    }
+    assert account["automountServiceAccountToken"] is False
+    # And no role is given to any: those who may are people's and workflows' groups.
+    bound = [item for item in access(environment) if item["kind"] == "RoleBinding"]
+    assert {who["kind"] for item in bound for who in item["subjects"]} == {"Group"}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_no_rule_is_a_wildcard_or_reaches_for_more(environment: str) -> None:
-    assert {item["kind"] for item in access(environment)} == {"Namespace", "Role", "RoleBinding"}
+    kinds = {"Namespace", "ServiceAccount", "Role", "RoleBinding"}
+    assert {item["kind"] for item in access(environment)} == kinds
     for role, rule in rules(environment):
         words = {word for key in ("apiGroups", "resources", "verbs") for word in rule[key]}
         assert "*" not in words
