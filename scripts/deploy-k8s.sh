@@ -295,9 +295,9 @@ logs() {
 
 rollback() {
   local service name late=""
+  [ -z "${1:-}" ] || service_of "$1"
   guard patch deployments.apps
   if [ -n "${1:-}" ]; then
-    service_of "$1"
     change rollout undo "deployment/$service-service" ||
       fail "$service has no earlier version, or it was not taken"
     rolled_out "deployment/$service-service" || fail "$service is not ready"
@@ -345,8 +345,8 @@ inside() { # SET COMMAND...: in its one pod, stdin passed on
 
 backup() { # [DIR]
   local name dir=${1:-build/backup/$environment/$(date -u +%Y%m%dT%H%M%SZ)}
-  guard create pods/postgres-0 --subresource=exec
   [ ! -e "$dir" ] || bad_usage "DIR must not be there yet, was $dir"
+  guard create pods/postgres-0 --subresource=exec
   local part=$dir.part
   [ "$dry" = 1 ] || { rm -rf "$part" && mkdir -p "$part"; }
   for name in $databases; do
