@@ -302,6 +302,8 @@ def test_what_may_be_scaled_is(serving: Cluster, name: str, replicas: str) -> No
         (["-e", "production", "--tag", "v1", "deploy"], REFUSED),
         (["restore"], USAGE),
         (["restore", "nowhere"], USAGE),
+        (["rollback", "kafka"], USAGE),
+        (["backup", "scripts"], USAGE),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_the_cluster_is_asked(
