@@ -3,8 +3,8 @@
 The cluster is a folder: `calls.jsonl` (argv and stdin, a line a call), `objects.json` (what was
 applied, by kind and name), `plan.json` (`fail`: numbers of the calls that fail, from 1; `from`: and
 all those from one on; `verbs`: words of which every call fails; `broken`: an image that never gets
-ready). `kustomize` is left to the real kubectl, and takes no number: it asks no cluster; what it made
-of one kustomization is kept in the folder RENDERED.
+ready). `kustomize` is left to the real kubectl, and takes no number: it asks no cluster; what it
+made of one kustomization is kept in the folder RENDERED.
 
 Every call is a process, and the tests make thousands: it imports only what starts in milliseconds.
 """
