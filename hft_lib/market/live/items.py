@@ -60,7 +60,13 @@ class BookLost(msgspec.Struct, frozen=True, gc=False):
     symbol: str
 
 
-Item: TypeAlias = Quote | Trade | Depth | Mark | FundingNotice | BookLost
+class TradesUnsure(msgspec.Struct, frozen=True, gc=False):
+    """A trade without an id may have been missed: what happened since the last has to be asked."""
+
+    symbol: str
+
+
+Item: TypeAlias = Quote | Trade | Depth | Mark | FundingNotice | BookLost | TradesUnsure
 # One that is Unreadable is refused, and those beside it are taken.
 Message: TypeAlias = Item | Answer | Closing | Say | Alive | Unreadable
 

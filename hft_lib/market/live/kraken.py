@@ -3,6 +3,7 @@
 Frames are those of `kraken_ws.py`, whose parser keeps the books. Kraken numbers nothing: what shows
 that a change was missed is the checksum, and a frame that cannot be read may have been a change. In
 both cases the book is lost, and its channel is left and subscribed to anew, which brings the whole.
+It may have been a trade as well, so that those since the last are asked for.
 
 A subscription to trades may begin with the last ones, as a list like any other. Those that happened
 before anybody listened are left out; after a lost connection they are told apart by the others.
@@ -26,6 +27,7 @@ from hft_lib.market.live.items import (
     Listing,
     Message,
     Say,
+    TradesUnsure,
     Unreadable,
     positive,
     price,
@@ -141,6 +143,8 @@ class Reader:
         else:
             wrong = tuple({error.symbol}.intersection(self._parser.unsynchronised))
         messages: list[Message] = []
+        if error.reason in _MAY_BE_CHANGES:
+            messages += [TradesUnsure(symbol) for symbol in wrong]
         for symbol in wrong:
             self._parser.lose(symbol)
             messages += [BookLost(symbol), *self._again(symbol, time_ns)]

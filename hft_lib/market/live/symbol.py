@@ -15,7 +15,14 @@ from hft_lib.events import (
     Trade,
 )
 from hft_lib.market.live.books import Book
-from hft_lib.market.live.items import JUMP_MAX, BookLost, FundingNotice, Item, flaw
+from hft_lib.market.live.items import (
+    JUMP_MAX,
+    BookLost,
+    FundingNotice,
+    Item,
+    TradesUnsure,
+    flaw,
+)
 from hft_lib.market.live.trades import Trades
 from hft_lib.market.live.unnumbered import UnnumberedTrades
 
@@ -58,6 +65,10 @@ class SymbolFeed:
                 return self.book.begin(item) if item.snapshot else self.book.take(item)
             case BookLost():
                 self.book.discard()
+                return []
+            case TradesUnsure():
+                self.trades.lost()
+                self.trades.reopened()
                 return []
             case Mark():
                 return self._mark(item)

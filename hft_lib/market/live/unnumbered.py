@@ -3,7 +3,8 @@
 Within a connection they come in order and whole. Of what happened while there was none the venue is
 asked, by time: what it answers and what came meanwhile are joined, and what was told before is left
 out. The same trade is known by its price, size, side and time to a microsecond, as often as it was
-told: one order can meet two alike.
+told: one order can meet two alike. An answer may also be ahead of the stream, which then brings
+what was told already.
 """
 
 from collections import Counter, deque
@@ -33,6 +34,7 @@ class UnnumberedTrades:
         self._first_ns = 0
         self._told: deque[_Key] = deque(maxlen=TOLD_MAX)
         self._held: list[Trade] = []
+        self._ahead: Counter[_Key] = Counter()
         self._waits = self._is_open = False
 
     def lost(self) -> None:
@@ -50,7 +52,8 @@ class UnnumberedTrades:
     def take(self, trade: Trade) -> list[MarketEvent | Rejected]:
         """What follows from the next trade of the stream."""
         if not self._waits:
-            return self._tell(trade.time_ns, [trade])
+            is_old = bool(self._ahead) and _matched(self._ahead, trade)
+            return [] if is_old else self._tell(trade.time_ns, [trade])
         self._held.append(trade)
         return self.give_up(trade.time_ns) if len(self._held) > HELD_MAX else []
 
@@ -65,7 +68,9 @@ class UnnumberedTrades:
         # What is left of `told` is older than the answer: the stream may have repeated it.
         later = [one for one in only_held if not _matched(told, one)]
         held = Counter(map(_key, self._held))
-        self.backfilled += sum(not _matched(held, one) for one in new)
+        filled = [one for one in new if not _matched(held, one)]
+        self.backfilled += len(filled)
+        self._ahead = Counter(map(_key, filled))
         return self._go_on(time_ns, [*new, *later])
 
     def give_up(self, time_ns: int, newest_id: int = 0) -> list[MarketEvent | Rejected]:

@@ -24,6 +24,7 @@ from hft_lib.market.live.items import (
     FundingNotice,
     Item,
     Say,
+    TradesUnsure,
     Unreadable,
 )
 from serving.adapters.live.figures import Figures
@@ -234,7 +235,7 @@ class Connection:
                         says.append(read.text)
                     case Alive():
                         self._watch.heard(time.monotonic())
-                    case BookLost():  # nothing that was heard
+                    case BookLost() | TradesUnsure():  # nothing that was heard
                         self._taker.take(read)
                     case _:
                         self._taker.take(read)
