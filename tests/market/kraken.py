@@ -73,6 +73,7 @@ class KrakenServer:
         self.random = Random(seed)
         self.port = 0
         self.is_silent = self.refuses_sockets = self.refuses_subscribe = False
+        self.hides_wholes = False
         self.wrong_checksums = self.corrupt = self.repeated = self.swallowed = 0
         self.error = ""
         self.clock_ahead_s = 0.0
@@ -267,11 +268,11 @@ class KrakenServer:
     def _past(self, pairs: list[Pair], request: web.Request) -> dict[str, Any]:
         since_ns = int(request.query["since"])
         rows = [
-            [price, size, float(at), side, "m", "", number]
+            (price, size, float(at), side, "m", "", number)
             for number, (price, size, at, side) in enumerate(pairs[0].trades, 1)
             if int(at.replace(".", "")) * 1000 > since_ns
         ][: int(request.query["count"])]
-        last_ns = round(rows[-1][2] * 1e6) * 1000 if rows else since_ns
+        last_ns = round(float(rows[-1][2]) * 1e6) * 1000 if rows else since_ns
         return {pairs[0].name: rows, "last": str(last_ns)}
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
@@ -317,7 +318,7 @@ class KrakenServer:
         await self._first(socket, self.pairs[name], channel)
 
     async def _first(self, socket: web.WebSocketResponse, pair: Pair, channel: str) -> None:
-        if channel == "book":
+        if channel == "book" and not self.hides_wholes:
             whole = {"as": pair.rows(0), "bs": pair.rows(1)}
             await socket.send_json([42, whole, f"book-{pair.depth}", pair.name])
         elif channel == "trade" and self.last_trades and pair.trades:
