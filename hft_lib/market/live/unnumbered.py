@@ -52,8 +52,8 @@ class UnnumberedTrades:
     def take(self, trade: Trade) -> list[MarketEvent | Rejected]:
         """What follows from the next trade of the stream."""
         if not self._waits:
-            is_old = bool(self._ahead) and _matched(self._ahead, trade)
-            return [] if is_old else self._tell(trade.time_ns, [trade])
+            trades = _without(self._ahead, [trade]) if self._ahead else [trade]
+            return self._tell(trade.time_ns, trades)
         self._held.append(trade)
         return self.give_up(trade.time_ns) if len(self._held) > HELD_MAX else []
 
@@ -62,13 +62,11 @@ class UnnumberedTrades:
         if not self._is_open:
             return []
         told = Counter(self._told)
-        new = [one for one in trades if not _matched(told, one)]
-        asked = Counter(map(_key, trades))
-        only_held = [one for one in self._held if not _matched(asked, one)]
+        new = _without(told, trades)
+        only_held = _without(Counter(map(_key, trades)), self._held)
         # What is left of `told` is older than the answer: the stream may have repeated it.
-        later = [one for one in only_held if not _matched(told, one)]
-        held = Counter(map(_key, self._held))
-        filled = [one for one in new if not _matched(held, one)]
+        later = _without(told, only_held)
+        filled = _without(Counter(map(_key, self._held)), new)
         self.backfilled += len(filled)
         self._ahead = Counter(map(_key, filled))
         return self._go_on(time_ns, [*new, *later])
@@ -77,8 +75,7 @@ class UnnumberedTrades:
         """The venue does not say what happened: go on with what came since."""
         if not self._waits:
             return []
-        told = Counter(self._told)
-        new = [one for one in self._held if not _matched(told, one)]
+        new = _without(Counter(self._told), self._held)
         detail = f"whether trades are missing after {self.last_exchange_ns} cannot be known"
         lost = flaw(time_ns, "TRADES_LOST", self.symbol, detail)
         return [lost, *self._go_on(time_ns, new)]
@@ -104,12 +101,21 @@ def _key(trade: Trade) -> _Key:
     return trade.exchange_time_ns // TIME_NS, trade.price, trade.size, trade.side
 
 
-def _matched(known: Counter[_Key], trade: Trade) -> bool:
-    """Whether `trade` is one of `known`, which it is then no more; times may be rounded."""
-    time_us, *rest = _key(trade)
-    for near_us in (time_us, time_us - 1, time_us + 1):
-        key: _Key = (near_us, *rest)  # type: ignore[assignment]
-        if known[key] > 0:
-            known[key] -= 1
-            return True
-    return False
+def _without(known: Counter[_Key], trades: list[Trade]) -> list[Trade]:
+    """Those of `trades` that are none of `known`, from which the others are taken.
+
+    Times may be rounded; who has the very time comes first.
+    """
+    rest = trades
+    for off_us in (0, -1, 1):
+        rest = [one for one in rest if not _taken(known, one, off_us)]
+    return rest
+
+
+def _taken(known: Counter[_Key], trade: Trade, off_us: int) -> bool:
+    time_us, at, size, side = _key(trade)
+    key = (time_us + off_us, at, size, side)
+    if known[key] <= 0:
+        return False
+    known[key] -= 1
+    return True
