@@ -193,11 +193,11 @@ def test_mutated_frames_are_taken_or_refused(market_data: Path):
     symbols = sorted({symbol_of(json.loads(one)[-1]) for one in frames if one[0] == "["})
     random, ends = Random(7), {"taken": 0, "refused": 0}
     parser = KrakenParser(symbols)
-    for round_number in range(5):
+    for round_number in range(20):
         read = kraken.Reader(parser, symbols, set())
         for number, text in enumerate(frames):
             raw = bytearray(text.encode())
-            if random.random() < 0.02:
+            if random.random() < 0.003:
                 raw[random.randrange(len(raw))] = random.randrange(256)
                 raw = raw[: random.choice([len(raw), random.randrange(len(raw) + 1)])]
             try:
