@@ -42,9 +42,10 @@ UNREAD = {
     "sums of trades, of which the single ones are taken": r"agg_trade(_stream)?\.",
     "bars of a stream: they are made of trades, or asked for": r"kline_stream",
     "statistics of a day and of others' positions": (
-        r"ticker_24hr|ticker_stream|ratio|open_interest|liquidation|avg_price|index_info|asset_index"
+        r"ticker_24hr|ticker_stream|ratio|open_interest|liquidation|avg_price"
+        r"|index_info|asset_index"
     ),
-    "the top at one moment: the stream has every one": r"http_\w+_book_ticker|^book_ticker_response",
+    "the top at one moment: the stream has all": r"http_\w+_book_ticker|^book_ticker_response",
     "a last price, without size or side": r"ticker_price",
     "mark price and past funding: the stream tells both": r"premium_index|funding_rate",
     "a word that the venue is there": r"ping",
