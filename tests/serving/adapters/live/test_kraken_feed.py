@@ -339,7 +339,7 @@ def test_16_a_subscription_that_the_venue_ends_is_begun_again(watched: Watched):
     assert_continuous(watched)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_17_after_faults_in_combination_the_books_and_trades_are_the_venues(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ):
