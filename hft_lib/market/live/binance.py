@@ -17,8 +17,8 @@ from hft_lib.market.live.items import (
     Answer,
     Closing,
     FundingNotice,
+    Item,
     Listing,
-    Message,
     Unreadable,
     exchange_ns,
     identity,
@@ -46,7 +46,7 @@ class Frame(Payload):
 _decode = msgspec.json.Decoder(Frame, strict=False).decode
 
 
-def parse(frame: bytes | str, time_ns: int, symbols: Mapping[str, str]) -> Message:
+def parse(frame: bytes | str, time_ns: int, symbols: Mapping[str, str]) -> Item | Answer | Closing:
     """The message of a frame that came at `time_ns`; `symbols` are the unified ones by the ids."""
     try:
         read = _decode(frame)
@@ -70,7 +70,7 @@ def _number(value: int | str | None) -> int:
     return value or 0
 
 
-def _event(payload: Payload, time_ns: int, symbols: Mapping[str, str]) -> Message:
+def _event(payload: Payload, time_ns: int, symbols: Mapping[str, str]) -> Item | Answer | Closing:
     match payload.e:
         case "trade":
             return _trade(payload, time_ns, _symbol(payload, symbols))
