@@ -71,12 +71,13 @@ def test_the_line_goes_on_after_its_feed_was_killed_and_its_inbox_says_all_of_it
     opened = Snapshots(servers, "test").read(LINE, LineOpened)
     assert opened is not None
     made = list(replay(ingestion.STAGE, opened.config, inbox))
-    assert [fact for fact in made if not isinstance(fact, Rejected)] == facts(
-        servers, "hft.kalman_filter"
-    )
-    assert refused(servers) == [
-        fact for fact in made if isinstance(fact, Rejected) and fact.stage == "feed"
-    ]
+    # The last facts of the edge may not have been stepped on when the service was stopped.
+    told = facts(servers, "hft.kalman_filter")
+    assert told == [fact for fact in made if not isinstance(fact, Rejected)][: len(told)]
+    on_record = refused(servers)
+    flaws = [fact for fact in made if isinstance(fact, Rejected) and fact.stage == "feed"]
+    assert "BROKEN_FRAME" in {flaw.reason for flaw in on_record}
+    assert on_record == flaws[: len(on_record)]
 
 
 def line_ns(six: SixProcesses) -> int:
