@@ -137,6 +137,9 @@ def tell_staleness(
         symbol = pair.y if y_ns < x_ns else pair.x
         silent_s = (made.time_ns - min(y_ns, x_ns)) / 1e9
         detail = f"{pair.pair}: last quote {silent_s:.3f} s ago"
+        empty = [leg for leg in (pair.y, pair.x) if state.symbols[leg].is_one_sided]
+        if empty:
+            symbol, detail = empty[0], f"{pair.pair}: a side of the book is empty"
         facts.append(Rejected(made.time_ns, "ingestion", "STALE_LEG", symbol, detail))
 
 
