@@ -68,11 +68,6 @@ def serve(
         raise SettingsError("--bus kafka needs KAFKA_BOOTSTRAP_SERVERS, it was unset")
     if settings.exchange == "binance":
         raise SettingsError("EXCHANGE must be simulated or paper in this release, was binance")
-    if settings.exchange == "paper" and (name.value, chosen) != (ALL, Bus.MEMORY):
-        raise SettingsError(
-            "EXCHANGE=paper is served by all --bus memory in this release: on Kafka ingestion is "
-            "fed by a tape"
-        )
     access_of(settings)  # before anything starts: a missing token is a setting that is wrong
     log = structlog.get_logger(__name__)
     known = {key: value for key, value in settings.printable().items() if value}

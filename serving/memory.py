@@ -27,7 +27,8 @@ from serving.adapters.redis_audit import trail_of
 from serving.adapters.redis_latch import latch_of, moves_of
 from serving.adapters.synthetic_market import synthetic_tape
 from serving.lines import begun_at, config_of, in_order, sets_of
-from serving.live_market import TAPE, LiveMarket, LivePart, live_feed, opened, write_tape
+from serving.live_market import TAPE, LiveMarket, live_feed, opened, write_tape
+from serving.live_order import LivePart
 from serving.orchestrator.audit_page import AuditPage
 from serving.orchestrator.wiring import InOneProcess, open_page
 from serving.registered_line import pairs_of

@@ -219,18 +219,33 @@ class Process:
             return None
 
     def _open_feed(self, snapshots: Snapshots) -> None:
-        # Here, because a tape's layer is memory that nobody else needs.
-        from serving.tape_edge import feed_of
-
-        mine = feed_of(_tape_path(self._start))
+        mine = self._feed_opened()
         there = snapshots.read(FEED, FeedOpened)
         if there is None:
             snapshots.put(FEED, mine)
-        elif there.tape_sha256 != mine.tape_sha256:
+        elif (there.tape_sha256, there.symbols) != (mine.tape_sha256, mine.symbols):
             raise NotThisLine(
-                f"the line is fed by tape {there.tape_sha256[:12]}, {mine.tape} is "
-                f"{mine.tape_sha256[:12]}: a line has one feed from its opening on"
+                f"the line is fed by {_told(there)}, this would be {_told(mine)}: a line has one "
+                "feed from its opening on"
             )
+
+    def _feed_opened(self) -> FeedOpened:
+        # Here, because tapes and clients of exchanges are memory that nobody else needs.
+        if self._settings.exchange == "paper":
+            from serving.live_edge import live_opened
+
+            return live_opened(self._live_legs())
+        from serving.tape_edge import feed_of
+
+        return feed_of(_tape_path(self._start))
+
+    def _live_legs(self) -> list[str]:
+        pairs = self._settings.pairs
+        if self._start.tape is not None or not pairs:
+            raise NotThisLine(
+                "with EXCHANGE=paper ingestion is fed by the live market of PAIRS, and by no --tape"
+            )
+        return list(dict.fromkeys(leg for pair in pairs for leg in legs_of(pair)))
 
     def _line(
         self, feed: FeedOpened, said_ns: tuple[int, int], waiting: Waiting
@@ -262,6 +277,8 @@ class Process:
     ) -> Callable[[], int]:
         match self._service.name:
             case "ingestion":
+                if self._settings.exchange == "paper":
+                    return self._live_edge(worker, world)
                 from serving.tape_edge import TapeEdge
 
                 path = _tape_path(self._start)
@@ -302,6 +319,16 @@ class Process:
                 return judged.turn
             case _:
                 return lambda: 0
+
+    def _live_edge(self, worker: Worker, world: ExitStack) -> Callable[[], int]:
+        from serving.adapters.live.feed import LiveFeed
+        from serving.live_edge import LiveEdge
+        from serving.live_order import LivePart
+
+        live = world.enter_context(LiveFeed(self._settings, self._live_legs()))
+        self._pages.add(LivePart(live))
+        self._pages.measure(live.figures)
+        return LiveEdge(worker, live).turn
 
     def _moves(self, worker: Worker, opened: LineOpened, world: ExitStack) -> MovesEdge:
         """What operators ask of the capital, told the orchestrator."""
@@ -345,6 +372,12 @@ def _must_be_fed(feed: FeedOpened, files: Sequence[ParameterFile]) -> None:
         raise NotThisLine(
             f"the feed must hold every leg of the line, {feed.tape} lacks {' and '.join(missing)}"
         )
+
+
+def _told(feed: FeedOpened) -> str:
+    if not feed.tape_sha256:
+        return f"the live market of {' and '.join(feed.symbols)}"
+    return f"tape {feed.tape_sha256[:12]} ({feed.tape})"
 
 
 def _tape_path(start: Start) -> Path:

@@ -32,7 +32,9 @@ def tick(
     """
     time_ns = event.time_ns
     stale = (
-        time_ns - y.quote_ns > y.cadence_ns * pair.stale_cadences_max
+        y.is_one_sided
+        or x.is_one_sided
+        or time_ns - y.quote_ns > y.cadence_ns * pair.stale_cadences_max
         or time_ns - x.quote_ns > x.cadence_ns * pair.stale_cadences_max
     )
     steps = 0

@@ -45,7 +45,10 @@ class Doubt(msgspec.Struct, gc=False):
 
 
 class SymbolState(msgspec.Struct, gc=False):
-    """What is known of one symbol: its last top, its sequences, its clock, its cadence."""
+    """What is known of one symbol: its last top, its sequences, its clock, its cadence.
+
+    `is_one_sided` says that a side of the book is empty now: what was the top is no more.
+    """
 
     symbol: str
     bid: float = 0.0
@@ -63,6 +66,7 @@ class SymbolState(msgspec.Struct, gc=False):
     clock_offset_ns: int | None = None
     cadence_ns: int = CADENCE_NS_DEFAULT
     gap_ns: int = int(CADENCE_NS_DEFAULT * REGULAR_GAP_CADENCES)
+    is_one_sided: bool = False
 
 
 CLEAN: tuple[Flaw, ...] = ()
@@ -99,6 +103,8 @@ def _inspect_quote(state: SymbolState, quote: Quote) -> tuple[Flaw, ...]:
         and 0.0 <= quote.bid_size < math.inf
         and 0.0 <= quote.ask_size < math.inf
     ):
+        if _is_one_sided(quote) and (not state.quote_ns or _order_flaw(state, quote) is None):
+            state.is_one_sided = True
         return (_price_flaw(quote),)
     if state.quote_ns:
         flaw = _order_flaw(state, quote)
@@ -112,11 +118,17 @@ def _inspect_quote(state: SymbolState, quote: Quote) -> tuple[Flaw, ...]:
         flaws = (Flaw("GAP", f"{gap_s:.3f} s without a quote", refuses=False),)
     state.bid, state.bid_size, state.ask, state.ask_size = bid, quote.bid_size, ask, quote.ask_size
     state.quote_ns = quote.time_ns
+    state.is_one_sided = False
     state.quote_exchange_ns = quote.exchange_time_ns
     if quote.update_id:
         _believe(state.update_doubt, state.update_id, quote.time_ns)
         state.update_id = quote.update_id
     return flaws
+
+
+def _is_one_sided(quote: Quote) -> bool:
+    """Whether a side has neither price nor size, as venues tell an empty one."""
+    return quote.bid == quote.bid_size == 0.0 or quote.ask == quote.ask_size == 0.0
 
 
 def _price_flaw(quote: Quote) -> Flaw:

@@ -4,7 +4,7 @@ Quotes are judged as `cleaning.inspect` judges them (prices, order, jumps of the
 one compiled pass over columns, so that tapes of millions of rows take seconds. A mid holds for a
 cadence of its symbol (ten where quotes come irregularly) and is then not known any more: NaN, never
 the last price again, for a price that stands still while the other leg moves makes a spread that
-seems to return.
+seems to return. Nor is it known while a side of the book is empty.
 """
 
 from collections.abc import Callable
@@ -124,6 +124,18 @@ def _good(state, time_ns, exchange_ns, update_id, bid, bid_size, ask, ask_size):
 
 
 @kernel
+def _empties(state, exchange_ns, update_id, bid, bid_size, ask, ask_size):
+    """Whether a quote says, in its turn, that a side of the book is empty."""
+    if not (bid == bid_size == 0.0 or ask == ask_size == 0.0):
+        return False
+    if state["seen"]:
+        if update_id:
+            return update_id > state["update_id"]
+        return exchange_ns == 0 or exchange_ns >= state["exchange_ns"]
+    return True
+
+
+@kernel
 def _take(
     rows, time_ns, exchange_ns, update_id, bid, bid_size, ask, ask_size,
     state, begin_ns, interval_ns, mids, times,
@@ -131,13 +143,18 @@ def _take(
     """Put the good quotes of a batch into the cell that ends at the grid point after them."""
     for n in range(rows.size):
         row = rows[n]
-        if row >= 0 and _good(
+        if row < 0:
+            continue
+        good = _good(
             state[row], time_ns[n], exchange_ns[n], update_id[n],
             bid[n], bid_size[n], ask[n], ask_size[n],
-        ):  # fmt: skip
+        )  # fmt: skip
+        if good or _empties(
+            state[row], exchange_ns[n], update_id[n], bid[n], bid_size[n], ask[n], ask_size[n]
+        ):
             cell = max(0, -((begin_ns - time_ns[n]) // interval_ns))
             if cell < mids.shape[1]:
-                mids[row, cell] = 0.5 * (bid[n] + ask[n])
+                mids[row, cell] = 0.5 * (bid[n] + ask[n]) if good else np.nan
                 times[row, cell] = time_ns[n]
 
 

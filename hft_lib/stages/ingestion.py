@@ -1,8 +1,8 @@
 """Ingestion: cleans what the feed brings, aligns the legs of every pair, releases control in band.
 
 Every accepted market event makes one `PairTick` a pair that it touches, in the order of the pairs;
-every flaw makes a `Rejected`. Control waits until the first event at or past its `effective_ns` and
-goes down the line before it.
+every flaw makes a `Rejected`, and what a live feed refused goes on record as it is. Control waits
+until the first event at or past its `effective_ns` and goes down the line before it.
 """
 
 from typing import TypeAlias, assert_never
@@ -32,7 +32,7 @@ from hft_lib.market.alignment import PairState, tick
 from hft_lib.market.cleaning import SymbolState, inspect, refused
 from hft_lib.stage import Stage
 
-Input: TypeAlias = MarketEvent | TimePassed | Control | Decided
+Input: TypeAlias = MarketEvent | TimePassed | Control | Decided | Rejected
 
 
 class IngestionState(msgspec.Struct):
@@ -78,6 +78,8 @@ def step(state: IngestionState, event: Input) -> tuple[Event, ...]:
         case Decided():
             state.decided_ns[event.pair] = event.block_end_ns
             return ()
+        case Rejected():
+            return (event,)
         case _:
             assert_never(event)
 
@@ -135,6 +137,9 @@ def tell_staleness(
         symbol = pair.y if y_ns < x_ns else pair.x
         silent_s = (made.time_ns - min(y_ns, x_ns)) / 1e9
         detail = f"{pair.pair}: last quote {silent_s:.3f} s ago"
+        empty = [leg for leg in (pair.y, pair.x) if state.symbols[leg].is_one_sided]
+        if empty:
+            symbol, detail = empty[0], f"{pair.pair}: a side of the book is empty"
         facts.append(Rejected(made.time_ns, "ingestion", "STALE_LEG", symbol, detail))
 
 

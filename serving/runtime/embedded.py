@@ -15,8 +15,7 @@ import msgspec
 from hft_lib.events import Event, Rejected
 from serving.adapters.memory_bus import Listener, MemoryBus
 from serving.runtime.host import Host, Sink, Snapshot, connect, serve
-from serving.runtime.journal import RECORDS, Journal, encode_fact, read, replace_file
-from serving.runtime.opening import FEED
+from serving.runtime.journal import Journal, encode_fact, read, replace_file
 from serving.services import INBOXES, SERVICES
 
 SNAPSHOT_EVERY = (
@@ -26,11 +25,6 @@ SNAPSHOT_EVERY = (
 
 class Diverged(Exception):
     """What was recomputed is not what the journal holds."""
-
-
-def is_of_edge(log: str, fact: Event) -> bool:
-    """Whether a fact on record is an edge's, and none of the stages': nothing makes it again."""
-    return log == RECORDS and isinstance(fact, Rejected) and fact.stage == FEED
 
 
 class LineSnapshot(msgspec.Struct, frozen=True):
@@ -101,15 +95,16 @@ class EmbeddedLine:
         self._bus.write(log, fact)
 
     def feed(self, event: Event) -> None:
-        """Take one fact of the feed to quiescence, and a snapshot when one is due."""
+        """Take one fact of the feed to quiescence, and a snapshot when one is due.
+
+        What a live feed refused is no event: it is not counted.
+        """
         self._bus.write("ingestion", event)
+        if isinstance(event, Rejected):
+            return
         self.fed += 1
         if self.fed % SNAPSHOT_EVERY == 0:
             self.save()
-
-    def note(self, refusal: Rejected) -> None:
-        """Put on record what the feed refused of the world: it came into no inbox."""
-        self._bus.write(RECORDS, refusal)
 
     def save(self) -> None:
         """Make the journal durable and write a snapshot of every stage beside it."""
@@ -139,9 +134,7 @@ class EmbeddedLine:
                 self._again = index + 1
                 self._bus.write(log, fact)
                 made.popleft()  # the fact itself: it is in the journal
-                self.fed += log == "ingestion"
-            elif is_of_edge(log, fact):
-                self._must_be_empty(made, log, fact)
+                self.fed += log == "ingestion" and not isinstance(fact, Rejected)
             elif not made or encode_fact(made.popleft()) != encode_fact((log, fact)):
                 raise Diverged(
                     f"frame {index} of {self.journal.path} is not what the line makes of it"

@@ -47,7 +47,7 @@ class Fault:
     number: int = 0
     hits: int = 0
     over: bool = False
-    held: dict[str, Frame] = field(default_factory=dict)
+    held: dict[tuple[Venue, str], Frame] = field(default_factory=dict)  # by market and stream
     # What a fault of state puts back when it ends.
     before: dict[Any, Any] = field(default_factory=dict)
 
@@ -93,7 +93,7 @@ def duplicate(fault: Fault, frame: Frame) -> list[Frame]:
 
 def disorder(fault: Fault, frame: Frame) -> list[Frame]:
     """The frame is held until the stream's next one has gone."""
-    fault.held[frame.stream] = frame
+    fault.held[frame.venue, frame.stream] = frame
     return []
 
 
@@ -178,7 +178,7 @@ FRAME_FAULTS: dict[str, Striking] = {
 
 def passed(fault: Fault, frame: Frame) -> list[Frame]:
     """What one fault makes of one frame; what it held of this stream follows."""
-    held = fault.held.pop(frame.stream, None)
+    held = fault.held.pop((frame.venue, frame.stream), None)
     struck = fault.meets(frame.venue, frame.symbol, frame.kind) and held is None and fault.strikes()
     frames = FRAME_FAULTS[fault.name].strike(fault, frame) if struck else [frame]
     return frames + [held] if held is not None else frames

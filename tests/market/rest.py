@@ -99,7 +99,12 @@ class Rest:
     async def sent(
         self, venue: Venue, path: str, request: web.Request, answer: web.Response
     ) -> web.StreamResponse:
-        """The answer on its way out: whole, cut off, rubbish, or the connection breaks."""
+        """The answer on its way out: whole, cut off, rubbish, or the connection breaks.
+
+        A 429 or 418 always arrives: who was not told of a ban could not keep it.
+        """
+        if answer.status in MESSAGES:
+            return answer
         body = bytes(answer.body) if isinstance(answer.body, bytes) else b""
         if self.struck("reset", venue, path):
             assert request.transport is not None

@@ -173,7 +173,7 @@ class Market:
         for connection in list(self.exchange.connections):
             connection.abort()
         control.close()
-        self.refuse()
+        self.server.close()
         if self.held is not None:
             self.held.close()
         await runner.cleanup()

@@ -106,6 +106,34 @@ def test_duplicates_come_twice(market: Market) -> None:
     assert ids[::2] == ids[1::2] and len(set(ids)) * 2 == len(ids)
 
 
+def test_disorder_in_both_markets_keeps_them_apart(market: Market) -> None:
+    async def hear_both() -> tuple[Listener, Listener]:
+        async with (
+            listening(market, RAW["spot"], "btcusdt@trade") as spot,
+            listening(market, RAW["usdm"], "btcusdt@trade") as usdm,
+        ):
+            await asyncio.to_thread(lambda: market.inject("disorder", rate=0.5, seed=2))
+            await step(market, 400)
+            for listener in (spot, usdm):
+                await listener.settled(market)
+            return spot, usdm
+
+    for venue, listener in zip(VENUES, asyncio.run(hear_both()), strict=True):
+        every = market.ask(lambda exchange: exchange.truth)
+        trades = listener.events("trade")
+        ids = {row["t"] for row in trades}
+        assert len(ids) >= 10 and ids <= set(every.trades((venue, "BTCUSDT")))
+
+
+def test_who_is_banned_is_always_told_so(market: Market) -> None:
+    for name in ("reset", "cut_json", "cut_body", "garbage_body"):
+        market.inject(name)
+    market.inject("ban", ban_s=0.1, count=1)
+    answer = rest(market, "spot", "time")
+    assert answer.status == 418
+    market.ask(lambda exchange: exchange.budget.accounts.clear())
+
+
 def test_disorder_changes_the_order_and_loses_nothing(market: Market) -> None:
     async def hear_all() -> list[int]:
         async with listening(market, "/stream/ws", "btcusdt@trade") as listener:

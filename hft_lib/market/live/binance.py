@@ -94,7 +94,7 @@ def _symbol(payload: Payload, symbols: Mapping[str, str]) -> str:
 
 
 def _quote(payload: Payload, time_ns: int, symbol: str) -> Quote:
-    return Quote(
+    quote = Quote(
         time_ns,
         exchange_ns(payload.T or payload.E, symbol),
         symbol,
@@ -104,6 +104,10 @@ def _quote(payload: Payload, time_ns: int, symbol: str) -> Quote:
         price(payload.A, symbol),
         identity(payload.u, symbol),
     )
+    # An empty side has neither price nor size.
+    if (quote.bid_size and not quote.bid) or (quote.ask_size and not quote.ask):
+        raise Unreadable("PRICE", "a quote with a size at no price", symbol)
+    return quote
 
 
 def _trade(payload: Payload, time_ns: int, symbol: str) -> Trade:

@@ -76,9 +76,10 @@ class BinanceVenue:
 
     @property
     def host(self) -> str:
-        """Where it is, for people."""
+        """Where it is, for people: without a password that the address may hold."""
         used = [scope for scope, ids in self._ids.items() if ids]
-        return " and ".join(sorted({urlsplit(self._rest(scope)).netloc for scope in used}))
+        places = {urlsplit(self._rest(scope)).netloc.rpartition("@")[2] for scope in used}
+        return " and ".join(sorted(places))
 
     # --- sockets ---
 

@@ -34,6 +34,14 @@ def test_a_leg_older_than_its_cadences_allow_is_stale():
         assert tick(pair(), y, x, "y", quote(Y, START_NS, 100.0), False).stale == stale
 
 
+def test_no_step_is_made_while_a_side_of_a_book_is_empty():
+    for number in (0, 1):
+        sides = legs()
+        sides[number].is_one_sided = True
+        made = tick(pair(), *sides, "y", quote(Y, START_NS, 100.0), False)
+        assert (made.stale, made.grid_steps) == (True, 0)
+
+
 def test_an_unfinished_moment_does_not_move_the_grid():
     state = pair()
     made = tick(state, *legs(), "y", quote(Y, START_NS, 100.0), True)

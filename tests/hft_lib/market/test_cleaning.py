@@ -98,6 +98,17 @@ def test_a_gap_is_told_and_the_event_used(event: MarketEvent, reason: str):
     assert (state.quote_ns, state.trade_id) in ((event.time_ns, 41), (START_NS, 50))
 
 
+@pytest.mark.parametrize("side", ["bid", "ask"])
+def test_an_empty_side_says_that_the_top_is_no_more_until_a_whole_quote_comes(side: str):
+    state = known()
+    empty = {side: 0.0, f"{side}_size": 0.0}
+    late = quote(Y, NOW_NS, 100.0, exchange_time_ns=START_NS - S_NS, **empty)
+    assert judged(late, state) == [("PRICE", True)] and not state.is_one_sided
+    assert judged(quote(Y, NOW_NS, 100.0, **empty), state) == [("PRICE", True)]
+    assert state.is_one_sided
+    assert judged(quote(Y, NOW_NS + 1, 100.0), state) == [] and not state.is_one_sided
+
+
 def test_a_quote_of_a_known_update_is_a_duplicate_and_an_older_one_disorder():
     state = known()
     assert judged(quote(Y, NOW_NS, 100.0, update_id=7), state) == []

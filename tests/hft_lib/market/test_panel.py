@@ -88,6 +88,15 @@ def test_a_bad_quote_is_not_taken(tmp_path: Path, wrong: dict[str, float]) -> No
     assert np.exp(panel.log_mid[0]) == pytest.approx([10.0, 10.0, 10.0])
 
 
+def test_no_mid_is_known_while_a_side_of_the_book_is_empty(tmp_path: Path) -> None:
+    good = [quote("A/U", minute, 10.0) for minute in (0.0, 1.0, 3.0)]
+    empty = quote("A/U", 1.5, 10.0, bid=0.0, bid_size=0.0)
+    early = quote("A/U", 2.8, 10.0, ask=0.0, ask_size=0.0, exchange_time_ns=START)
+    panel = read_panel(tape(tmp_path / "tape", *good, empty, early))
+    expected = [10.0, 10.0, np.nan, 10.0]
+    assert np.allclose(np.exp(panel.log_mid[0]), expected, equal_nan=True)
+
+
 def test_a_window_without_two_points_is_refused(tmp_path: Path) -> None:
     made = tape(tmp_path / "tape", quote("A/U", 0.0, 10.0), quote("A/U", 1.0, 10.0))
     with pytest.raises(FitRefused, match="two multiples of 3600 s at least, was 0"):

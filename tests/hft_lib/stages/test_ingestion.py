@@ -290,3 +290,11 @@ def test_terms_that_nothing_can_be_traded_on_are_refused_before_execution_sees_t
     head = opened(Y, X)
     made = head.post(instrument(Y, START_NS + S_NS, short="maybe"))
     assert reasons(made) == ["INSTRUMENT"] and not [tick for tick in ticks(made) if tick.leg]
+
+
+def test_what_the_live_feed_refused_goes_on_record_as_it_is_and_moves_no_time():
+    head = opened(Y, X)
+    for time_ns in (START_NS + S_NS, START_NS - S_NS):
+        refusal = Rejected(time_ns, "feed", "NAN", Y, "")
+        assert head.post(refusal) == [refusal]
+    assert head.state.time_ns == START_NS

@@ -215,7 +215,7 @@ def test_a_sink_hears_what_leaves_the_line(tmp_path: Path):
     assert sorted(map(encode_fact, ear.heard)) == sorted(map(encode_fact, told().leaving))
 
 
-def test_what_the_feed_refused_is_on_record_and_recomputed_by_nobody(run: Run, tmp_path: Path):
+def test_what_the_feed_refused_is_on_record_and_is_no_event(run: Run, tmp_path: Path):
     path, snapshots = tmp_path / "journal", tmp_path / "snapshots"
     refusal = Rejected(1, "feed", "CORRUPT", "BTC/USDT", "a frame cut off")
     with Journal(path, header()) as written:
@@ -223,10 +223,11 @@ def test_what_the_feed_refused_is_on_record_and_recomputed_by_nobody(run: Run, t
         for number, item in enumerate(POSTS):
             post(line, [item])
             if number % 50 == 10:
-                line.note(refusal)
+                line.feed(refusal)
     resumed = EmbeddedLine(story_config(), Journal.reopen(path), snapshots)
     resumed.recover()
     assert states(resumed) == run.states
+    assert resumed.fed == line.fed == sum(log == "ingestion" for log, _ in POSTS)
     resumed.journal.close()
     noted = sum(fact == refusal for fact in read_records(path))
     assert noted == len(range(10, len(POSTS), 50))

@@ -67,6 +67,8 @@ def test_answers_and_a_venues_good_bye_are_read():
         ({"b": "1e999"}, "NAN"),
         ({"b": "1_0"}, "MALFORMED"),
         ({"b": ""}, "MALFORMED"),
+        ({"b": "0"}, "PRICE"),  # an empty side has no size either
+        ({"a": "0.00"}, "PRICE"),
         ({"b": None}, "BROKEN_FRAME"),
         ({"u": 2**63}, "MALFORMED"),
         ({"u": 0}, "MALFORMED"),
@@ -76,6 +78,11 @@ def test_answers_and_a_venues_good_bye_are_read():
 )
 def test_a_flaw_has_its_reason(change: dict[str, Any], reason: str):
     assert refused(json.dumps(QUOTE | change)) == reason
+
+
+def test_a_quote_of_a_one_sided_book_is_read():
+    told = read(QUOTE | {"b": "0.00", "B": "0.000"})
+    assert (told.bid, told.bid_size) == (0.0, 0.0) and told.ask > 0.0
 
 
 def test_what_is_no_message_is_refused():

@@ -11,7 +11,8 @@ import pytest
 from hft_lib.events import Depth, Funding, Instrument, Mark, Quote, Rejected, TimePassed, Trade
 from serving.adapters.live import binance, connection, gate, intake, watch
 from serving.adapters.live.connection import backoff_s
-from serving.adapters.live.feed import LiveFeed, NotListed, Pace
+from serving.adapters.live.feed import LiveFeed, NotListed, Pace, budget_of
+from serving.adapters.live.figures import Figures
 from serving.runtime.settings import Settings
 from tests.serving.adapters.live.market_server import MarketServer
 
@@ -280,6 +281,13 @@ def test_filters_and_the_clock_are_looked_at_on_a_timer(server: MarketServer, tm
         server.step_size = "0.01"
         watched.until(lambda: watched.of(Instrument)[-1].quantity_step == 0.01)
         assert len(watched.of(Instrument)) == 2
+
+
+def test_where_the_venue_is_is_told_without_the_password_of_its_address(tmp_path: Path):
+    address = "http://me:hunter2@localhost:1"
+    settings = Settings(exchange="paper", binance_rest_url=address, hft_home=tmp_path)
+    kept = gate.Gate(budget_of(settings, "binance"), Figures())
+    assert binance.BinanceVenue(settings, [SPOT, PERP], kept).host == "localhost:1"
 
 
 def test_a_symbol_that_is_not_listed_ends_the_feed(server: MarketServer, tmp_path: Path):
