@@ -17,7 +17,7 @@ HOME = "/var/lib/pipeline-metrics"
 @pytest.fixture
 def cluster(tmp_path: Path) -> Cluster:
     """A cluster that holds nothing."""
-    return Cluster(tmp_path)
+    return Cluster(tmp_path, tmp_path)
 
 
 @pytest.fixture
