@@ -201,6 +201,15 @@ SERVICES = Dashboard(
             ("hft_dead_letters_total", "{{service}} dead letters"),
             ("hft_messages_fenced_total", "{{service}} fenced"),
         ),
+        panel(
+            "Pages refused",
+            "none",
+            (
+                "sum by (service, decision) "
+                '(increase(hft_page_access_total{decision!="allowed"}[5m]))',
+                "{{service}} {{decision}}",
+            ),
+        ),
         panel("Memory", "bytes", ('process_resident_memory_bytes{job="hft"}', "{{service}}")),
         panel(
             "Processor",
