@@ -6,9 +6,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 STEP := scripts/step.sh
 PACKAGES := $(wildcard hft_lib components pipelines serving cli)
-# Two cores are what a small machine has; a file's tests stay in one process, so that its fixtures are made once.
+# A small machine has two cores: of three workers one waits for servers most of the time. A file's tests stay in one
+# process, so that its fixtures are made once.
 # TESTS: in place of all (scripts/changed_tests.py prints those that a change can break).
-PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder --doctest-modules
+PYTEST := $(BIN)/pytest -n $(or $(WORKERS),3) --dist loadfile --no-loadscope-reorder --doctest-modules
 
 # What a check may write besides build/: the operator's own addresses are not a test's business.
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -64,6 +65,12 @@ clean: ## remove what checks and builds leave behind, not .venv and not runs
 	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
 # --- steps ---
+
+# With -j the style checks run beside the types, and the tests only once both have passed.
+ifneq ($(filter test,$(MAKECMDGOALS)),)
+tests: | lint types
+notebooks: | tests
+endif
 
 setup:
 	@rm -f build/steps.tsv

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("hft_lib", "components", "pipelines", "serving", "cli")
 LINES_MAX = 500
@@ -268,3 +270,8 @@ def test_only_the_gate_makes_an_approved_order() -> None:
         and dotted(node.func).split(".")[-1] in ("CapitalOrder", "ShadowOrder")
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("name", LONGEST)
+def test_a_file_that_is_begun_first_is_there(name: str) -> None:
+    assert (ROOT / name).is_file()

@@ -13,6 +13,7 @@ from tests.simulation.line import SimLine
 from tests.simulation.story import STORIES, told
 from tests.simulation.world import Odds
 
+pytestmark = pytest.mark.no_cover  # what a seed runs is covered by the seeds of the simulation
 SEEDS_MAX = 60
 Plant = Callable[[pytest.MonkeyPatch], None]
 JUDGE = Incoming.judge
