@@ -100,13 +100,16 @@ def test_a_gap_is_told_and_the_event_used(event: MarketEvent, reason: str):
 
 @pytest.mark.parametrize("side", ["bid", "ask"])
 def test_an_empty_side_says_that_the_top_is_no_more_until_a_whole_quote_comes(side: str):
-    state = known()
+    state, told = known(), []
     empty = {side: 0.0, f"{side}_size": 0.0}
-    late = quote(Y, NOW_NS, 100.0, exchange_time_ns=START_NS - S_NS, **empty)
-    assert judged(late, state) == [("PRICE", True)] and not state.is_one_sided
-    assert judged(quote(Y, NOW_NS, 100.0, **empty), state) == [("PRICE", True)]
-    assert state.is_one_sided
-    assert judged(quote(Y, NOW_NS + 1, 100.0), state) == [] and not state.is_one_sided
+    for event, reasons in (
+        (quote(Y, NOW_NS, 100.0, exchange_time_ns=START_NS - S_NS, **empty), [("PRICE", True)]),
+        (quote(Y, NOW_NS, 100.0, **empty), [("PRICE", True)]),
+        (quote(Y, NOW_NS + 1, 100.0), []),
+    ):
+        assert judged(event, state) == reasons
+        told.append(state.is_one_sided)
+    assert told == [False, True, False]
 
 
 def test_a_quote_of_a_known_update_is_a_duplicate_and_an_older_one_disorder():
