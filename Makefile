@@ -13,6 +13,8 @@ PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reo
 # What a check may write besides build/: the operator's own addresses are not a test's business.
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONHASHSEED := 0
+# The tests start hundreds of processes: without bytecode each compiles its libraries anew, which doubles its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo paper test check format lint types unit tests notebooks images lab bench lock setup dev clean \
 	black isort flake8 bandit secrets imports mypy

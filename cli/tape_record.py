@@ -30,10 +30,11 @@ def record(
         list[str] | None,
         typer.Option(help="BTC/USDT is spot, BTC/USDT:USDT the perpetual; named again for more."),
     ] = None,
+    venue: Annotated[str, typer.Option(help="binance, or kraken: spot alone.")] = "binance",
     replace: Annotated[bool, typer.Option(help="Replace the tape that is at --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Record Binance's live public market data, no key needed; Ctrl-C ends it with a whole tape.
+    """Record a venue's live public market data, no key needed; Ctrl-C ends it with a whole tape.
 
     What was refused, such as a corrupt frame, is in `rejected.jsonl` beside the rows.
 
@@ -42,7 +43,7 @@ def record(
     settings: Settings = context.obj
     seconds = parse_duration(duration)
     symbols = _symbols(settings, pair, symbol or [])
-    document = _record(settings, symbols, seconds, out, replace)
+    document = _record(settings, venue, symbols, seconds, out, replace)
     console.emit(document, as_json, _render)
     if document["ended"] == "disk":
         raise Failed(f"the disk of {out} is nearly full: the recording ended, its tape is whole")
@@ -74,19 +75,22 @@ def _symbols(settings: Settings, pair: str | None, named: list[str]) -> list[str
 
 
 def _record(
-    settings: Settings, symbols: list[str], seconds: float, out: Path, replace: bool
+    settings: Settings, venue: str, symbols: list[str], seconds: float, out: Path, replace: bool
 ) -> dict[str, Any]:
     from hft_lib.market.live.items import Unreadable
     from hft_lib.market.tape import Tape, TapeWriter
     from serving.adapters.live import recording
     from serving.adapters.live.feed import LiveFeed, NotListed
+    from serving.adapters.live.venues import VENUES
 
-    note = {"format": "live", "venue": "binance", "symbols": sorted(symbols)}
+    if venue not in VENUES:
+        raise BadInput(f"--venue must be one of {', '.join(VENUES)}, was {venue!r}")
+    note = {"format": "live", "venue": venue, "symbols": sorted(symbols)}
     try:
         with (
             interrupt.deferred() as is_stopped,
             TapeWriter(out, note, replace) as writer,
-            LiveFeed(settings, symbols) as feed,
+            LiveFeed(settings, symbols, venue) as feed,
             console.progress("recording", seconds) as task,
         ):
             recorded = recording.record(feed, writer, seconds, is_stopped, _teller(task))

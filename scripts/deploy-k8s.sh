@@ -40,6 +40,8 @@ scripts/deploy-k8s.sh [-e ENV] [OPTION...] VERB [ARGUMENT...]
   backup [DIR]             manifests, both databases, the registry's artifacts
                            (DIR: build/backup/ENV/TIME)
   restore DIR --yes        the databases and artifacts of a backup in place of what is there
+  records DIR              what scripts/pipeline_metrics.py fetched into DIR, to where Prometheus
+                           asks for it; what is there already stays
 
   -e ENV           staging (the default) or production
   --tag TAG        the version of our images (the default is $IMAGE_TAG); in staging alone
@@ -295,9 +297,9 @@ logs() {
 
 rollback() {
   local service name late=""
+  [ -z "${1:-}" ] || service_of "$1"
   guard patch deployments.apps
   if [ -n "${1:-}" ]; then
-    service_of "$1"
     change rollout undo "deployment/$service-service" ||
       fail "$service has no earlier version, or it was not taken"
     rolled_out "deployment/$service-service" || fail "$service is not ready"
@@ -345,8 +347,8 @@ inside() { # SET COMMAND...: in its one pod, stdin passed on
 
 backup() { # [DIR]
   local name dir=${1:-build/backup/$environment/$(date -u +%Y%m%dT%H%M%SZ)}
-  guard create pods/postgres-0 --subresource=exec
   [ ! -e "$dir" ] || bad_usage "DIR must not be there yet, was $dir"
+  guard create pods/postgres-0 --subresource=exec
   local part=$dir.part
   [ "$dry" = 1 ] || { rm -rf "$part" && mkdir -p "$part"; }
   for name in $databases; do
@@ -400,6 +402,41 @@ restore() { # DIR
   done_is "restored:$done artifacts"
 }
 
+# In the pod: each run comes whole to its place, beside those that are there.
+# shellcheck disable=SC2016 # it is the pod's shell that expands
+readonly take_records='cd /var/lib/pipeline-metrics
+rm -rf incoming
+mkdir -p incoming runs
+tar --extract --file=- --directory=incoming
+for run in incoming/runs/*/; do
+  name=$(basename "$run")
+  [ ! -d "$run" ] || [ -e "runs/$name" ] || mv "$run" "runs/$name"
+done
+for file in incoming/*.trivy.json incoming/deployments.jsonl; do
+  [ ! -f "$file" ] || mv "$file" .
+done
+rm -rf incoming'
+
+records_of() { # DIR: what pipeline_metrics.py reads there
+  (cd "$1" 2>/dev/null && shopt -s nullglob && echo runs/*/ ./*.trivy.json deployments.json[l])
+}
+
+records() { # DIR
+  local dir=${1:-} found
+  [ -n "$dir" ] || bad_usage "records takes the directory of scripts/pipeline_metrics.py fetch"
+  read -ra found < <(records_of "$dir") || true
+  [ ${#found[@]} -gt 0 ] || bad_usage "DIR must hold records of runs or of deployments, was $dir"
+  guard create pods/pipeline-metrics-0 --subresource=exec
+  if [ "$dry" = 1 ]; then
+    inside pipeline-metrics sh -ec "$take_records"
+    return
+  fi
+  tar --create --file=- --directory="$dir" "${found[@]}" |
+    inside pipeline-metrics sh -ec "$take_records" ||
+    fail "the records were not taken, or in part: the same again brings the rest"
+  done_is "${#found[@]} records of $dir are there"
+}
+
 begin_again() {
   if change scale deployment/orchestrator-service --replicas 1; then
     if rolled_out deployment/orchestrator-service; then return; fi
@@ -442,12 +479,12 @@ readonly namespace=hft-$environment work=build/deploy/$environment
 set -- "${given[@]:1}"
 case ${given[0]} in
   deploy | open | status) [ $# = 0 ] || bad_usage "${given[0]} takes no argument, was $*" ;;
-  logs | rollback | backup | restore)
+  logs | rollback | backup | restore | records)
     [ $# -le 1 ] || bad_usage "${given[0]} takes one argument, was $*"
     ;;
 esac
 case ${given[0]} in
   open) open_line ;;
-  deploy | status | logs | rollback | scale | backup | restore) "${given[0]}" "$@" ;;
+  deploy | status | logs | rollback | scale | backup | restore | records) "${given[0]}" "$@" ;;
   *) bad_usage "no verb is called ${given[0]}" ;;
 esac

@@ -32,11 +32,26 @@ from hft_lib.market.binance_ws import websocket_source
 from hft_lib.market.flaws import counts
 from hft_lib.market.kraken_ws import KrakenParser
 from hft_lib.market.live import binance as live
-from hft_lib.market.live.items import Answer, Closing, FundingNotice, Unreadable
+from hft_lib.market.live import kraken as live_kraken
+from hft_lib.market.live.items import (
+    Alive,
+    Answer,
+    Closing,
+    FundingNotice,
+    Message,
+    Say,
+    Unreadable,
+)
 from hft_lib.market.live.symbol import SymbolFeed
+from hft_lib.market.live.unnumbered import UnnumberedTrades
 from hft_lib.market.tape import DataError
 
 LIVE_IDS = {"BTCUSDT": "BTC/USDT", "ETHUSDT": "ETH/USDT"}
+KRAKEN_SYMBOLS = tuple(
+    "BTC/EUR ETH/EUR WAVES/EUR XMR/USD KSM/BTC GRT/ETH SC/EUR ETH/CHF OCEAN/BTC OMG/USD BTC/CHF "
+    "ADA/BTC".split()
+)
+ANEW = 50  # frames of one connection
 T0 = 1_700_000_000 * 10**9
 BATCH = 1_000  # frames of one stream; the next begins a parser anew
 WHOLE_SHARE = 0.5
@@ -277,19 +292,57 @@ def fuzz_live(frames: Sequence[bytes], outcome: Outcome) -> None:
     for number, frame in enumerate(frames):
         try:
             item = live.parse(frame, T0 + number * 10**6, LIVE_IDS)
-            if isinstance(item, Answer | Closing):
-                outcome.reasons[type(item).__name__] += 1
-                continue
-            symbol = item.mark.symbol if isinstance(item, FundingNotice) else item.symbol
-            for fact in feeds[symbol].take(item):
-                if isinstance(fact, Rejected):
-                    outcome.reasons[fact.reason] += 1
-                elif wrong := judged(states, fact, outcome):
-                    outcome.fail(wrong, [frame])
+            take_live(item, feeds, states, outcome, frame)
         except Unreadable as error:
             outcome.reasons[error.reason] += 1
         except Exception:
             outcome.fail(traceback.format_exc(limit=-3), [frame])
+
+
+def fuzz_live_kraken(frames: Sequence[bytes], outcome: Outcome) -> None:
+    """A stream through the live feed's reader of Kraken and the state of its symbols.
+
+    A book that is lost is asked for anew, and nobody answers here: a new reader begins at times.
+    """
+    states: dict[str, cleaning.SymbolState] = {}
+    feeds = {symbol: SymbolFeed(symbol) for symbol in KRAKEN_SYMBOLS}
+    parser, heard = KrakenParser(KRAKEN_SYMBOLS), set[str]()
+    for state in feeds.values():
+        state.trades = UnnumberedTrades(state.symbol)
+    outcome.frames += len(frames)
+    read = live_kraken.Reader(parser, KRAKEN_SYMBOLS, heard)
+    for number, frame in enumerate(frames, 1):
+        if number % ANEW == 0:
+            read = live_kraken.Reader(parser, KRAKEN_SYMBOLS, heard)
+        try:
+            for item in read(frame, T0 + number * 10**6):
+                take_live(item, feeds, states, outcome, frame)
+        except Unreadable as error:
+            outcome.reasons[error.reason] += 1
+        except Exception:
+            outcome.fail(traceback.format_exc(limit=-3), [frame])
+
+
+def take_live(
+    item: Message,
+    feeds: dict[str, SymbolFeed],
+    states: dict[str, cleaning.SymbolState],
+    outcome: Outcome,
+    frame: bytes,
+) -> None:
+    """One message to its symbol, what that tells to ingestion's rules."""
+    if isinstance(item, Unreadable):
+        outcome.reasons[item.reason] += 1
+        return
+    if isinstance(item, Answer | Closing | Say | Alive):
+        outcome.reasons[type(item).__name__] += 1
+        return
+    symbol = item.mark.symbol if isinstance(item, FundingNotice) else item.symbol
+    for fact in feeds[symbol].take(item):
+        if isinstance(fact, Rejected):
+            outcome.reasons[fact.reason] += 1
+        elif wrong := judged(states, fact, outcome):
+            outcome.fail(wrong, [frame])
 
 
 def opening() -> list[bytes]:
@@ -355,12 +408,17 @@ _RECORDED = {
     ),
     "kraken": ("payloads_cryptofeed/KRAKEN.ws.50.0.gz",),
 }
-PARSERS = {"binance": fuzz_binance, "kraken": fuzz_kraken, "live": fuzz_live}
+PARSERS = {
+    "binance": fuzz_binance,
+    "kraken": fuzz_kraken,
+    "live": fuzz_live,
+    "live-kraken": fuzz_live_kraken,
+}
 
 
 def seeds_of(name: str, data: Path | None) -> list[bytes]:
     """Frames to mutate: made up, and recorded ones where `data` has them."""
-    name = "binance" if name == "live" else name  # whose frames it reads
+    name = {"live": "binance", "live-kraken": "kraken"}.get(name, name)  # whose frames it reads
     seeds = list(MADE_UP[name])
     for file in _RECORDED[name] if data is not None else ():
         assert data is not None

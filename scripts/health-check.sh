@@ -112,11 +112,13 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     -*) bad_usage "no option is called $1" ;;
-    *) names+=("${1//-/_}") ;;
+    *) name=${1//-/_} && names+=("${name%_service}") ;;
   esac
   shift
 done
 case $environment in staging | production) ;; *) bad_usage "-e must be staging or production, was $environment" ;; esac
+[[ -z $address || $address =~ ^https?://[^/:]+$ ]] ||
+  bad_usage "--address must be http://HOST, each service has its own port, was $address"
 [[ $wait_s =~ ^[0-9]+$ ]] || bad_usage "--wait must be whole seconds, was $wait_s"
 entries=()
 for entry in $all; do

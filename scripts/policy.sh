@@ -54,7 +54,7 @@ judge() { # a judge that found nothing to judge is no judge
   }
 }
 
-[ $# -le 1 ] || {
+[[ $# -le 1 && ${1:-} != -* ]] || {
   echo "policy: usage: scripts/policy.sh [FOLDER]" >&2
   exit 2
 }

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # Runs the tests in two parts, in parallel processes, and makes one report of both: scripts/tests.sh unit|integration|report
+# [WORD...]
 #
 #   unit         all but those that start services, brokers or databases
 #   integration  those
 #   report       coverage.xml and htmlcov/ over what ran, 80 % at least, and pytest-report.xml
+#
+# Words after a part are pytest's: its files and folders in place of all, options beside them. `report` judges whatever
+# ran, so after a part alone it may end with 1.
 #
 # Environment: WORKERS, the number of processes (auto).
 set -euo pipefail
@@ -11,6 +15,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly bin=.venv/bin
 export MLFLOW_DISABLE_TELEMETRY=true PYTHONHASHSEED=0
+# Hundreds of processes are started: without bytecode each compiles its libraries anew, which doubles its start.
+unset PYTHONDONTWRITEBYTECODE
 
 part() { # NAME WORD...: what is covered is kept beside the other part's, and judged in the report
   local name=$1
@@ -19,6 +25,12 @@ part() { # NAME WORD...: what is covered is kept beside the other part's, and ju
   rm -f "build/coverage-$name" "build/coverage-$name".*
   COVERAGE_FILE=build/coverage-$name scripts/step.sh "$name-tests" "$bin/pytest" -n "${WORKERS:-auto}" --dist loadfile \
     --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0 --junit-xml="build/pytest-report-$name.xml" "$@"
+}
+
+named() { # whether the words name tests: those alone are run then
+  local word
+  for word in "${words[@]}"; do [ ! -e "${word%%::*}" ] || return 0; done
+  return 1
 }
 
 report() {
@@ -35,12 +47,19 @@ report() {
   "$bin/coverage" report --data-file=build/coverage
 }
 
+words=("${@:2}")
 case ${1:-} in
-  unit) part unit --doctest-modules hft_lib tests --ignore=tests/integration --ignore=tests/simulation "${@:2}" ;;
-  integration) part integration tests/integration tests/simulation "${@:2}" ;;
+  unit)
+    named || words+=(hft_lib tests)
+    part unit --doctest-modules --ignore=tests/integration --ignore=tests/simulation "${words[@]}"
+    ;;
+  integration)
+    named || words+=(tests/integration tests/simulation)
+    part integration "${words[@]}"
+    ;;
   report) report ;;
   *)
-    echo "tests: usage: scripts/tests.sh unit|integration|report" >&2
+    echo "tests: usage: scripts/tests.sh unit|integration|report [WORD...]" >&2
     exit 2
     ;;
 esac

@@ -32,9 +32,34 @@ for name in list(os.environ):
         del os.environ[name]
 
 
+# The longest first. Those that wait for servers alternate with those that keep a core busy.
+LONGEST = (
+    "tests/integration/test_faults.py",
+    "tests/integration/test_registry_kafka.py",
+    "tests/cli/test_pipeline.py",
+    "tests/simulation/test_simulation.py",
+    "tests/integration/test_six_services.py",
+    "tests/integration/test_demo.py",
+    "tests/integration/test_backup.py",
+    "tests/hft_lib/fitting/test_fit_garch.py",
+    "tests/integration/test_handover.py",
+    "tests/scripts/test_notebooks.py",
+    "tests/cli/test_pairs.py",
+    "tests/integration/test_paper.py",
+    "tests/scripts/test_deploy_k8s.py",
+    "tests/cli/test_run.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Begin with the longest files, so that no worker is left alone with one at the end.
+
+    A file's own order stays: its tests may go on with what the one before left.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    rank = {ROOT / name: number for number, name in enumerate(LONGEST)}
+    last = len(LONGEST)
+    items.sort(key=lambda item: (rank.get(item.path, last), item.path not in slow))
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ HELD_DELTAS_MAX = 10_000  # depth deltas waiting for a snapshot; Binance sends t
 CADENCE_NS_MIN = 100_000_000
 MS = 1_000_000
 
-Levels = list[tuple[str, str]]
+Levels = tuple[tuple[float, float], ...]
 
 
 class Payload(msgspec.Struct, gc=False):
@@ -52,8 +52,8 @@ class Payload(msgspec.Struct, gc=False):
     X: str | None = None
     r: str = ""
     lastUpdateId: int = 0
-    bids: Levels = []
-    asks: Levels = []
+    bids: Levels = ()
+    asks: Levels = ()
     symbol: str = ""
     pair: str = ""
 
@@ -75,8 +75,9 @@ class _Symbol(msgspec.Struct):
     funding_rate: float = 0.0
 
 
-_decode_line = msgspec.json.Decoder(Line).decode
-_decode_payload = msgspec.json.Decoder(Payload).decode
+# Not strict, so that a level's two texts are read as numbers where they stand.
+_decode_line = msgspec.json.Decoder(Line, strict=False).decode
+_decode_payload = msgspec.json.Decoder(Payload, strict=False).decode
 
 
 def websocket_source(path: Path, symbol: str | None = None) -> Source:
@@ -289,7 +290,7 @@ class _Recording:
     ) -> Iterable[MarketEvent]:
         """The book, and at the same time the held deltas that it does not contain."""
         last_id = payload.lastUpdateId
-        bids, asks = _levels(payload.bids), _levels(payload.asks)
+        bids, asks = payload.bids, payload.asks
         book = Depth(self._now_ns, exchange_time_ns, symbol, True, 0, last_id, 0, bids, asks)
         state = self._symbols[symbol]
         held, state.held, state.snapshot = state.held, [], True
@@ -349,7 +350,7 @@ def _trade(time_ns: int, exchange_time_ns: int, symbol: str, payload: Payload) -
 
 
 def _depth(time_ns: int, exchange_time_ns: int, symbol: str, payload: Payload) -> Depth:
-    if not (isinstance(payload.b, list) and isinstance(payload.a, list)):
+    if not (isinstance(payload.b, tuple) and isinstance(payload.a, tuple)):
         raise ValueError("a depth update without its lists")
     # Spot names no previous update: its own first follows the last one's last.
     previous_id = payload.U - 1 if payload.pu is None else payload.pu
@@ -361,10 +362,6 @@ def _depth(time_ns: int, exchange_time_ns: int, symbol: str, payload: Payload) -
         payload.U,
         payload.u,
         previous_id,
-        _levels(payload.b),
-        _levels(payload.a),
+        payload.b,
+        payload.a,
     )
-
-
-def _levels(levels: Levels) -> tuple[tuple[float, float], ...]:
-    return tuple((float(price), float(size)) for price, size in levels)

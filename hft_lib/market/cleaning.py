@@ -2,6 +2,9 @@
 
 One `SymbolState` a symbol; `inspect` returns the flaws of an event and, where none of them refuses
 it, takes the event into the state. Nothing is buffered: what comes late is refused as disorder.
+
+An id that is nowhere near the last one is a corrupt frame rather than news, and must not make all
+that follow late: it is refused, and believed only when the next one goes on from it.
 """
 
 import math
@@ -18,6 +21,10 @@ REGULAR_CADENCE_NS = 1_000_000_000  # at or above it quotes come on a grid: one 
 REGULAR_GAP_CADENCES = 1.5
 IRREGULAR_GAP_CADENCES = 10.0
 CADENCE_NS_DEFAULT = 1_000_000_000
+# What ids move by at most in a second. Those of quotes and books may be shared by all symbols: half
+# a million between two messages of one was recorded. Those of trades are consecutive.
+UPDATES_A_SECOND_MAX = 5_000_000
+TRADES_A_SECOND_MAX = 100_000
 SHORTS = ("none", "borrow", "perp")
 
 
@@ -27,6 +34,14 @@ class Flaw(msgspec.Struct, frozen=True, gc=False):
     reason: str
     detail: str
     refuses: bool = True
+
+
+class Doubt(msgspec.Struct, gc=False):
+    """What is doubted of a sequence of ids: the last far one, and the first where none followed."""
+
+    suspect: int = 0
+    time_ns: int = 0
+    is_sure: bool = False
 
 
 class SymbolState(msgspec.Struct, gc=False):
@@ -45,6 +60,9 @@ class SymbolState(msgspec.Struct, gc=False):
     update_id: int = 0
     trade_id: int = 0
     depth_id: int = 0
+    update_doubt: Doubt = msgspec.field(default_factory=Doubt)
+    trade_doubt: Doubt = msgspec.field(default_factory=Doubt)
+    depth_doubt: Doubt = msgspec.field(default_factory=Doubt)
     clock_offset_ns: int | None = None
     cadence_ns: int = CADENCE_NS_DEFAULT
     gap_ns: int = int(CADENCE_NS_DEFAULT * REGULAR_GAP_CADENCES)
@@ -102,7 +120,9 @@ def _inspect_quote(state: SymbolState, quote: Quote) -> tuple[Flaw, ...]:
     state.quote_ns = quote.time_ns
     state.is_one_sided = False
     state.quote_exchange_ns = quote.exchange_time_ns
-    state.update_id = quote.update_id
+    if quote.update_id:
+        _believe(state.update_doubt, state.update_id, quote.time_ns)
+        state.update_id = quote.update_id
     return flaws
 
 
@@ -123,11 +143,8 @@ def _price_flaw(quote: Quote) -> Flaw:
 
 def _order_flaw(state: SymbolState, quote: Quote) -> Flaw | None:
     if quote.update_id:
-        if quote.update_id == state.update_id:
-            return Flaw("DUPLICATE", f"update {quote.update_id}")
-        if quote.update_id < state.update_id:
-            return Flaw("DISORDER", f"update {quote.update_id} after {state.update_id}")
-        return None
+        last, doubt, most = state.update_id, state.update_doubt, UPDATES_A_SECOND_MAX
+        return _id_flaw(doubt, last, quote.update_id, quote.time_ns, most, "update")
     if not quote.exchange_time_ns:
         return None
     if quote.exchange_time_ns < state.quote_exchange_ns:
@@ -136,6 +153,34 @@ def _order_flaw(state: SymbolState, quote: Quote) -> Flaw | None:
     if quote.exchange_time_ns == state.quote_exchange_ns and _same_top(state, quote):
         return Flaw("DUPLICATE", f"the quote of {quote.exchange_time_ns} again")
     return None
+
+
+def _id_flaw(
+    doubt: Doubt, last: int, new: int, time_ns: int, a_second_max: int, what: str
+) -> Flaw | None:
+    """What is wrong with `new` after `last` (0: the first); None where it is the next."""
+    suspect, doubt.suspect = doubt.suspect, 0
+    if new == last:
+        return Flaw("DUPLICATE", f"{what} {new}")
+    reach = a_second_max * max((time_ns - doubt.time_ns) / 1e9, 1.0)
+    if not last or 0 < new - last <= reach:
+        return None
+    follows = suspect and 0 < new - suspect <= a_second_max
+    if new > last:
+        if follows:
+            return None
+        doubt.suspect = new
+        return Flaw("ID_JUMP", f"{what} {new} after {last}")
+    if not doubt.is_sure and last - new > a_second_max:  # the first one may have been corrupt
+        if follows:
+            return None
+        doubt.suspect = new
+    return Flaw("DISORDER", f"{what} {new} after {last}")
+
+
+def _believe(doubt: Doubt, last: int, time_ns: int) -> None:
+    """An id was taken after `last` (0: it is the first, and may itself be the corrupt one)."""
+    doubt.is_sure, doubt.time_ns = last > 0, time_ns
 
 
 def _same_top(state: SymbolState, quote: Quote) -> bool:
@@ -165,14 +210,17 @@ def _inspect_trade(state: SymbolState, trade: Trade) -> tuple[Flaw, ...]:
     if not (0.0 < trade.price < math.inf and 0.0 < trade.size < math.inf):
         finite = math.isfinite(trade.price) and math.isfinite(trade.size)
         return (Flaw("PRICE" if finite else "NAN", f"price {trade.price} x {trade.size}"),)
-    last = state.trade_id
-    if last and trade.trade_id == last:
-        return (Flaw("DUPLICATE", f"trade {trade.trade_id}"),)
-    if trade.trade_id and trade.trade_id < last:
-        return (Flaw("DISORDER", f"trade {trade.trade_id} after {last}"),)
+    last, doubt, most = state.trade_id, state.trade_doubt, TRADES_A_SECOND_MAX
+    if trade.trade_id:
+        flaw = _id_flaw(doubt, last, trade.trade_id, trade.time_ns, most, "trade")
+        if flaw is not None:
+            return (flaw,)
     flaws = _clock_flaws(state, trade)
     if flaws:
         return flaws
+    if not trade.trade_id:
+        return CLEAN
+    _believe(doubt, last, trade.time_ns)
     state.trade_id = trade.trade_id
     if last and trade.trade_id > last + 1:
         missing = trade.trade_id - last - 1
@@ -187,13 +235,17 @@ def _inspect_depth(state: SymbolState, depth: Depth) -> tuple[Flaw, ...]:
         for price, size in side
     ):
         return (Flaw("PRICE", f"a level of update {depth.last_id} has no price or size"),)
+    doubt, most = state.depth_doubt, UPDATES_A_SECOND_MAX
     if depth.snapshot:
+        _believe(doubt, 0, depth.time_ns)
         state.depth_id = depth.last_id
         return CLEAN
-    if depth.last_id <= state.depth_id:
-        reason = "DUPLICATE" if depth.last_id == state.depth_id else "DISORDER"
-        return (Flaw(reason, f"depth update {depth.last_id} after {state.depth_id}"),)
-    last, state.depth_id = state.depth_id, depth.last_id
+    last = state.depth_id
+    flaw = _id_flaw(doubt, last, depth.last_id, depth.time_ns, most, "depth update")
+    if flaw is not None:
+        return (flaw,)
+    _believe(doubt, last, depth.time_ns)
+    state.depth_id = depth.last_id
     if last and depth.previous_id > last:
         return (Flaw("GAP", f"depth updates {last} to {depth.previous_id} missing", refuses=False),)
     return CLEAN

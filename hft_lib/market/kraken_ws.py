@@ -90,7 +90,7 @@ class KrakenParser:
     """The frames of one connection, in the order in which they came.
 
     `symbols` are those that were subscribed to (None: any). Quotes are the tops of the books as
-    they change; a symbol without a book has those of its spread channel.
+    they change; while a symbol has no book, those of its spread channel.
     """
 
     def __init__(self, symbols: Collection[str] | None = None) -> None:
@@ -118,6 +118,11 @@ class KrakenParser:
         except _NOT_JSON as error:
             detail = " ".join(str(error).split())
             return Taken(flaws=(FrameFlaw("BROKEN_FRAME", "", detail),))
+
+    def lose(self, symbol: str) -> None:
+        """Throw the book of `symbol` away: a change of it may have been missed."""
+        if symbol in self._books:
+            self._books[symbol].forget()
 
     def reset(self) -> None:
         """Forget every book, as a new connection does; the numbers of changes go on."""
@@ -178,7 +183,7 @@ class KrakenParser:
             raise _Unreadable("CROSSED", f"bid {row[0]}, ask {row[1]}", symbol)
         sizes = _number(row[3], symbol), _number(row[4], symbol)
         own_ns = _time_ns(row[2], symbol)
-        if symbol in self._books:
+        if symbol in self._books and self._books[symbol].begun:
             return Taken()
         return Taken((Quote(self._now_ns, own_ns, symbol, bid, sizes[0], ask, sizes[1]),))
 
@@ -205,7 +210,8 @@ class KrakenParser:
             return Taken(flaws=(FrameFlaw(wrong[0], symbol, wrong[1]),))
         book.number += 1
         depth_event = self._depth(symbol, own_ns, whole, book.number, levels)
-        quote = self._quote(symbol, own_ns, book)
+        # The levels of a whole book tell when each of them changed, not when it is the top.
+        quote = self._quote(symbol, 0 if whole else own_ns, book)
         return Taken((depth_event,) if quote is None else (depth_event, quote))
 
     def _book_of(self, symbol: str) -> "_Book":
@@ -236,10 +242,15 @@ def symbol_of(pair: str) -> str:
     return f"{_COINS.get(base, base)}/{_COINS.get(quote, quote)}"
 
 
+def pair_of(symbol: str) -> str:
+    """Kraken's pair of our symbol."""
+    base, _, quote = symbol.partition("/")
+    return f"{_KRAKENS.get(base, base)}/{_KRAKENS.get(quote, quote)}"
+
+
 def subscriptions(symbols: Collection[str], depth: int = 100) -> list[bytes]:
     """The messages that ask for books and trades of `symbols`."""
-    coins = (symbol.partition("/") for symbol in symbols)
-    pairs = [f"{_KRAKENS.get(b, b)}/{_KRAKENS.get(q, q)}" for b, _, q in coins]
+    pairs = [pair_of(symbol) for symbol in symbols]
     wanted = ({"name": "book", "depth": depth}, {"name": "trade"})
     return [
         msgspec.json.encode({"event": "subscribe", "pair": pairs, "subscription": one})

@@ -6,8 +6,6 @@ its own leg: a price must be there, and its quantity must be tradable; staleness
 halt do not hold it back (`REDUCE_ONLY_PASSES`).
 """
 
-from typing import Any
-
 import numpy as np
 
 from hft_lib.events import CapitalOrder, ShadowOrder
@@ -153,8 +151,63 @@ def judge_risk(legs, account, limits, i, side, quantity):
     return APPROVED
 
 
-def approve(capital: bool, **fields: Any) -> CapitalOrder | ShadowOrder:
+def approve(
+    capital: bool,
+    *,
+    time_ns: int,
+    pair: str,
+    account: str,
+    slot: int,
+    generation: int,
+    leg: str,
+    symbol: str,
+    side: str,
+    type: str,
+    quantity: float,
+    price: float | None,
+    reduce_only: bool,
+    purpose: str,
+    attempt: int,
+    client_order_id: str,
+    parameters_sha256: str,
+    expires_ns: int,
+    z: float,
+    intercept: float,
+    hedge_ratio: float,
+    spread_sd: float,
+    y_mid: float,
+    x_mid: float,
+    run_length: float,
+    limits_version: int,
+) -> CapitalOrder | ShadowOrder:
     """Turn what `judge` approved into a typed order: the capital account's type can reach a venue,
     the other cannot.
     """
-    return CapitalOrder(**fields) if capital else ShadowOrder(**fields)
+    values = (  # by place, as Order has them: half the cost of names
+        time_ns,
+        pair,
+        account,
+        slot,
+        generation,
+        leg,
+        symbol,
+        side,
+        type,
+        quantity,
+        price,
+        reduce_only,
+        purpose,
+        attempt,
+        client_order_id,
+        parameters_sha256,
+        expires_ns,
+        z,
+        intercept,
+        hedge_ratio,
+        spread_sd,
+        y_mid,
+        x_mid,
+        run_length,
+        limits_version,
+    )
+    return CapitalOrder(*values) if capital else ShadowOrder(*values)

@@ -106,11 +106,23 @@ def tell_order(pair: PairDesk, row: Outcome) -> CapitalOrder | ShadowOrder:
     )
 
 
-def client_order_id(*parts: str | int) -> str:
+def client_order_id(
+    account_epoch: int,
+    pair: str,
+    account: str,
+    parameters_sha256: str,
+    time_ns: int,
+    sequence: int,
+    leg: str,
+    attempt: int,
+) -> str:
     """`h` and the base32 digest of what makes an order unique: the same order has the same id in
     every replay.
     """
-    digest = hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=20).digest()
+    made_of = (
+        f"{account_epoch}|{pair}|{account}|{parameters_sha256}|{time_ns}|{sequence}|{leg}|{attempt}"
+    )
+    digest = hashlib.blake2b(made_of.encode(), digest_size=20).digest()
     return "h" + base64.b32encode(digest).decode().lower()
 
 

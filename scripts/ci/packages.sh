@@ -9,6 +9,9 @@ wanted default-jre-headless java
 wanted maven mvn
 wanted postgresql postgres '/usr/lib/postgresql/*/bin/postgres'
 wanted redis-server redis-server
+# The alerts' rules and routes are tried by the programs that raise and deliver them.
+wanted prometheus promtool
+wanted prometheus-alertmanager amtool
 command -v google-chrome >/dev/null || wanted chromium chromium
 
 [ ${#missing[@]} -gt 0 ] || exit 0

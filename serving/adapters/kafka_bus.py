@@ -100,6 +100,8 @@ class KafkaClient:
                 "enable.idempotence": True,
                 "acks": "all",
                 "linger.ms": 0,
+                # What is sent while the broker takes a request goes in the next one, together.
+                "max.in.flight.requests.per.connection": 1,
                 "message.max.bytes": MESSAGE_BYTES_MAX,
                 "message.timeout.ms": 0,  # none
                 "enable.gapless.guarantee": True,

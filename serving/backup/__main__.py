@@ -129,10 +129,15 @@ def save(folder: DirArgument, part: PartOption = None, artifacts: ArtifactsOptio
     place = Place(load_settings(), artifacts)
     if folder.exists():
         raise BackupError(f"{folder} must not be there yet, it was")
+    chosen = [known for known in Part if known in (part or place.parts())]
+    if not chosen:
+        raise BackupError(
+            "there must be something to back up: no setting names a log, words or a database, "
+            f"and HFT_HOME is no folder, was {place.home}"
+        )
     unfinished = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    chosen = [known for known in Part if known in (part or place.parts())]
     about: dict[str, Any] = {"began_ns": time.time_ns(), "parts": {}}
     for known in chosen:
         about["parts"][known.value] = save_part(known, place, unfinished)

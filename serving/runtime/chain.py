@@ -21,7 +21,7 @@ import msgspec
 from hft_lib.events import SCHEMA_VERSION, Event
 
 # What the stages make of the same inbox. A change of it is seen in the header of every fact.
-LOGIC_VERSION = 4
+LOGIC_VERSION = 5
 
 _DIGEST_BYTES = 8  # chance of not seeing a divergence: 1 in 2^64
 _ENCODER = msgspec.msgpack.Encoder()

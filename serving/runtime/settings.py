@@ -132,6 +132,8 @@ class Settings(BaseSettings):
     binance_rest_url: RestUrl = None
     binance_ws_url: SocketUrl = None
     binance_data_url: RestUrl = None
+    kraken_rest_url: RestUrl = None
+    kraken_ws_url: SocketUrl = None
     kafka_bootstrap_servers: KafkaServers = None
     redis_url: RedisUrl = None
     database_url: DatabaseUrl = None

@@ -1,5 +1,6 @@
 """The jobs that deploy: what they wait for, what they take, and who may start them."""
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +82,16 @@ def test_who_deploys_shows_its_own_identity_where_registry_and_cluster_know_it()
         assert cluster["KUBE_SERVER"] == "${{ vars.KUBE_SERVER }}"
         assert cluster["KUBE_CA"] == "${{ vars.KUBE_CA }}"
     image = yaml.safe_load(FILE.with_name("image.yml").read_text(encoding="utf-8"))["jobs"]["image"]
+    scan = JOBS["security-scan"]
+    assert scan["permissions"]["id-token"] == "write"
     logins = [
         step
-        for job in (STAGING, PRODUCTION, image)
+        for job in (STAGING, PRODUCTION, image, scan)
         for step in job["steps"]
         if "docker/login-action" in step.get("uses", "")
     ]
     identity = "vars.DOCKERHUB_OIDC_CONNECTIONID"
-    assert len(logins) == 3
+    assert len(logins) == 4
     for login in logins:
         assert login["env"]["DOCKERHUB_OIDC_CONNECTIONID"] == f"${{{{ {identity} }}}}"
         # The action asks for a token only where it gets no password.
@@ -117,6 +120,17 @@ def test_every_image_of_the_manifests_is_built() -> None:
         if "image: hft-crypto-bot-" in line
     }
     assert named and named <= built
+
+
+def test_production_takes_what_staging_ran_of_others_and_the_record_counts_ours_alone() -> None:
+    left = [step["with"].get("name") for step in STAGING["steps"] if "path" in step.get("with", {})]
+    assert "others-digests" in left
+    taken = [step["with"] for step in PRODUCTION["steps"] if "path" in step.get("with", {})]
+    assert {"name": "others-digests", "path": "build/digests"} in taken
+    # Those of ours have a bill of materials each; the share that has one is a figure.
+    record = [step["with"] for step in JOBS["record"]["steps"] if "path" in step.get("with", {})]
+    (counted,) = (given for given in record if given["path"] == "build/digests")
+    assert not fnmatch("others-digests", counted["pattern"])
 
 
 def test_any_job_that_fails_is_told() -> None:

@@ -183,7 +183,7 @@ def test_the_main_workflow_runs_when_the_guide_says() -> None:
         ("lint", "Code Quality & Linting", None),
         ("test", "Unit & Integration Tests", "lint"),
         ("build", "Build Docker Images", ["lint", "test"]),
-        ("security-scan", "Security Scanning", "build"),
+        ("security-scan", "Security Scanning", ["build", "build-monitoring"]),
     ],
 )
 def test_a_job_has_the_guides_name_and_needs(job: str, name: str, needs: object) -> None:
@@ -196,7 +196,28 @@ def test_what_the_guide_names_is_built_and_all_of_it_is_scanned() -> None:
     build = MAIN["jobs"]["build"]["strategy"]["matrix"]
     scan = MAIN["jobs"]["security-scan"]["strategy"]["matrix"]
     assert build["service"] == services
-    assert scan["service"] == services + [more["service"] for more in build["include"]]
+    monitoring = MAIN["jobs"]["build-monitoring"]["strategy"]["matrix"]["image"]
+    more = [more["service"] for more in build["include"]]
+    assert scan["service"] == services + more + monitoring
+
+
+def test_the_scan_may_take_a_private_image_and_shows_a_pull_request_no_password() -> None:
+    scan = MAIN["jobs"]["security-scan"]["steps"]
+    uses = [step.get("uses", "").partition("@")[0] for step in scan]
+    login = scan[uses.index("docker/login-action")]
+    assert login["if"] == "github.event_name != 'pull_request'"
+    assert login["with"]["registry"] == "${{ env.REGISTRY }}"
+    assert uses.index("docker/login-action") < uses.index("aquasecurity/trivy-action")
+    # What is looked at is handed to no one who could send another in its place.
+    named = [step for step in scan if "secrets." in str(step)]
+    assert named == [login]
+    assert MAIN["jobs"]["security-scan"]["permissions"] == {
+        "contents": "read",
+        "actions": "read",
+        "id-token": "write",
+        "security-events": "write",
+        "issues": "write",
+    }
 
 
 def test_an_image_is_looked_through_for_secrets_before_it_is_sent() -> None:

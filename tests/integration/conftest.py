@@ -1,5 +1,6 @@
 """Real servers for the tests: each is started once, on a port of its own, and ended after."""
 
+import fcntl
 import os
 import random
 import shutil
@@ -210,13 +211,26 @@ def outside(tmp_path: Path, outside_of: Callable[[Path], Outside]) -> Outside:
     return outside_of(tmp_path)
 
 
+@contextmanager
+def shared(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that all processes of these tests have in common, this one's alone in the block."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / name
+    folder.mkdir(exist_ok=True)
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def played(tmp_path_factory: pytest.TempPathFactory, outside_of: Callable[[Path], Outside]) -> Any:
     """A tape, its parameters, and what a replay makes of them (`six.Played`)."""
     from tests.integration.six import Played
 
-    folder = tmp_path_factory.mktemp("played")
-    return Played(folder, outside_of(folder))
+    with shared(tmp_path_factory, "played") as folder:
+        return Played(folder, outside_of(folder))
 
 
 @pytest.fixture

@@ -84,6 +84,10 @@ class Line:
         """Whether a service has buried so many messages."""
         return self.six.state(name).get("dead_letters") == count
 
+    def has_written(self, name: str, count: int) -> bool:
+        """Whether so many of a log's messages are named in the topic of dead letters."""
+        return len(faults.letters(self.six.servers, name)) >= count
+
     def has_saved(self, name: str, count: int) -> bool:
         """Whether a service has so many snapshots."""
         return len(faults.snapshots(self.six.servers, name)) >= count

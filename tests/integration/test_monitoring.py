@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_lowercase as LETTERS
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -18,6 +20,7 @@ from tests.monitoring.written import metrics_in, rules
 
 pytestmark = pytest.mark.slow
 DAYS = 5.0
+TOKENS = {f"HFT_{role.upper()}_TOKEN": f"{role}{LETTERS}" for role in ("viewer", "operator")}
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def serving(tmp_path: Path, outside: Outside) -> Iterator[Serving]:
     whole = msgspec.structs.replace(file, challengers=tuple(ordinary(file.params)))
     params.write_bytes(msgspec.json.encode(whole))
     made = Serving(tmp_path)
-    made.start("all", "--tape", tape, "--params", params)
+    made.start("all", "--tape", tape, "--params", params, **TOKENS)
     yield made
     made.kill()
 
@@ -65,12 +68,27 @@ def test_a_pulled_latch_reaches_slack_and_the_pager_and_so_does_its_end(
     watch.wait_for("at the pager", lambda: "trigger" in paged(watch, "latch_pulled"))
     every_rule_asks_for_what_is_there(watch)
     every_panel_has_data(watch)
+    wrong_tokens_are_told(serving, watch)
     let_go = outside("reset-kill", "--operator", "ada", "--reason", "over", "--json")
     assert let_go.code == 0, let_go.err
     watch.wait_for("over in Slack", lambda: len(told(watch, "latch_pulled")) == 2)
     (part,) = told(watch, "latch_pulled")[1]["attachments"]
     assert part["title"] == "✅ production: latch_pulled is over" and part["color"] == "good"
     watch.wait_for("over at the pager", lambda: "resolve" in paged(watch, "latch_pulled"))
+
+
+def wrong_tokens_are_told(serving: Serving, watch: Watch) -> None:
+    """Who guesses at a page wakes somebody; who comes with no token or with theirs wakes nobody."""
+    url = f"http://127.0.0.1:{serving.port + NAMES.index('orchestrator')}/state"
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, auth=("viewer", TOKENS["HFT_VIEWER_TOKEN"])).status_code == 200
+    assert told(watch, "access_guessed") == []
+    answers = [httpx.get(url, auth=("viewer", f"{n}" * 40)).status_code for n in range(11)]
+    assert answers == [401] * 10 + [429]
+    watch.wait_for("a guess in Slack", lambda: bool(told(watch, "access_guessed")))
+    (message,) = told(watch, "access_guessed")
+    assert "orchestrator" in message["attachments"][0]["text"]
+    watch.wait_for("a guess at the pager", lambda: "trigger" in paged(watch, "access_guessed"))
 
 
 def told(watch: Watch, alert: str) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """What kustomize makes of `k8s/`, as objects, and the ways in which tests look at them."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -86,3 +86,11 @@ def walk(value: Any) -> Iterator[Object]:
     elif isinstance(value, list):
         for inner in value:
             yield from walk(inner)
+
+
+def replaced(words: str, places: Mapping[str, object]) -> str:
+    """What the manifests say with this machine's places in it, each of which must be there."""
+    for old, new in places.items():
+        assert old in words, old
+        words = words.replace(old, str(new))
+    return words

@@ -17,6 +17,7 @@ from serving.adapters.kafka_topics import TOPICS, ensure_topics
 from tests.integration import postgresql
 from tests.integration.conftest import KAFKA, free_ports, needs
 from tests.k8s import rendered
+from tests.k8s.rendered import replaced
 
 CONFIG = rendered.MANIFESTS / "base" / "config"
 START_S_MAX = 60.0
@@ -54,13 +55,14 @@ def test_redis_keeps_what_it_answers_and_asks_for_the_password(tmp_path: Path) -
     # One user is enough here: those of the manifests are held by test_redis_users.py.
     users.write_text(f"user default on ~* &* +@all >{PASSWORD}")
     config = (CONFIG / "redis.conf").read_text()
-    for old, new in (
-        ("port 6379", f"port {port}"),
-        ("dir /data", f"dir {tmp_path}"),
-        ("/etc/hft-redis-users", str(tmp_path)),
-    ):
-        assert old in config, old
-        config = config.replace(old, new)
+    config = replaced(
+        config,
+        {
+            "port 6379": f"port {port}",
+            "dir /data": f"dir {tmp_path}",
+            "/etc/hft-redis-users": str(tmp_path),
+        },
+    )
     (tmp_path / "redis.conf").write_text(config)
     words = ["redis-server", str(tmp_path / "redis.conf")]
     client = redis.Redis.from_url(f"redis://:{PASSWORD}@127.0.0.1:{port}/0")
@@ -91,14 +93,15 @@ def test_kafka_formats_its_log_once_and_takes_the_topics_of_a_line(tmp_path: Pat
     subprocess.run([KAFKA, "fetch"], check=True)
     clients, controller = free_ports(2)
     properties = (CONFIG / "server.properties").read_text()
-    for old, new in (
-        ("PLAINTEXT://:9092", f"PLAINTEXT://:{clients}"),
-        ("PLAINTEXT://kafka:9092", f"PLAINTEXT://127.0.0.1:{clients}"),
-        ("localhost:9093", f"localhost:{controller}"),
-        ("/var/lib/kafka", str(tmp_path)),
-    ):
-        assert old in properties, old
-        properties = properties.replace(old, new)
+    properties = replaced(
+        properties,
+        {
+            "PLAINTEXT://:9092": f"PLAINTEXT://:{clients}",
+            "PLAINTEXT://kafka:9092": f"PLAINTEXT://127.0.0.1:{clients}",
+            "localhost:9093": f"localhost:{controller}",
+            "/var/lib/kafka": str(tmp_path),
+        },
+    )
     (tmp_path / "server.properties").write_text(properties)
     words = ["bash", "-ec", started_as(tmp_path)]
     servers = f"127.0.0.1:{clients}"
@@ -119,14 +122,15 @@ def started_as(folder: Path) -> str:
     (container,) = rendered.template(item)["spec"]["containers"]
     (script,) = container["args"]
     java = f"java -Xmx256m -cp '{KAFKA.parents[1]}/build/kafka/jars/*'"
-    for old, new in (
-        ("/opt/kafka/bin/kafka-storage.sh", f"{java} kafka.tools.StorageTool"),
-        ("/opt/kafka/bin/kafka-server-start.sh", f"{java} kafka.Kafka"),
-        ("/etc/hft-kafka", str(folder)),
-        ("/var/lib/kafka", str(folder)),
-    ):
-        assert old in script, old
-        script = script.replace(old, new)
+    script = replaced(
+        script,
+        {
+            "/opt/kafka/bin/kafka-storage.sh": f"{java} kafka.tools.StorageTool",
+            "/opt/kafka/bin/kafka-server-start.sh": f"{java} kafka.Kafka",
+            "/etc/hft-kafka": str(folder),
+            "/var/lib/kafka": str(folder),
+        },
+    )
     return str(script)
 
 

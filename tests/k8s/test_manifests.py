@@ -157,6 +157,13 @@ def test_each_workload_has_a_service_account_of_its_own_without_a_token(environm
     assert all(item["automountServiceAccountToken"] is False for item in accounts)
 
 
+def test_private_images_are_pulled_by_a_secret_that_no_container_sees(environment: str) -> None:
+    accounts = rendered.of_kind(environment, "ServiceAccount")
+    assert accounts and all(one["imagePullSecrets"] == [{"name": "registry"}] for one in accounts)
+    for item in rendered.workloads(environment):
+        assert "registry" not in secret_names(rendered.template(item))
+
+
 def test_what_is_written_to_is_bounded_or_a_persistent_volume(environment: str) -> None:
     for item in rendered.workloads(environment):
         for volume in rendered.template(item)["spec"].get("volumes", []):
@@ -290,6 +297,9 @@ def test_the_guides_address_leads_to_the_operators_page_under_tls_and_password(
     assert notes["nginx.ingress.kubernetes.io/ssl-redirect"] == "true"
     assert notes["nginx.ingress.kubernetes.io/auth-type"] == "basic"
     assert notes["nginx.ingress.kubernetes.io/auth-secret"] == "operators"
+    # Its streams are sixteen at most (serving/orchestrator), a guesser's tries a few a second.
+    assert 0 < int(notes["nginx.ingress.kubernetes.io/limit-rps"]) <= 10
+    assert 16 <= int(notes["nginx.ingress.kubernetes.io/limit-connections"]) <= 50
 
 
 def test_others_images_are_pinned_to_a_version(environment: str) -> None:

@@ -31,6 +31,7 @@ from serving.runtime.model_words import Move, ask
 from serving.runtime.pages import Pages
 from tests.integration.conftest import free_ports, needs
 from tests.k8s import rendered
+from tests.k8s.rendered import replaced
 from tests.k8s.test_configs import CONFIG, ready, running
 
 USERS = ("services", "operator", "viewer")
@@ -80,13 +81,14 @@ def render(folder: Path, passwords: dict[str, str]) -> subprocess.CompletedProce
     (folder / "passwords").mkdir(exist_ok=True)
     for name, password in passwords.items():
         (folder / "passwords" / name).write_text(password)
-    for old, new in (
-        ("/etc/hft-redis-passwords", folder / "passwords"),
-        ("/etc/hft-redis-users", folder),
-        ("/etc/hft-redis/", f"{CONFIG}/"),
-    ):
-        assert old in words, old
-        words = words.replace(old, str(new))
+    words = replaced(
+        words,
+        {
+            "/etc/hft-redis-passwords": folder / "passwords",
+            "/etc/hft-redis-users": folder,
+            "/etc/hft-redis/": f"{CONFIG}/",
+        },
+    )
     return subprocess.run(words.split(), capture_output=True, text=True, check=False)
 
 
@@ -99,13 +101,14 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert done.returncode == 0, done.stderr
     (port,) = free_ports(1)
     config = (CONFIG / "redis.conf").read_text()
-    for old, new in (
-        ("port 6379", f"port {port}\nbind 127.0.0.1"),
-        ("dir /data", f"dir {folder}"),
-        ("/etc/hft-redis-users", str(folder)),
-    ):
-        assert old in config, old
-        config = config.replace(old, new)
+    config = replaced(
+        config,
+        {
+            "port 6379": f"port {port}\nbind 127.0.0.1",
+            "dir /data": f"dir {folder}",
+            "/etc/hft-redis-users": str(folder),
+        },
+    )
     (folder / "redis.conf").write_text(config)
     words = ["redis-server", str(folder / "redis.conf"), "--save", ""]
     made = Server(port)

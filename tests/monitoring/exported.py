@@ -21,6 +21,7 @@ from serving.adapters.memory_bus import MemoryBus
 from serving.ledger import kafka_source
 from serving.orchestrator.figures import EvopFigures
 from serving.registry_watch import MovesInProcess, Registry
+from serving.runtime.access import Access, Role
 from serving.runtime.chain import Origin
 from serving.runtime.disk import Disk
 from serving.runtime.host import serve
@@ -74,6 +75,7 @@ def _add(found: dict[str, list[Labels]], sources: Iterable[Any], known: Labels) 
 def _sources(service: Service, folder: Path) -> list[Any]:
     hosted = _stepped(service.name)
     pages = Pages(service.name, 0)
+    access = Access({Role.VIEWER: "v" * 32})
     pages.add(Disk(folder))
     pages.watch(hosted)
     state = hosted.host.state
@@ -89,13 +91,13 @@ def _sources(service: Service, folder: Path) -> list[Any]:
             pages.add(LatchEdge(Watch(FileLatch(folder / "latch")), stage, lambda s: False))
             pages.add(Keeper(SimpleNamespace(), holder, lambda by: None))
         case "garch_model":
-            return [pages, _WithReference(lambda: state)]
+            return [pages, access, _WithReference(lambda: state)]
         case "orchestrator":
             pages.add(MovesWatch(WordsFile(folder / "moves", Move)))
             pages.add(Registry(Settings(), (), lambda: MovesInProcess([])))
             pages.add(kafka_source.Shown(_ledger(folder)))
-            return [pages, EvopFigures(Board().gatherer)]
-    return [pages]
+            return [pages, access, EvopFigures(Board().gatherer)]
+    return [pages, access]
 
 
 class _WithReference(Judged):

@@ -38,8 +38,9 @@ class Answer(NamedTuple):
 class Cluster:
     """The stand-in's folder, and the script run against it in a tree of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rendered: Path) -> None:
         self.home = folder / "cluster"
+        self._rendered = rendered
         self.tree = folder / "tree"
         self.home.mkdir()
         (self.tree / "scripts").mkdir(parents=True)
@@ -60,6 +61,7 @@ class Cluster:
             "KUBECTL": str(self._kubectl),
             "STAND_IN": str(self.home),
             "REAL_KUBECTL": str(kubectl_path()),
+            "RENDERED": str(self._rendered),
             "YAML": str(Path(yaml.__file__).parents[1]),
             "DOCKER_USERNAME": "ada",
         }
@@ -98,16 +100,22 @@ class Cluster:
         }
 
 
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each rendering is kept, once the real kubectl has made it."""
+    return tmp_path_factory.mktemp("rendered")
+
+
 @pytest.fixture
-def cluster(tmp_path: Path) -> Cluster:
+def cluster(tmp_path: Path, rendered: Path) -> Cluster:
     """A cluster that holds nothing."""
-    return Cluster(tmp_path)
+    return Cluster(tmp_path, rendered)
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> str:
+def deployed(tmp_path_factory: pytest.TempPathFactory, rendered: Path) -> str:
     """What a cluster holds once version `old` is deployed."""
-    cluster = Cluster(tmp_path_factory.mktemp("deployed"))
+    cluster = Cluster(tmp_path_factory.mktemp("deployed"), rendered)
     assert cluster.run("--tag", "old", "deploy").code == 0
     assert set(cluster.served().values()) == images("old")
     return (cluster.home / "objects.json").read_text()
@@ -302,6 +310,8 @@ def test_what_may_be_scaled_is(serving: Cluster, name: str, replicas: str) -> No
         (["-e", "production", "--tag", "v1", "deploy"], REFUSED),
         (["restore"], USAGE),
         (["restore", "nowhere"], USAGE),
+        (["rollback", "kafka"], USAGE),
+        (["backup", "scripts"], USAGE),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_the_cluster_is_asked(

@@ -110,6 +110,14 @@ def test_a_dry_run_asks_nothing_and_says_what_it_would(tmp_path: Path) -> None:
         assert f"in hft-staging, {name}: GET {url}/readyz" in lines
 
 
+def test_a_service_is_known_by_its_deployments_name_too() -> None:
+    lines = run("--dry-run", "kalman-filter-service", "execution").stdout.splitlines()
+    assert [line.split(":")[0].rpartition("/")[2] for line in lines] == [
+        *["kalman-filter-service"] * 2,
+        *["execution-service"] * 2,
+    ]
+
+
 def test_the_ports_after_an_offset_are_those_of_all_in_one_process() -> None:
     lines = run("--local", "--dry-run", PORT_FIRST="9000").stdout.splitlines()
     ready = [line for line in lines if line.endswith("/readyz")]
@@ -120,6 +128,8 @@ def test_the_ports_after_an_offset_are_those_of_all_in_one_process() -> None:
     ("words", "said"),
     [
         (("-e", "nowhere"), "-e must be staging or production"),
+        (("--address", "http://10.0.0.7:8000"), "--address must be http://HOST"),
+        (("--address", "10.0.0.7"), "--address must be http://HOST"),
         (("--wait", "long"), "--wait must be whole seconds"),
         (("nothing",), "a service must be one of ingestion kalman_filter"),
         (("--fast",), "no option is called --fast"),

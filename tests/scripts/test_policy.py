@@ -72,6 +72,11 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1 and "must be there" in done.stderr
 
 
+def test_an_option_is_no_folder() -> None:
+    done = subprocess.run([SCRIPT, "--fast"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "usage: scripts/policy.sh" in done.stderr
+
+
 def test_the_lint_job_judges_the_manifests() -> None:
     steps = yaml.safe_load((ROOT / ".github/workflows/ci-cd.yml").read_text())["jobs"]["lint"][
         "steps"

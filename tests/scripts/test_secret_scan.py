@@ -107,3 +107,8 @@ def test_all_that_git_keeps_is_looked_at():
         "notebooks/06_evop.ipynb",
         "k8s/base/config/users.rules",
     } <= names
+
+
+@pytest.mark.slow
+def test_what_git_keeps_holds_no_secret(capfd: pytest.CaptureFixture[str]):
+    assert main([]) == 0, capfd.readouterr()

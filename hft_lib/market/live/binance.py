@@ -4,6 +4,7 @@ The payload struct is that of the recordings (`binance_ws.py`). Each function ra
 a stable reason for what is not wholly what it should be.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +17,8 @@ from hft_lib.market.live.items import (
     Answer,
     Closing,
     FundingNotice,
+    Item,
     Listing,
-    Message,
     Unreadable,
     exchange_ns,
     identity,
@@ -41,10 +42,11 @@ class Frame(Payload):
     msg: Any = None
 
 
-_decode = msgspec.json.Decoder(Frame).decode
+# Not strict, so that a level's two texts are read as numbers where they stand.
+_decode = msgspec.json.Decoder(Frame, strict=False).decode
 
 
-def parse(frame: bytes | str, time_ns: int, symbols: Mapping[str, str]) -> Message:
+def parse(frame: bytes | str, time_ns: int, symbols: Mapping[str, str]) -> Item | Answer | Closing:
     """The message of a frame that came at `time_ns`; `symbols` are the unified ones by the ids."""
     try:
         read = _decode(frame)
@@ -68,7 +70,7 @@ def _number(value: int | str | None) -> int:
     return value or 0
 
 
-def _event(payload: Payload, time_ns: int, symbols: Mapping[str, str]) -> Message:
+def _event(payload: Payload, time_ns: int, symbols: Mapping[str, str]) -> Item | Answer | Closing:
     match payload.e:
         case "trade":
             return _trade(payload, time_ns, _symbol(payload, symbols))
@@ -142,10 +144,14 @@ def _depth(payload: Payload, time_ns: int, symbol: str) -> Depth:
     )
 
 
-def _levels(levels: str | int | Levels, symbol: str) -> tuple[tuple[float, float], ...]:
-    if not isinstance(levels, list):
+def _levels(levels: str | int | Levels, symbol: str) -> Levels:
+    if not isinstance(levels, tuple):
         raise Unreadable("MALFORMED", "a change without its levels", symbol)
-    return tuple((positive(at, symbol), price(size, symbol)) for at, size in levels)
+    for at, size in levels:
+        if not (0.0 < at < math.inf and 0.0 <= size < math.inf):
+            reason = "PRICE" if math.isfinite(at) and math.isfinite(size) else "NAN"
+            raise Unreadable(reason, f"a level of {size} at {at}", symbol)
+    return levels
 
 
 def _mark(payload: Payload, time_ns: int, symbol: str) -> Mark | FundingNotice:
@@ -212,7 +218,7 @@ class _ServerTime(msgspec.Struct):
 
 def _converted(answer: object, kind: Any) -> Any:
     try:
-        return msgspec.convert(answer, kind)
+        return msgspec.convert(answer, kind, strict=False)
     except msgspec.ValidationError as error:
         raise Unreadable("BROKEN_ANSWER", " ".join(str(error).split())) from None
 

@@ -6,6 +6,8 @@ symbols and each change names the one before it. Both are `previous_id` here. A 
 continued by the first change with `previous_id <= L < last_id`
 (Binance, How to manage a local order book correctly).
 
+A venue whose stream brings the whole book by itself, before its changes, needs no such joining.
+
 Without a snapshot changes wait. A snapshot is told only once a change continues it: one that a
 venue served stale never is, so that no wrong book is ever told.
 """
@@ -46,6 +48,12 @@ class Book:
         self.last_id = self._old = self._refused = 0
         self._snapshot = None
         self._held.clear()
+
+    def begin(self, whole: Depth) -> list[MarketEvent | Rejected]:
+        """What follows from a whole book that the stream itself brought: it is current there."""
+        self.discard()
+        self.last_id = whole.last_id
+        return [whole]
 
     def take(self, change: Depth) -> list[MarketEvent | Rejected]:
         """What follows from the next change."""

@@ -44,8 +44,31 @@ class Closing(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-Item: TypeAlias = Quote | Trade | Depth | Mark | FundingNotice
-Message: TypeAlias = Item | Answer | Closing
+class Say(msgspec.Struct, frozen=True, gc=False):
+    """The venue has to be told `text` on this connection, as one that wants a book anew."""
+
+    text: str
+
+
+class Alive(msgspec.Struct, frozen=True, gc=False):
+    """The connection is there, though the market has nothing to say."""
+
+
+class BookLost(msgspec.Struct, frozen=True, gc=False):
+    """The stream is not followed any more: the book is wrong until a whole one comes."""
+
+    symbol: str
+
+
+class TradesUnsure(msgspec.Struct, frozen=True, gc=False):
+    """A trade without an id may have been missed: what happened since the last has to be asked."""
+
+    symbol: str
+
+
+Item: TypeAlias = Quote | Trade | Depth | Mark | FundingNotice | BookLost | TradesUnsure
+# One that is Unreadable is refused, and those beside it are taken.
+Message: TypeAlias = Item | Answer | Closing | Say | Alive | Unreadable
 
 
 class Listing(msgspec.Struct, frozen=True):

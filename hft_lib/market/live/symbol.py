@@ -15,8 +15,16 @@ from hft_lib.events import (
     Trade,
 )
 from hft_lib.market.live.books import Book
-from hft_lib.market.live.items import JUMP_MAX, FundingNotice, Item, flaw
+from hft_lib.market.live.items import (
+    JUMP_MAX,
+    BookLost,
+    FundingNotice,
+    Item,
+    TradesUnsure,
+    flaw,
+)
 from hft_lib.market.live.trades import Trades
+from hft_lib.market.live.unnumbered import UnnumberedTrades
 
 CADENCE_NS_MIN = 100_000_000
 CADENCE_NS_START = 500_000_000  # of an instrument whose quotes have not been timed yet
@@ -30,7 +38,7 @@ class SymbolFeed:
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
         self.book = Book(symbol)
-        self.trades = Trades(symbol)
+        self.trades: Trades | UnnumberedTrades = Trades(symbol)
         self.quote_ns = 0
         self.instrument: Instrument | None = None
         self._update_id = self._suspect = 0
@@ -54,7 +62,14 @@ class SymbolFeed:
             case Trade():
                 return self.trades.take(item)
             case Depth():
-                return self.book.restore(item) if item.snapshot else self.book.take(item)
+                return self.book.begin(item) if item.snapshot else self.book.take(item)
+            case BookLost():
+                self.book.discard()
+                return []
+            case TradesUnsure():
+                self.trades.lost()
+                self.trades.reopened()
+                return []
             case Mark():
                 return self._mark(item)
             case FundingNotice():
@@ -66,7 +81,7 @@ class SymbolFeed:
             reason = "ID_JUMP" if quote.update_id > self._update_id else reason
             detail = f"quote {quote.update_id} after {self._update_id}"
             return [flaw(quote.time_ns, reason, self.symbol, detail)]
-        self._update_id = quote.update_id
+        self._update_id = quote.update_id or self._update_id
         if self.quote_ns:
             self._gaps_ns.append(max(quote.time_ns - self.quote_ns, 0))
             del self._gaps_ns[:-GAPS_MAX]

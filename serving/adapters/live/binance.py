@@ -5,22 +5,21 @@ Trades are asked for at `trades`, which is cheap and needs no key; what has gone
 missing at `aggTrades` by time, whose rows are mostly single trades.
 """
 
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import ccxt
 import msgspec
 from ccxt.pro.binance import binance as ccxt_binance
 
 from hft_lib.events import Depth, Trade
 from hft_lib.market.live import binance as frames
-from hft_lib.market.live.items import Listing, Message, Unreadable
+from hft_lib.market.live.items import Listing, Unreadable
 from hft_lib.market.live.trades import Missing
+from serving.adapters.live.asking import TIMEOUT_MS, header, told
 from serving.adapters.live.gate import Gate
-from serving.adapters.live.venue import CallFailed, CallRefused, Channel, Throttled
+from serving.adapters.live.venue import CallRefused, Channel, Reader
 from serving.runtime.settings import Settings
 
 SPOT, LINEAR = "spot", "linear"
@@ -51,15 +50,13 @@ BOOK_LEVELS = 1000  # the most that both markets give
 TRADES_MAX = 1000  # of one answer
 BARS_MAX = 1000  # of one answer
 PAGES_MAX = 50  # of a backfill: a longer outage costs more weight than old trades are worth
-TIMEOUT_MS = 10_000
-
-_STATUS = re.compile(r"\b(418|429)\b")
 
 
 class BinanceVenue:
     """Spot and USD-margined perpetuals of Binance, or of a server that answers like it."""
 
     name = "binance"
+    numbers_trades = True
 
     def __init__(self, settings: Settings, symbols: Sequence[str], gate: Gate) -> None:
         self._gate = gate
@@ -107,15 +104,14 @@ class BinanceVenue:
             scope=scope,
             url=f"{self._client.get_ws_url(scope, category)}/{number - 1}",
             symbols=self._ids[scope],
-            subscribe=msgspec.json.encode(request).decode(),
-            number=number,
+            requests={number: msgspec.json.encode(request).decode()},
             carries_trades="trade" in streams,
             carries_depth="depth@100ms" in streams,
         )
 
-    def parse(self, channel: Channel, frame: bytes | str, time_ns: int) -> Sequence[Message]:
-        """The message of a frame that came at `time_ns`; raises Unreadable."""
-        return (frames.parse(frame, time_ns, channel.symbols),)
+    def reader(self, channel: Channel) -> Reader:
+        """What reads the frames of a connection; they say all by themselves."""
+        return lambda frame, time_ns: (frames.parse(frame, time_ns, channel.symbols),)
 
     # --- REST ---
 
@@ -203,7 +199,7 @@ class BinanceVenue:
         self, scope: str, path: str, ask: Callable[[], Awaitable[Any]]
     ) -> tuple[Any, int]:
         found = await self._gate.call(scope, WEIGHT[scope][path], ask)
-        used = _header(self._client, "x-mbx-used-weight-1m")
+        used = header(self._client, "x-mbx-used-weight-1m")
         if used is not None and used.isdecimal():
             await self._gate.note(scope, used=int(used))
         return found
@@ -213,36 +209,10 @@ class BinanceVenue:
         return await self._told(lambda: ask(asked))
 
     async def _told(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """What ccxt answers, its errors as ours: told apart by what the venue said."""
-        self._client.last_response_headers = None
-        try:
-            return await ask()
-        except ccxt.BaseError as error:
-            raise _failure(self._client, error) from error
-        except Exception as error:  # what a broken answer makes of ccxt has no one class
-            raise CallFailed(f"{type(error).__name__}: {error}") from error
+        return await told(self._client, ask)
 
     def _rest(self, scope: str) -> str:
         return str(self._client.urls["api"][REST[scope]])
-
-
-def _failure(client: Any, error: ccxt.BaseError) -> CallFailed:
-    # Of a connection that was not made ccxt tells the address alone; what it met says why.
-    text = " ".join(str(error.__cause__ or error).split())[:300]
-    limited = isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded)
-    if limited:
-        status = _STATUS.search(text)
-        after = _header(client, "retry-after")
-        seconds = float(after) if after is not None and after.isdecimal() else None
-        return Throttled(int(status.group()) if status else 429, seconds)
-    if isinstance(error, ccxt.NetworkError):
-        return CallFailed(text)
-    return CallRefused(text)
-
-
-def _header(client: Any, name: str) -> str | None:
-    headers = client.last_response_headers or {}
-    return next((value for key, value in headers.items() if key.lower() == name), None)
 
 
 def scope_of(symbol: str) -> str:

@@ -6,18 +6,30 @@ whatever it answers to pings.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 import aiohttp
+import msgspec
 import structlog
 
-from hft_lib.market.live.items import Answer, Closing, FundingNotice, Item, Unreadable
+from hft_lib.market.live.items import (
+    Alive,
+    Answer,
+    BookLost,
+    Closing,
+    FundingNotice,
+    Item,
+    Say,
+    TradesUnsure,
+    Unreadable,
+)
 from serving.adapters.live.figures import Figures
 from serving.adapters.live.gate import Gate
-from serving.adapters.live.venue import Channel, Throttled, Venue
+from serving.adapters.live.venue import Channel, Reader, Throttled, Venue
 from serving.adapters.live.watch import StreamWatch, Watch
 
 OPEN_S_MAX = 10.0  # to connect, and again to be answered
@@ -32,6 +44,13 @@ _log = structlog.get_logger(__name__)
 
 class Lost(Exception):
     """The connection is of no more use; the text says why."""
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """One socket, and what reads its frames."""
+
+    socket: aiohttp.ClientWebSocketResponse
+    read: Reader
 
 
 class Taker(Protocol):
@@ -89,8 +108,8 @@ class Connection:
             while True:
                 await self._wait_out_ban()
                 try:
-                    socket = await self._open(session)
-                    await self._follow(session, socket)
+                    line = await self._open(session)
+                    await self._follow(session, line)
                 except (Lost, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
                     await self._lose(error)
                 self._failures += 1
@@ -115,7 +134,7 @@ class Connection:
         else:
             _log.info("no connection yet", channel=self.channel.name, why=self.problem)
 
-    async def _open(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+    async def _open(self, session: aiohttp.ClientSession) -> _Line:
         """A connection whose subscription was agreed to; its first frames are already taken."""
         socket = await session.ws_connect(
             self.channel.url,
@@ -123,30 +142,32 @@ class Connection:
             max_msg_size=FRAME_BYTES_MAX,
             timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
         )
+        line = _Line(socket, self._venue.reader(self.channel))
         try:
-            await asyncio.wait_for(self._subscribe(socket), OPEN_S_MAX)
+            await asyncio.wait_for(self._subscribe(line), OPEN_S_MAX)
         except BaseException:
             await socket.close()
             raise
-        return socket
+        return line
 
-    async def _subscribe(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        await socket.send_str(self.channel.subscribe)
-        while True:
-            answer = await self._next(socket, OPEN_S_MAX)
-            if answer is None or answer.number != self.channel.number:
+    async def _subscribe(self, line: _Line) -> None:
+        for request in self.channel.requests.values():
+            await line.socket.send_str(request)
+        waiting = set(self.channel.requests)
+        while waiting:
+            answer = await self._next(line, OPEN_S_MAX)
+            if answer is None or answer.number not in waiting:
                 continue
             if answer.error:
                 raise Lost(f"the subscription was refused: {answer.error}")
-            return
+            waiting.remove(answer.number)
 
-    async def _follow(
-        self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse
-    ) -> None:
+    async def _follow(self, session: aiohttp.ClientSession, line: _Line) -> None:
         """Take what comes until the connection is lost; renew it in time."""
         self._begin()
-        renewal: asyncio.Task[aiohttp.ClientWebSocketResponse] | None = None
-        renew_at_s = time.monotonic() + self._renew_s
+        renewal: asyncio.Task[_Line] | None = None
+        renew_s = self._renew_s if self.channel.overlaps else math.inf
+        renew_at_s = time.monotonic() + renew_s
         try:
             while True:
                 await self._taker.room()
@@ -157,20 +178,20 @@ class Connection:
                     raise Lost(f"nothing came for {limit_s:.0f} s")
                 if silent := self._streams.silent(time.monotonic()):
                     raise Lost(f"nothing came of {silent}, though of others")
-                await self._next(socket, min(left_s, QUIET_S))
+                await self._next(line, min(left_s, QUIET_S))
                 if renewal is None and time.monotonic() >= renew_at_s:
                     renewal = asyncio.create_task(self._open(session))
                 if renewal is not None and renewal.done():
                     # The new one already brings what the old one does: what comes twice is told
                     # once, by its ids.
-                    old, socket, renewal = socket, renewal.result(), None
-                    await old.close()
+                    old, line, renewal = line, renewal.result(), None
+                    await old.socket.close()
                     self._begin()
-                    renew_at_s = time.monotonic() + self._renew_s
+                    renew_at_s = time.monotonic() + renew_s
         finally:
             if renewal is not None:
                 renewal.cancel()
-            await socket.close()
+            await line.socket.close()
 
     def _begin(self) -> None:
         was_open, self.is_open, self.problem = self.is_open, True, ""
@@ -179,28 +200,43 @@ class Connection:
         if not was_open:
             self._taker.opened(self.channel)
 
-    async def _next(self, socket: aiohttp.ClientWebSocketResponse, wait_s: float) -> Answer | None:
+    async def _next(self, line: _Line, wait_s: float) -> Answer | None:
         """Take the next frame; returns the answer to a request, None for all else or nothing."""
         try:
-            message = await socket.receive(wait_s)
+            message = await line.socket.receive(wait_s)
         except asyncio.TimeoutError:
             return None
         time_ns = time.time_ns()
         if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-            detail = message.data if isinstance(message.data, int) else socket.close_code
+            detail = message.data if isinstance(message.data, int) else line.socket.close_code
             raise Lost(f"the venue closed the connection ({detail})")
         self._figures.frames[self.channel.name] += 1
-        return self._take(message.data, time_ns)
+        answer, says = self._take(line.read, message.data, time_ns)
+        for text in says:
+            await line.socket.send_str(text)
+        return answer
 
-    def _take(self, frame: bytes | str, time_ns: int) -> Answer | None:
-        answer = None
+    def _take(
+        self, read_frame: Reader, frame: bytes | str, time_ns: int
+    ) -> tuple[Answer | None, list[str]]:
+        """Hand on what a frame says; returns an answer, and what the venue has to be told."""
+        answer: Answer | None = None
+        says: list[str] = []
         try:
-            for read in self._venue.parse(self.channel, frame, time_ns):
+            for read in read_frame(frame, time_ns):
                 match read:
                     case Answer():
                         answer = read
                     case Closing():
                         raise Lost(f"the venue says {read.reason}")
+                    case Unreadable():
+                        self._taker.refuse(time_ns, read)
+                    case Say():
+                        says.append(read.text)
+                    case Alive():
+                        self._watch.heard(time.monotonic())
+                    case BookLost() | TradesUnsure():  # nothing that was heard
+                        self._taker.take(read)
                     case _:
                         self._taker.take(read)
                         self._failures = 0
@@ -209,7 +245,7 @@ class Connection:
                         self._streams.heard(_stream(read), now_s)
         except Unreadable as error:
             self._taker.refuse(time_ns, error)
-        return answer
+        return answer, says
 
 
 def _stream(item: Item) -> tuple[str, str]:

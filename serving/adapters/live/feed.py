@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 
 import msgspec
@@ -21,6 +21,7 @@ from serving.adapters.live.gate import Gate
 from serving.adapters.live.intake import Intake, Told
 from serving.adapters.live.repairs import Repairs
 from serving.adapters.live.venue import CallFailed, Venue
+from serving.adapters.live.venues import BINANCE, VENUES
 from serving.adapters.live.weights import Budget, FileBudget, RedisBudget, address_of
 from serving.adapters.redis_client import connect
 from serving.runtime.settings import Settings
@@ -60,16 +61,9 @@ class NotListed(Exception):
     """The venue does not trade a symbol that was asked for."""
 
 
-def binance_of(settings: Settings, symbols: Sequence[str], gate: Gate) -> Venue:
-    """Binance; imported here alone, because ccxt is a hundred megabytes."""
-    from serving.adapters.live.binance import BinanceVenue
-
-    return BinanceVenue(settings, symbols, gate)
-
-
 def budget_of(settings: Settings, venue: str) -> Budget:
     """The budget of request weight that all processes of this address share for `venue`."""
-    address = address_of(venue, settings.binance_rest_url or "")
+    address = address_of(venue, VENUES[venue].rest_url(settings) or "")
     if settings.redis_url is not None:
         return RedisBudget(connect(settings.redis_url), settings.redis_url, address)
     return FileBudget(settings.hft_home / f"weight-{venue}-{address}.json")
@@ -78,22 +72,19 @@ def budget_of(settings: Settings, venue: str) -> Budget:
 class LiveFeed:
     """The market data of `symbols`, live: enter it, then `take` again and again.
 
-    `venue_of` makes the venue that is called `venue`. Nothing is asked before it is entered;
-    leaving it ends its thread.
+    `venue` is one of `VENUES`. Nothing is asked before it is entered; leaving it ends its thread.
     """
 
     def __init__(
         self,
         settings: Settings,
         symbols: Iterable[str],
-        venue_of: Callable[[Settings, Sequence[str], Gate], Venue] = binance_of,
-        venue: str = "binance",
+        venue: str = BINANCE,
         pace: Pace = Pace(),
     ) -> None:
         self.figures = Figures()
         self._settings = settings
         self._intake = Intake(symbols, self.figures)
-        self._venue_of = venue_of
         self._venue = venue
         self._pace = pace
         self._begun = threading.Event()
@@ -166,8 +157,10 @@ class LiveFeed:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         self._begun.set()
         gate = Gate(budget_of(self._settings, self._venue), self.figures)
-        venue = self._venue_of(self._settings, list(self._intake.symbols), gate)
+        venue = VENUES[self._venue].make(self._settings, list(self._intake.symbols), gate)
         self._host = venue.host
+        if not venue.numbers_trades:
+            self._intake.without_ids()
         try:
             await self._first_listing(venue)
             await self._keep(venue, gate)

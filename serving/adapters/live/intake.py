@@ -13,6 +13,7 @@ from hft_lib.events import MarketEvent, Rejected, TimePassed
 from hft_lib.market.live.items import FundingNotice, Item, Unreadable, flaw
 from hft_lib.market.live.sequence import Sequencer
 from hft_lib.market.live.symbol import SymbolFeed
+from hft_lib.market.live.unnumbered import UnnumberedTrades
 from serving.adapters.live.figures import Figures
 from serving.adapters.live.venue import Channel
 
@@ -36,6 +37,11 @@ class Intake:
         self._ready = threading.Condition()
         self._failure: BaseException | None = None
         self._stale: set[str] = set()
+
+    def without_ids(self) -> None:
+        """The venue gives trades no ids; said before any came."""
+        for state in self.symbols.values():
+            state.trades = UnnumberedTrades(state.symbol)
 
     # --- for the line's thread ---
 

@@ -1,13 +1,17 @@
 """What a venue has to say for its market data to be fed, and how its REST calls can end."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from hft_lib.events import Depth, Trade
 from hft_lib.market.live.items import Listing, Message
 from hft_lib.market.live.trades import Missing
+
+# What reads the frames of one connection, in the order in which they come, each with the time at
+# which it came; raises Unreadable.
+Reader: TypeAlias = Callable[[bytes | str, int], Sequence[Message]]
 
 
 class CallFailed(Exception):
@@ -30,24 +34,26 @@ class CallRefused(CallFailed):
 class Channel(msgspec.Struct, frozen=True):
     """One connection: where it goes, what is sent, of which symbols it brings what.
 
-    `symbols` are the unified ones by the venue's ids. `number` is that of the subscribe request,
-    whose answer has it.
+    `symbols` are the unified ones by the venue's ids. `requests` are the texts that subscribe, by
+    the numbers that their answers have. A channel that `overlaps` may be open twice: what comes
+    twice is known by its ids.
     """
 
     name: str
     scope: str
     url: str
     symbols: dict[str, str]
-    subscribe: str
-    number: int
+    requests: dict[int, str]
     carries_trades: bool
     carries_depth: bool
+    overlaps: bool = True
 
 
 class Venue(Protocol):
     """One venue's market data. The REST calls raise CallFailed, or Unreadable for their answer."""
 
     name: str
+    numbers_trades: bool  # whether its trades have consecutive ids
 
     @property
     def host(self) -> str:
@@ -56,14 +62,14 @@ class Venue(Protocol):
     def channels(self) -> Sequence[Channel]:
         """The connections that bring all of the symbols."""
 
-    def parse(self, channel: Channel, frame: bytes | str, time_ns: int) -> Sequence[Message]:
-        """The messages of a frame that came at `time_ns`; raises Unreadable."""
+    def reader(self, channel: Channel) -> Reader:
+        """What reads the frames of a connection that is about to be opened."""
 
     async def listings(self) -> Sequence[Listing]:
         """The terms of the symbols, a listing for each scope."""
 
     async def snapshot(self, symbol: str) -> Depth:
-        """The whole book."""
+        """The whole book; never asked of a venue whose stream brings it."""
 
     def trades(
         self, symbol: str, missing: Callable[[], Missing | None], since_ns: int

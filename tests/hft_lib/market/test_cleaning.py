@@ -100,16 +100,15 @@ def test_a_gap_is_told_and_the_event_used(event: MarketEvent, reason: str):
 
 @pytest.mark.parametrize("side", ["bid", "ask"])
 def test_an_empty_side_says_that_the_top_is_no_more_until_a_whole_quote_comes(side: str):
-    state, told = known(), []
+    state = known()
     empty = {side: 0.0, f"{side}_size": 0.0}
-    for event, reasons in (
-        (quote(Y, NOW_NS, 100.0, exchange_time_ns=START_NS - S_NS, **empty), [("PRICE", True)]),
-        (quote(Y, NOW_NS, 100.0, **empty), [("PRICE", True)]),
-        (quote(Y, NOW_NS + 1, 100.0), []),
-    ):
-        assert judged(event, state) == reasons
-        told.append(state.is_one_sided)
-    assert told == [False, True, False]
+    late = quote(Y, NOW_NS, 100.0, exchange_time_ns=START_NS - S_NS, **empty)
+    told = [late, quote(Y, NOW_NS, 100.0, **empty), quote(Y, NOW_NS + 1, 100.0)]
+    assert [(judged(one, state), state.is_one_sided) for one in told] == [
+        ([("PRICE", True)], False),
+        ([("PRICE", True)], True),
+        ([], False),
+    ]
 
 
 def test_a_quote_of_a_known_update_is_a_duplicate_and_an_older_one_disorder():
@@ -159,6 +158,70 @@ def test_depth_is_judged_by_its_sequence():
     assert judged(depth(12, 10), state) == [("DUPLICATE", True)]
     assert judged(depth(11, 10), state) == [("DISORDER", True)]
     assert judged(depth(20, 15), state) == [("GAP", False)]
+
+
+def kinds(number: int, at_s: float) -> list[MarketEvent]:
+    """An event of each kind that has an id, all with this one."""
+    time_ns = START_NS + int(at_s * S_NS)
+    change = depth(number, number - 1, time_ns=time_ns)
+    return [quote(Y, time_ns, 100.0 + at_s, update_id=number), trade(number, time_ns), change]
+
+
+def refusal(event: MarketEvent, state: SymbolState) -> str:
+    """Why the event is refused; empty where it is not."""
+    return "".join(flaw.reason for flaw in inspect(state, event) if flaw.refuses)
+
+
+KINDS = pytest.mark.parametrize("kind", range(3), ids=["quote", "trade", "depth"])
+FAR = 2**62
+
+
+@KINDS
+def test_a_corrupt_id_costs_one_event_and_not_the_stream(kind: int):
+    state = SymbolState(Y)
+    sent = [100, 101, 102, FAR, 103, 104, FAR + 9_000_000, 105]
+    found = [refusal(kinds(number, at)[kind], state) for at, number in enumerate(sent)]
+    assert found == ["", "", "", "ID_JUMP", "", "", "ID_JUMP", ""]
+
+
+@KINDS
+def test_ids_that_go_on_from_a_far_one_are_believed_again(kind: int):
+    state = SymbolState(Y)
+    sent = [100, 101, FAR, FAR + 1, FAR + 2, 102]
+    found = [refusal(kinds(number, at)[kind], state) for at, number in enumerate(sent)]
+    assert found == ["", "", "ID_JUMP", "", "", "DISORDER"]
+
+
+@KINDS
+def test_a_first_id_that_was_corrupt_does_not_make_all_others_late(kind: int):
+    state = SymbolState(Y)
+    found = [refusal(kinds(number, at)[kind], state) for at, number in enumerate([FAR, 7, 8, 9])]
+    assert found == ["", "DISORDER", "", ""]
+
+
+@KINDS
+def test_what_is_old_stays_old_however_much_of_it_comes(kind: int):
+    state = SymbolState(Y)
+    begun = 50_000_000_000
+    for at, number in enumerate([begun, begun + 1]):
+        assert judged(kinds(number, at)[kind], state) == []
+    for at, number in enumerate(range(5, 30), start=2):
+        assert judged(kinds(number, at)[kind], state) == [("DISORDER", True)]
+
+
+@KINDS
+def test_a_long_gap_lets_ids_move_as_far(kind: int):
+    state = SymbolState(Y)
+    assert judged(kinds(100, 0.0)[kind], state) == []
+    assert refusal(kinds(100 + 60_000_000, 3_600.0)[kind], state) == ""
+
+
+def test_an_event_without_an_id_leaves_the_sequence_as_it_is():
+    state = SymbolState(Y)
+    for at, number in enumerate([100, 0, 101, 0]):
+        for event in kinds(number, at)[:2]:
+            assert judged(event, state) == []
+    assert [judged(event, state) for event in kinds(100, 4.0)[:2]] == [[("DISORDER", True)]] * 2
 
 
 @pytest.mark.parametrize(

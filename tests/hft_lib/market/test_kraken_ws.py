@@ -66,7 +66,7 @@ def test_a_whole_book_gives_itself_and_its_top() -> None:
         ((50000.0, 2.0), (49999.0, 3.0)),
         ((50001.0, 1.0), (50002.0, 0.5)),
     )
-    assert quote == Quote(T0, OWN_NS, SYMBOL, 50000.0, 2.0, 50001.0, 1.0, 1)
+    assert quote == Quote(T0, 0, SYMBOL, 50000.0, 2.0, 50001.0, 1.0, 1)
 
 
 def test_a_change_whose_checksum_is_right_gives_itself_and_the_new_top() -> None:

@@ -104,6 +104,12 @@ def test_a_backup_that_failed_half_way_is_none(tmp_path: Path):
     assert backup(tmp_path, "restore", "kept.part", "--yes").code == 1
 
 
+def test_a_backup_of_nothing_is_none_and_says_what_is_missing(tmp_path: Path):
+    done = backup(tmp_path, "save", "kept")
+    assert done.code == 1 and "HFT_HOME is no folder" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_part_that_no_setting_names_is_said_by_its_setting(tmp_path: Path):
     done = backup(tmp_path, "save", "kept", "--part", "words")
     assert done.code == 1 and "REDIS_URL must be set for words" in done.err

@@ -29,7 +29,7 @@ def test_recorded_frames_are_all_taken_in_one_order(market_data: Path, file: str
             time, _, frame = line.partition(b" ")
             if b'"lastUpdateId"' in frame[:80]:
                 snapshot = json.loads(frame)
-                taken = feed.take(binance.snapshot(snapshot, int(time), symbol))
+                taken = feed.book.restore(binance.snapshot(snapshot, int(time), symbol))
                 before = snapshot["lastUpdateId"]
                 sent["Depth"] += 1
             else:

@@ -1,0 +1,44 @@
+"""What ccxt answers, its errors as ours: told apart by what the venue said."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import ccxt
+
+from serving.adapters.live.venue import CallFailed, CallRefused, Throttled
+
+TIMEOUT_MS = 10_000
+
+_STATUS = re.compile(r"\b(418|429)\b")
+
+
+async def told(client: Any, ask: Callable[[], Awaitable[Any]]) -> Any:
+    """What `ask` answers by way of ccxt's `client`; raises CallFailed for all that goes wrong."""
+    client.last_response_headers = None
+    try:
+        return await ask()
+    except ccxt.BaseError as error:
+        raise _failure(client, error) from error
+    except Exception as error:  # what a broken answer makes of ccxt has no one class
+        raise CallFailed(f"{type(error).__name__}: {error}") from error
+
+
+def header(client: Any, name: str) -> str | None:
+    """A header of the last answer, its name in small letters; None where it has none."""
+    headers = client.last_response_headers or {}
+    return next((value for key, value in headers.items() if key.lower() == name), None)
+
+
+def _failure(client: Any, error: ccxt.BaseError) -> CallFailed:
+    # Of a connection that was not made ccxt tells the address alone; what it met says why.
+    text = " ".join(str(error.__cause__ or error).split())[:300]
+    limited = isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded)
+    if limited:
+        status = _STATUS.search(text)
+        after = header(client, "retry-after")
+        seconds = float(after) if after is not None and after.isdecimal() else None
+        return Throttled(int(status.group()) if status else 429, seconds)
+    if isinstance(error, ccxt.NetworkError):
+        return CallFailed(text)
+    return CallRefused(text)
