@@ -286,19 +286,21 @@ class KrakenServer:
         )
         self._sockets[socket] = set()
         beat = asyncio.create_task(self._beat(socket))
-        async for message in socket:
-            if message.type is not WSMsgType.TEXT:
-                break
-            await self._answer(socket, json.loads(message.data))
+        with contextlib.suppress(ConnectionResetError):  # the client is leaving
+            async for message in socket:
+                if message.type is not WSMsgType.TEXT:
+                    break
+                await self._answer(socket, json.loads(message.data))
         beat.cancel()
         self._sockets.pop(socket, None)
         return socket
 
     async def _beat(self, socket: web.WebSocketResponse) -> None:
-        while True:
+        while not socket.closed:
             await asyncio.sleep(0.2)
             if not self.is_silent:
-                await socket.send_json({"event": "heartbeat"})
+                with contextlib.suppress(ConnectionResetError):  # the client is leaving
+                    await socket.send_json({"event": "heartbeat"})
 
     async def _answer(self, socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
         self.asked.append(asked)

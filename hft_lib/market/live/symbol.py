@@ -67,8 +67,8 @@ class SymbolFeed:
                 self.book.discard()
                 return []
             case TradesUnsure():
-                self.trades.lost()
-                self.trades.reopened()
+                if isinstance(self.trades, UnnumberedTrades):
+                    self.trades.unsure()
                 return []
             case Mark():
                 return self._mark(item)

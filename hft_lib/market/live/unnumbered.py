@@ -36,6 +36,7 @@ class UnnumberedTrades:
         self._held: list[Trade] = []
         self._ahead: Counter[_Key] = Counter()
         self._waits = self._is_open = False
+        self._doubts = 0
 
     def lost(self) -> None:
         """The connection was lost: what comes next waits for what happened meanwhile."""
@@ -44,10 +45,21 @@ class UnnumberedTrades:
     def reopened(self) -> None:
         """The connection is back: what happened meanwhile can be asked for."""
         self._is_open = self._waits
+        self._doubts += 1
+
+    def unsure(self) -> None:
+        """A trade may have been missed: what an answer that is under way says is not enough."""
+        if not self._waits:
+            self.lost()
+            self.reopened()
+        elif self._is_open:
+            self._doubts += 1
 
     def wanted(self, now_ns: int) -> Missing | None:
-        """Whether to ask now; without ids nobody can say for which."""
-        return Missing(0, 0) if self._is_open else None
+        """Whether to ask now. Without ids nobody can say for which: the number is that of the
+        doubt, and an answer that was asked for under an earlier one may be too old.
+        """
+        return Missing(self._doubts, 0) if self._is_open else None
 
     def take(self, trade: Trade) -> list[MarketEvent | Rejected]:
         """What follows from the next trade of the stream."""

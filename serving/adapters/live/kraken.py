@@ -19,13 +19,14 @@ from hft_lib.market.live.items import Listing, Unreadable
 from hft_lib.market.live.trades import Missing
 from serving.adapters.live.asking import TIMEOUT_MS, told
 from serving.adapters.live.gate import Gate
-from serving.adapters.live.venue import CallRefused, Channel, Reader
+from serving.adapters.live.venue import CallFailed, CallRefused, Channel, Reader
 from serving.runtime.settings import Settings
 
 SPOT = "spot"
 WS_URL = "wss://ws.kraken.com"
 TRADES_MAX = 1000  # of one answer
 PAGES_MAX = 5  # of a backfill: a longer outage costs more requests than old trades are worth
+ASKED_MAX = 3  # times, before the next attempt waits as after a failure
 SINCE_BEFORE_NS = 1_000_000  # what was told already is known, what is missed is not
 UNKNOWN_PAIR = "Unknown asset pair"
 
@@ -118,7 +119,21 @@ class KrakenVenue:
     async def trades(
         self, symbol: str, missing: Callable[[], Missing | None], since_ns: int
     ) -> AsyncIterator[list[Trade]]:
-        """All trades since the last one that was told, in one batch."""
+        """All trades since the last one that was told, in one batch.
+
+        An answer that was asked for before a connection was lost or a frame missed is too old.
+        """
+        for _ in range(ASKED_MAX):
+            wanted = missing()
+            if wanted is None:
+                return
+            found = await self._since(symbol, since_ns)
+            if missing() == wanted:
+                yield found
+                return
+        raise CallFailed("trades were missed again while they were asked for")
+
+    async def _since(self, symbol: str, since_ns: int) -> list[Trade]:
         found: list[Trade] = []
         asked: dict[str, Any] = {"pair": pair_of(symbol).replace("/", ""), "count": TRADES_MAX}
         since = str(max(since_ns - SINCE_BEFORE_NS, 0))
@@ -127,8 +142,7 @@ class KrakenVenue:
             page, last = frames.trades(answer, time_ns, symbol)
             found += page
             if len(page) < TRADES_MAX or last == since:
-                yield found
-                return
+                return found
             since = last
         raise CallRefused(f"more than {len(found)} trades were missed")
 

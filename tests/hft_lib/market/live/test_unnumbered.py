@@ -43,7 +43,7 @@ def test_after_a_lost_connection_the_venue_is_asked_and_what_comes_waits():
     assert trades.wanted(T0) is None, "nothing can be asked yet"
     assert trades.take(trade(7)) == []
     trades.reopened()
-    assert trades.wanted(T0) == Missing(0, 0)
+    assert trades.wanted(T0) == Missing(1, 0)
     told = trades.fill(T0 + 99, [trade(2), trade(4), trade(5), trade(7)])
     assert times(told) == [4, 5, 7] and {one.time_ns for one in told} == {T0 + 99}
     assert trades.backfilled == 2 and trades.wanted(T0) is None
@@ -75,6 +75,24 @@ def test_an_answer_may_be_ahead_of_the_stream():
     assert trades.take(trade(3)) == [], "the stream brings what the answer had"
     assert times(trades.take(trade(3))) == [], "or what it had a microsecond apart"
     assert times(trades.take(trade(3))) == [3], "another that is alike"
+
+
+def test_a_doubt_before_the_connection_is_back_waits_for_it():
+    trades = begun(1)
+    trades.lost()
+    trades.unsure()
+    assert trades.wanted(T0) is None, "what happens until then would be missed"
+    trades.reopened()
+    assert trades.wanted(T0) is not None
+
+
+def test_a_doubt_while_the_venue_is_asked_is_another():
+    trades = begun(1)
+    trades.unsure()
+    first = trades.wanted(T0)
+    trades.unsure()
+    assert first is not None and trades.wanted(T0) not in (None, first)
+    assert times(trades.fill(T0, [trade(1), trade(4)])) == [4] and trades.wanted(T0) is None
 
 
 def test_two_alike_are_two():
