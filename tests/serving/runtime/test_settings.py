@@ -56,6 +56,8 @@ def test_every_variable_is_read() -> None:
         "BINANCE_REST_URL": "https://rest.example",
         "BINANCE_WS_URL": "wss://stream.example/ws",
         "BINANCE_DATA_URL": "https://data.example",
+        "KRAKEN_REST_URL": "https://rest.kraken.example",
+        "KRAKEN_WS_URL": "wss://stream.kraken.example",
         "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092,[::1]:9093",
         "REDIS_URL": "redis://redis:6379/0",
         "DATABASE_URL": "postgresql://hft@db:5432/hft",
