@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import ccxt
 
@@ -11,6 +12,11 @@ from serving.adapters.live.venue import CallFailed, CallRefused, Throttled
 TIMEOUT_MS = 10_000
 
 _STATUS = re.compile(r"\b(418|429)\b")
+
+
+def place(url: str) -> str:
+    """Where an address leads, for people: without a password that it may hold."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 async def told(client: Any, ask: Callable[[], Awaitable[Any]]) -> Any:

@@ -17,7 +17,7 @@ from hft_lib.events import Depth, Trade
 from hft_lib.market.live import binance as frames
 from hft_lib.market.live.items import Listing, Unreadable
 from hft_lib.market.live.trades import Missing
-from serving.adapters.live.asking import TIMEOUT_MS, header, told
+from serving.adapters.live.asking import TIMEOUT_MS, header, place, told
 from serving.adapters.live.gate import Gate
 from serving.adapters.live.venue import CallRefused, Channel, Reader
 from serving.runtime.settings import Settings
@@ -76,10 +76,9 @@ class BinanceVenue:
 
     @property
     def host(self) -> str:
-        """Where it is, for people: without a password that the address may hold."""
+        """Where it is, for people."""
         used = [scope for scope, ids in self._ids.items() if ids]
-        places = {urlsplit(self._rest(scope)).netloc.rpartition("@")[2] for scope in used}
-        return " and ".join(sorted(places))
+        return " and ".join(sorted({place(self._rest(scope)) for scope in used}))
 
     # --- sockets ---
 

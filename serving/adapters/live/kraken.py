@@ -8,7 +8,6 @@ all since the last one are asked for by time.
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from ccxt.async_support.kraken import kraken as ccxt_kraken
 
@@ -17,7 +16,7 @@ from hft_lib.market.kraken_ws import KrakenParser, pair_of
 from hft_lib.market.live import kraken as frames
 from hft_lib.market.live.items import Listing, Unreadable
 from hft_lib.market.live.trades import Missing
-from serving.adapters.live.asking import TIMEOUT_MS, told
+from serving.adapters.live.asking import TIMEOUT_MS, place, told
 from serving.adapters.live.gate import Gate
 from serving.adapters.live.venue import CallFailed, CallRefused, Channel, Reader
 from serving.runtime.settings import Settings
@@ -50,7 +49,7 @@ class KrakenVenue:
     @property
     def host(self) -> str:
         """Where it is, for people."""
-        return urlsplit(self._client.urls["api"]["public"]).netloc
+        return place(self._client.urls["api"]["public"])
 
     def channels(self) -> Sequence[Channel]:
         """Everything on one connection."""
