@@ -97,12 +97,14 @@ def hft(home: Path, capfd: pytest.CaptureFixture[str]) -> Verb:
 
 @pytest.fixture
 def begin(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Begin a verb in a process of its own; what still runs at the end is killed."""
+    """Begin a verb in a process of its own, untraced; what still runs at the end is killed."""
     begun: list[subprocess.Popen[str]] = []
 
     def run(*arguments: object, **environment: str) -> subprocess.Popen[str]:
         pipe, words = subprocess.PIPE, [*HFT, *map(str, arguments)]
         env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        # An interrupt that is raised within the tracer leaves its lock taken for good.
+        env.pop("COVERAGE_PROCESS_CONFIG", None)
         begun.append(
             subprocess.Popen(
                 words, stdout=pipe, stderr=pipe, text=True, env=env, preexec_fn=_heed_interrupts

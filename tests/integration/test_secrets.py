@@ -46,9 +46,9 @@ def values(redis_port: int, closed: int) -> dict[str, str]:
         "DATABASE_URL": f"postgresql://me:{made_up('DATABASE_URL')}@127.0.0.1:{closed}/hft",
         "MLFLOW_TRACKING_URI": f"http://me:{made_up('MLFLOW_TRACKING_URI')}@127.0.0.1:{closed}",
     }
-    for name, scheme in (("REST", "http"), ("WS", "ws"), ("DATA", "http")):
-        secret = made_up(f"BINANCE_{name}_URL")
-        addresses[f"BINANCE_{name}_URL"] = f"{scheme}://me:{secret}@127.0.0.1:{closed}"
+    for name in ("BINANCE_REST", "BINANCE_WS", "BINANCE_DATA", "KRAKEN_REST", "KRAKEN_WS"):
+        scheme = "ws" if name.endswith("WS") else "http"
+        addresses[f"{name}_URL"] = f"{scheme}://me:{made_up(f'{name}_URL')}@127.0.0.1:{closed}"
     return addresses | {name: made_up(name) for name in SECRETS}
 
 
