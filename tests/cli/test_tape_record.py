@@ -1,6 +1,5 @@
 """`hft tape record` from a real server: a whole tape however it ends, or a sentence."""
 
-import os
 import shutil
 import signal
 import threading
@@ -17,6 +16,7 @@ from cli.tape_record import parse_duration
 from hft_lib.events import Instrument, Quote, Trade
 from hft_lib.market.tape import Tape
 from serving.adapters.live import binance, recording
+from tests.cli.conftest import ended
 from tests.serving.adapters.live.market_server import MarketServer
 
 PAIR = "BTC/USDT:USDT~BTC/USDT"
@@ -70,13 +70,17 @@ def test_what_came_is_on_the_tape(hft: Any, server: MarketServer, tmp_path: Path
     assert checked.code == 0 and checked.json["rows"] == told["rows"]
 
 
-def test_an_interrupt_leaves_a_whole_tape(hft: Any, server: MarketServer, tmp_path: Path):
+def test_an_interrupt_leaves_a_whole_tape(begin: Any, server: MarketServer, tmp_path: Path):
     out = tmp_path / "tape"
-    interrupt = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
-    interrupt.start()
-    words = ("tape", "record", "--symbol", "BTC/USDT", "--for", "1h", "--out", out, "--json")
-    told = hft(*words).json
-    interrupt.join()
+    process = begin("tape", "record", "--symbol", "BTC/USDT", "--for", "1h", "--out", out, "--json")
+    while not server.spot.sockets:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    heard = server.spot.next_trade
+    while server.spot.next_trade < heard + 50:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    told = ended(process).json
     assert told["ended"] == "stopped"
     assert Tape.open(out).rows == told["rows"] > 3
 
