@@ -8,8 +8,9 @@ STEP := scripts/step.sh
 PACKAGES := $(wildcard hft_lib components pipelines serving cli)
 # A small machine has two cores: of three workers one waits for servers most of the time. A file's tests stay in one
 # process, so that its fixtures are made once.
+# A worker that died ends the run: what was left to it would be waited for, for good.
 # TESTS: in place of all (scripts/changed_tests.py prints those that a change can break).
-PYTEST := $(BIN)/pytest -n $(or $(WORKERS),3) --dist loadfile --no-loadscope-reorder --doctest-modules
+PYTEST := $(BIN)/pytest -n $(or $(WORKERS),3) --max-worker-restart=0 --dist loadfile --no-loadscope-reorder --doctest-modules
 
 # What a check may write besides build/: the operator's own addresses are not a test's business.
 export MLFLOW_DISABLE_TELEMETRY := true

@@ -23,7 +23,7 @@ part() { # NAME WORD...: what is covered is kept beside the other part's, and ju
   shift
   mkdir -p build
   rm -f "build/coverage-$name" "build/coverage-$name".*
-  COVERAGE_FILE=build/coverage-$name scripts/step.sh "$name-tests" "$bin/pytest" -n "${WORKERS:-auto}" --dist loadfile \
+  COVERAGE_FILE=build/coverage-$name scripts/step.sh "$name-tests" "$bin/pytest" -n "${WORKERS:-auto}" --max-worker-restart=0 --dist loadfile \
     --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0 --junit-xml="build/pytest-report-$name.xml" "$@"
 }
 
