@@ -206,9 +206,10 @@ class KrakenServer:
         """End every connection."""
 
         async def close() -> None:
-            for socket in list(self._sockets):
+            ending = list(self._sockets)
+            self._sockets.clear()  # who connects meanwhile stays
+            for socket in ending:
                 await socket.close()
-            self._sockets.clear()
 
         self.do(close)
 
