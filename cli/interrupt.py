@@ -1,24 +1,33 @@
 """Ctrl-C and SIGTERM, never lost: raised inside a compiled library's callback, an exception is."""
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+AGAIN_S = 0.01
+
 _asked = False
 
 
 def install() -> None:
-    """Let SIGTERM, and SIGINT where it is not ignored, raise KeyboardInterrupt from now on."""
+    """Let SIGTERM, and SIGINT where it is not ignored, raise KeyboardInterrupt from now on.
+
+    One that Python had to ignore (a finalizer, a weak reference's callback) is raised again.
+    """
+    signal.signal(signal.SIGALRM, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt)
+    sys.unraisablehook = _unraisable
 
 
 def check() -> None:
     """Raise KeyboardInterrupt where an end was asked for and the first exception did not arrive."""
     if _asked:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         raise KeyboardInterrupt
 
 
@@ -56,3 +65,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     global _asked
     _asked = True
     raise KeyboardInterrupt
+
+
+def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+    else:
+        sys.__unraisablehook__(lost)

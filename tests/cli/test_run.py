@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from cli import interrupt
 from serving.runtime.journal import Journal
 from serving.runtime.run_folder import held
 from tests.cli.conftest import HFT, SECONDS_MAX, Answer, Verb, ended
@@ -208,9 +207,3 @@ def test_settings_are_on_stderr_and_the_journal_is_found_again(
     assert f"HFT_HOME={home}" in answer.err
     assert "next    hft evop status --journal far/away/journal" in answer.out
     assert [one["kind"] for one in hft("evop", "history", "--json").json["decisions"]][0] == "start"
-
-
-def test_a_wait_ends_where_an_end_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interrupt, "_asked", True)
-    with pytest.raises(KeyboardInterrupt):
-        interrupt.sleep(3600.0)
