@@ -30,6 +30,8 @@ LAG_S = 1.0  # between two looks at how far behind we are
 # What waits here for the stage, beside its state: enough for thousands. A larger message than a
 # fetch's bound comes alone.
 _FETCH_BYTES, _WAITING_KBYTES = 1024 * 1024, 4 * 1024
+# How soon it is looked whether there is room for more; librdkafka's second starves who is behind.
+_FULL_MS = 10
 ANSWER_S_MAX = 5.0  # a broker that is there says in milliseconds what it holds
 # Messages that the broker has not taken yet, from which on nothing more is read: what one batch
 # still makes of them has room in the queue, so that no step stops in its middle.
@@ -128,6 +130,7 @@ class KafkaClient:
                 "fetch.wait.max.ms": 100,
                 "fetch.message.max.bytes": _FETCH_BYTES,
                 "fetch.max.bytes": _FETCH_BYTES,
+                "fetch.queue.backoff.ms": _FULL_MS,
                 "queued.max.messages.kbytes": _WAITING_KBYTES,
                 "reconnect.backoff.max.ms": _RECONNECT_MS_MAX,
                 "socket.timeout.ms": _SILENT_MS_MAX,
