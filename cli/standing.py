@@ -16,6 +16,7 @@ from cli.runs import latest_journal, recomputed
 from hft_lib.events import DecisionRecorded, Event
 from hft_lib.evop.turn import State
 from hft_lib.stages.orchestrator import STAGE
+from serving.runtime.addresses import masked
 from serving.runtime.journal import RECORDS
 from serving.runtime.journal import first_place as place_of_header
 from serving.runtime.journal import follow
@@ -127,7 +128,7 @@ class OfLine:
         opened = snapshots.read(LINE, LineOpened)
         if opened is None:
             raise BadInput("no line is open on KAFKA_BOOTSTRAP_SERVERS: start the services")
-        self.where = f"Kafka {servers}"
+        self.where = f"Kafka {masked(servers)}"
         self._bus = bus
         self._made: list[Event] = []
         self._host = serve(STAGE, opened.config, _Listening(bus))
