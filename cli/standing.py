@@ -2,6 +2,7 @@
 and what the line made of a word that was left for it.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -119,7 +120,6 @@ class OfLine:
     """The orchestrator's inbox, stepped on here as there: the same facts, the same answers."""
 
     def __init__(self, settings: Settings, servers: str, bus: Any) -> None:
-        from serving.adapters.kafka_bus import continue_letters
         from serving.adapters.kafka_snapshots import Snapshots
         from serving.runtime.host import serve
         from serving.runtime.opening import LINE, LineOpened
@@ -137,7 +137,7 @@ class OfLine:
         if saved is not None:
             self._host.restore(saved.stage)
         bus.open(saved.bus if saved is not None else None)
-        continue_letters(servers, bus, ORCHESTRATOR)
+        bus.buried[ORCHESTRATOR] = sys.maxsize  # what is none of ours, the orchestrator has buried
         self._catch_up()
         self.line_ns, self.holdings = _of_execution(settings)
 

@@ -46,14 +46,14 @@ def heard(servers: str) -> list[Event]:
 
 
 def test_services_write_and_the_viewer_reads(server: KafkaServer) -> None:
-    writer = KafkaBus(server.of("services"), "writer")
+    writer = KafkaBus(server.of("services"), "execution")
     writer.write("hft.records", FACT)
     writer.flush()
     assert heard(server.of("services"))[-1] == heard(server.of("viewer"))[-1] == FACT
 
 
 def test_the_viewer_writes_nothing(server: KafkaServer) -> None:
-    stranger = KafkaBus(server.of("viewer"), "viewer")
+    stranger = KafkaBus(server.of("viewer"), "risk_manager")
     stranger.write("hft.execution", FACT)
     with pytest.raises(BusError, match="authorization"):
         stranger.flush()
