@@ -275,6 +275,35 @@ def letters(servers: str) -> list[DeadLetter]:
     return found
 
 
+def test_a_ledger_that_takes_no_row_stands_until_it_does_however_often_it_is_tried(
+    servers: str, telling: Telling, tmp_path: Path
+):
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    Following(servers, url).to_end(threading.Event())
+    refuse = "BEFORE INSERT ON orders BEGIN SELECT RAISE(ABORT, 'no room'); END"
+    with open_database(url).begin() as connection:
+        connection.execute(text(f"CREATE TRIGGER refuse {refuse}"))
+    telling.tell(len(records()))
+    following, stop = Following(servers, url), threading.Event()
+    thread = threading.Thread(target=following.run, args=(stop,))
+    thread.start()
+    until = time.monotonic() + WAIT_S_MAX
+    while "no room" not in following.why:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    for _ in range(60):  # some tries long
+        assert following.why and following.lag > 0
+        time.sleep(0.05)
+    with open_database(url).begin() as connection:
+        connection.execute(text("DROP TRIGGER refuse"))
+    while following.why or following.lag:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    stop.set()
+    thread.join(10)
+    assert read_of(url, line_of(servers)) == len(records())
+
+
 def test_a_broken_chain_stops_the_ledger_and_it_says_so(
     servers: str, telling: Telling, tmp_path: Path
 ):
