@@ -14,7 +14,7 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 from serving.adapters.kafka_client import client_config
 from serving.adapters.kafka_errors import PASSING, is_passing, refusal
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, topic_of
-from serving.runtime.chain import Mark, read_header
+from serving.runtime.chain import Mark, Undecodable, read_header
 from serving.runtime.chained import (
     DEAD_LETTERS,
     Away,
@@ -296,9 +296,12 @@ def continue_letters(servers: str, bus: ChainedBus, log: str) -> None:
             message = consumer.poll(ANSWER_S_MAX)
             if message is None or message.error() is not None:
                 raise Away(f"{DEAD_LETTERS} cannot be read: {message and message.error()}")
-            header = read_header(header_of(message))
-            letter = msgspec.msgpack.decode(message.value() or b"", type=DeadLetter)
+            try:
+                header = read_header(header_of(message))
+            except Undecodable:  # whoever put it there, it is none of ours
+                continue
             if header.writer == bus.outgoing.writer and header.number > last.number:
+                letter = msgspec.msgpack.decode(message.value() or b"", type=DeadLetter)
                 last = Mark(header.number, header.digest)
                 if letter.log == log:
                     bus.buried[log] = letter.offset + 1

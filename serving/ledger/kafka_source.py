@@ -162,9 +162,10 @@ class Following:
         if due:
             bus.flush()
             writer.commit(bus.offset(RECORDS), msgspec.msgpack.encode(bus.position()))
-        self.lag = bus.lag.get(RECORDS, 0)
-        self.why = ""
-        self._turns += 1
+        self.lag = bus.lag.get(RECORDS, 0) + writer.waiting
+        if due or (bus.behind == 0 and not writer.waiting):  # a try alone is no success
+            self.why = ""
+            self._turns += 1
 
     def _say(self, error: Exception) -> None:
         why = self.sentence_of(error)
