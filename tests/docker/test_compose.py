@@ -25,7 +25,7 @@ ONCE = {"market", "calibration"}
 PASSWORDS = {
     name: "made-up"
     for name in dotenv_values(ROOT / ".env.example")
-    if name.endswith("_PASSWORD")  # the rest may stay empty
+    if name.endswith(("_PASSWORD", "_SECRET_KEY"))  # the rest may stay empty
 }
 VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::([-?])([^}]*))?\})")
 # Beside their own names: who they are on the host, as Docker has no fsGroup.
@@ -172,7 +172,7 @@ def test_files_are_where_the_cluster_has_them() -> None:
         places |= {place.partition(":")[0] for place in RUN[name].get("tmpfs", ())}
         folders = {Path(place).parent.as_posix() for _, place in mounts(name)}
         files = {place for _, place in mounts(name)}
-        # Grafana's password is a variable here: Compose has no file for it on a read-only root.
+        # Grafana's secrets are variables here: Compose has no file for it on a read-only root.
         kept = there - {"/etc/hft-grafana"}
         assert kept - {"/docker-entrypoint-initdb.d"} <= places | folders, name
         assert places - files <= there | {"/var/lib/hft"}, name
@@ -240,9 +240,9 @@ def test_the_monitoring_is_started_as_there() -> None:
     (script,) = RUN["alertmanager"]["command"]
     assert all(word in script for word in container("alertmanager")["args"])
     variables = {one["name"]: one["value"] for one in container("grafana")["env"]}
-    place = variables.pop("GF_SECURITY_ADMIN_PASSWORD__FILE")
     told = dict(RUN["grafana"]["environment"])
-    assert place and told.pop("GF_SECURITY_ADMIN_PASSWORD") == "made-up"
+    for name in ("GF_SECURITY_ADMIN_PASSWORD", "GF_SECURITY_SECRET_KEY"):
+        assert variables.pop(f"{name}__FILE") and told.pop(name) == "made-up"
     assert told == variables
 
 
@@ -287,6 +287,7 @@ def test_the_file_holds_no_secret_and_the_example_no_value() -> None:
 
 def test_the_same_env_file_does_for_the_command(tmp_path: Path) -> None:
     text = (ROOT / ".env.example").read_text().replace("_PASSWORD=", "_PASSWORD=abc")
+    text = text.replace("_SECRET_KEY=", "_SECRET_KEY=abc")
     (tmp_path / ".env").write_text(f"{text}\nLOG_LEVEL=ERROR\n")
     assert load_settings({}, tmp_path / ".env").log_level == "ERROR"
 
