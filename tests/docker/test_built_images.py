@@ -60,11 +60,13 @@ class Built:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.commits: dict[str, str] = {}
 
     def image(self, name: str) -> str:
         """An image's name, once it is built; skips where what it stands on cannot be had."""
         if name not in self.seconds:
             base(name)
+            self.commits[name] = called("git", "rev-parse", "HEAD").stdout.strip()
             begun = time.monotonic()
             done = called(SCRIPTS / "docker-build.sh", name, TAG=TAG)
             assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
@@ -115,10 +117,9 @@ def test_a_service_says_what_it_is_built_of(built: Built, name: str) -> None:
     form = "{{json .Config.Labels}}"
     done = called("docker", "image", "inspect", "--format", form, built.image(name))
     said = json.loads(done.stdout)
-    commit = called("git", "rev-parse", "HEAD").stdout.strip()
     assert said["org.opencontainers.image.title"] == f"hft-crypto-bot-{name}"
     # A plus where files differ from the commit.
-    assert said["org.opencontainers.image.revision"].removesuffix("+") == commit
+    assert said["org.opencontainers.image.revision"].removesuffix("+") == built.commits[name]
 
 
 @pytest.mark.parametrize("group", GROUPS)
