@@ -43,7 +43,7 @@ def edge_of(worker: Worker, tape: Path, *how: Any) -> TapeEdge:
     legs = SimpleNamespace(pair=PAIR, y=Y, x=X)
     config = SimpleNamespace(pairs=(legs,), lead_s=LEAD_S)
     made: Any = TapeEdge
-    return made(worker, config, tape, *how)  # type: ignore[no-any-return]
+    return made(worker, config, tape, *how)
 
 
 def quotes(worker: Worker) -> int:
