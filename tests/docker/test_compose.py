@@ -23,9 +23,9 @@ TEXT = (ROOT / "compose.yaml").read_text()
 STAGES = {f"{s.name.replace('_', '-')}-service": s for s in SERVICES}
 ONCE = {"market", "calibration"}
 PASSWORDS = {
-    name: "made-up"
+    name: f"made-up-0123456789-{name.lower()}"
     for name in dotenv_values(ROOT / ".env.example")
-    if name.endswith(("_PASSWORD", "_SECRET_KEY"))  # the rest may stay empty
+    if name.endswith("_PASSWORD")  # the rest may stay empty
 }
 VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::([-?])([^}]*))?\})")
 # Beside their own names: who they are on the host, as Docker has no fsGroup.
@@ -185,10 +185,18 @@ def test_a_service_starts_with_the_settings_of_staging(name: str, tmp_path: Path
     there = rendered.named("staging", "ConfigMap", "settings")["data"]
     differing = {key for key in there if told.get(key) != there[key]}
     assert differing == {"ENVIRONMENT", "LOG_LEVEL"}
-    assert set(told) - set(there) == {"REDIS_URL"} | (
+    assert set(told) - set(there) == {"REDIS_URL", "HFT_VIEWER_TOKEN", "HFT_OPERATOR_TOKEN"} | (
         {"MLFLOW_TRACKING_URI", "DATABASE_URL"} if name == "orchestrator-service" else set()
     )
-    assert settings.redis_url == "redis://:made-up@redis:6379/0"
+    password = PASSWORDS["STACK_REDIS_PASSWORD"]
+    assert settings.redis_url == f"redis://:{password}@redis:6379/0"
+    # Its pages are guarded as there: each of these is a Secret's there.
+    guards = {"HFT_VIEWER_TOKEN", "HFT_OPERATOR_TOKEN"}
+    referred = {one["name"] for one in container(name)["env"] if "valueFrom" in one}
+    assert guards <= referred and {told[key] for key in guards} == {
+        PASSWORDS["STACK_VIEWER_PASSWORD"],
+        PASSWORDS["STACK_OPERATOR_PASSWORD"],
+    }
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -241,8 +249,10 @@ def test_the_monitoring_is_started_as_there() -> None:
     assert all(word in script for word in container("alertmanager")["args"])
     variables = {one["name"]: one["value"] for one in container("grafana")["env"]}
     told = dict(RUN["grafana"]["environment"])
-    for name in ("GF_SECURITY_ADMIN_PASSWORD", "GF_SECURITY_SECRET_KEY"):
-        assert variables.pop(f"{name}__FILE") and told.pop(name) == "made-up"
+    given = {"ADMIN_PASSWORD": "GRAFANA", "SECRET_KEY": "GRAFANA_CIPHER"}
+    for name, kept in given.items():
+        assert variables.pop(f"GF_SECURITY_{name}__FILE")
+        assert told.pop(f"GF_SECURITY_{name}") == PASSWORDS[f"STACK_{kept}_PASSWORD"]
     assert told == variables
 
 
@@ -287,9 +297,22 @@ def test_the_file_holds_no_secret_and_the_example_no_value() -> None:
 
 def test_the_same_env_file_does_for_the_command(tmp_path: Path) -> None:
     text = (ROOT / ".env.example").read_text().replace("_PASSWORD=", "_PASSWORD=abc")
-    text = text.replace("_SECRET_KEY=", "_SECRET_KEY=abc")
     (tmp_path / ".env").write_text(f"{text}\nLOG_LEVEL=ERROR\n")
     assert load_settings({}, tmp_path / ".env").log_level == "ERROR"
+
+
+def test_the_readmes_command_makes_every_password_that_is_needed(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    (command,) = re.findall(r"^while read .*?>\.env$", text, re.MULTILINE | re.DOTALL)
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    words = ("bash", "-euc", command)
+    subprocess.run(words, cwd=tmp_path, check=True, timeout=60)
+    made = {key: value or "" for key, value in dotenv_values(tmp_path / ".env").items()}
+    stack = yaml.safe_load(filled(TEXT, made))["services"]
+    for service in STAGES:
+        told = {key: str(value) for key, value in stack[service]["environment"].items()}
+        load_settings(told | {"HFT_HOME": str(tmp_path)})
+    assert len({made[name] for name in PASSWORDS}) == len(PASSWORDS)
 
 
 def test_passwords_reach_redis_and_postgresql_as_files() -> None:
