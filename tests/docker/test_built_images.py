@@ -79,7 +79,11 @@ def base(name: str) -> None:
     path = ROOT / ("serving" if name in SERVICES else "docker") / name / "Dockerfile"
     (own,) = re.findall(r"^ARG BASE_IMAGE=(.*)$", path.read_text(), re.MULTILINE)
     is_makers = own.partition(":")[0] != "python"
-    wanted = own if is_makers else os.environ.get("BASE_IMAGE", own)
+    had(own if is_makers else os.environ.get("BASE_IMAGE", own))
+
+
+def had(wanted: str) -> None:
+    """Have an image of somebody else's here, or skip."""
     if called("docker", "image", "inspect", wanted).returncode == 0:
         return
     done = called("docker", "pull", "--quiet", wanted)
