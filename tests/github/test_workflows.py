@@ -1,5 +1,6 @@
 """The workflows: three checkers find nothing, and what the guide and the house ask for is there."""
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from scripts.ci.image_kinds import KINDS
+from tests.k8s import rendered
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -201,7 +203,13 @@ def test_what_the_guide_names_is_built_and_all_of_it_is_scanned() -> None:
     assert build["service"] == services
     monitoring = MAIN["jobs"]["build-monitoring"]["strategy"]["matrix"]["image"]
     more = [more["service"] for more in build["include"]]
-    assert scan["service"] == services + more + monitoring
+    others = ["kafka", "redis", "postgres"]
+    assert scan["service"] == services + more + monitoring + others
+    # Others' images are all that the manifests name, and no digest of theirs was kept here.
+    named = {c["image"].partition(":")[0].rpartition("/")[2] for c in _containers()}
+    assert {name for name in named if not name.startswith("hft-crypto-bot-")} == set(others)
+    (kept,) = (s for s in MAIN["jobs"]["security-scan"]["steps"] if "download" in s.get("uses", ""))
+    assert f"!contains(fromJSON('{json.dumps(others)}'), matrix.service)" in kept["if"]
 
 
 def test_the_scan_may_take_a_private_image_and_shows_a_pull_request_no_password() -> None:
@@ -261,6 +269,12 @@ def test_an_image_is_measured_and_run_before_it_is_sent() -> None:
     names = {name for one in matrices for name in one.get("service", one.get("image"))}
     names |= {more["service"] for one in matrices for more in one.get("include", ())}
     assert names == set(KINDS)
+
+
+def _containers() -> Iterator[dict[str, Any]]:
+    for environment in rendered.ENVIRONMENTS:
+        for item in rendered.workloads(environment):
+            yield from rendered.containers(item)
 
 
 def _commands(job: list[dict[str, Any]]) -> list[list[str]]:
