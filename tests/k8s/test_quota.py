@@ -1,7 +1,7 @@
 """A namespace may take what runs in it and not much more, and what runs in it is never refused."""
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,9 +54,9 @@ def claims(environment: str) -> Iterator[float]:
         yield number(item["spec"]["resources"]["requests"]["storage"])
 
 
-def needed(environment: str) -> Counter[str]:
+def needed(environment: str) -> dict[str, float]:
     """What all takes while everything is rolled out and every job runs."""
-    total: Counter[str] = Counter()
+    total: defaultdict[str, float] = defaultdict(float)
     for item in rendered.workloads(environment):
         rolled = item["spec"].get("strategy", {}).get("rollingUpdate", {})
         pods = item["spec"].get("replicas", 1) + rolled.get("maxSurge", 0)
