@@ -73,6 +73,11 @@ class Built:
             self.seconds[name] = round(time.monotonic() - begun, 1)
         return f"hft-crypto-bot-{name}:{TAG}"
 
+    def forget(self) -> None:
+        """Take their names away."""
+        for name in self.seconds:
+            called("docker", "image", "rm", f"hft-crypto-bot-{name}:{TAG}")
+
 
 def base(name: str) -> None:
     """Have what an image stands on here, or skip."""
@@ -96,8 +101,7 @@ def built() -> Iterator[Built]:
     """The images; what they were called is forgotten at the end, their layers stay for the next."""
     images = Built()
     yield images
-    for name in images.seconds:
-        called("docker", "image", "rm", f"hft-crypto-bot-{name}:{TAG}")
+    images.forget()
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -8,7 +8,6 @@ so.
 import json
 import re
 import secrets
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -86,7 +85,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     made = Stack(tmp_path)
     yield made
     made("down", "--volumes", "--timeout", "60")
-    shutil.rmtree(tmp_path, ignore_errors=True)
+    images.forget()
 
 
 def test_the_stack_comes_up_trades_and_goes_on_after_a_stop(stack: Stack) -> None:
