@@ -61,6 +61,9 @@ bench: ## set up with the benchmarks' peers, then measure the models beside them
 	@$(STEP) set-up scripts/setup.sh bench
 	$(BIN)/python bench/models.py
 
+images: dev ## build every image, run it and stop it, then the stack of compose.yaml: an hour, with Docker
+	BUILD_IMAGES=true $(BIN)/pytest -v tests/docker/test_built_images.py tests/docker/test_stack.py
+
 clean: ## remove what checks and builds leave behind, not .venv and not runs
 	rm -rf build htmlcov coverage.xml pytest-report.xml bandit-report.json safety-report.json .coverage .coverage.* .mypy_cache .pytest_cache .import_linter_cache
 	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

@@ -1,6 +1,7 @@
 """A recorded tape as the feed of a line on Kafka."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
@@ -8,7 +9,7 @@ import structlog
 from hft_lib.events import Event
 from hft_lib.line import LineConfig
 from hft_lib.market.tape import Tape
-from serving.adapters.tape_feed import tape_feed
+from serving.adapters.tape_feed import Pace, tape_feed
 from serving.runtime.feeding import Feeding, limit_ns
 from serving.runtime.opening import FEED, FeedOpened
 from serving.runtime.service import Worker
@@ -30,13 +31,20 @@ def feed_of(path: Path) -> FeedOpened:
 class TapeEdge:
     """The tape at `path` into the line, as far as the line has answered."""
 
-    def __init__(self, worker: Worker, config: LineConfig, path: Path, speed: float | None) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        config: LineConfig,
+        path: Path,
+        speed: float | None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._worker = worker
         self._pairs = [item.pair for item in config.pairs]
         self._legs = [leg for item in config.pairs for leg in (item.y, item.x)]
         self._lead_ns = round(config.lead_s * 1e9)
         self._path = path
-        self._speed = speed
+        self._paced = () if speed is None else (Pace(speed, now_s).wait_s,)
         self._feeding: Feeding | None = None
 
     def turn(self) -> int:
@@ -51,7 +59,7 @@ class TapeEdge:
     def _begin(self) -> Feeding:
         inlet = self._worker.bus.edge(FEED, "ingestion")
         tape = Tape.open(self._path)
-        events: Iterator[Event] = tape_feed(tape, self._legs, speed=self._speed, skip=inlet.number)
+        events: Iterator[Event] = tape_feed(tape, self._legs, skip=inlet.number)
         _log.info("the feed goes on", after=inlet.number, tape=str(tape.path))
-        self._feeding = Feeding(events, inlet)
+        self._feeding = Feeding(events, inlet, *self._paced)
         return self._feeding

@@ -7,7 +7,7 @@
 #   scripts/ci/digest.sh theirs                    what Kafka, Redis and PostgreSQL of the manifests are now, beside ours
 #   scripts/ci/digest.sh verify                    every image there was built by this repository, or exit 1
 #
-# `target` is the repository itself where the image was sent nowhere. `verify` needs `gh` and GITHUB_REPOSITORY, and
+# `target` is the repository itself where the image was sent nowhere, and for a pull request in place of others' too. `verify` needs `gh` and GITHUB_REPOSITORY, and
 # passes over what `theirs` wrote. `theirs` needs `docker buildx`, and asks for none that is there: production takes
 # what staging ran.
 set -euo pipefail
@@ -27,9 +27,14 @@ write() {
 }
 
 target() {
-  local out=${GITHUB_OUTPUT:-/dev/stdout}
+  local out=${GITHUB_OUTPUT:-/dev/stdout} image=""
   if [ -f "$folder/${IMAGE:?}" ]; then
-    printf 'type=image\nimage=%s\n' "$(cat "$folder/$IMAGE")" >>"$out"
+    image=$(cat "$folder/$IMAGE")
+  elif [ "${GITHUB_EVENT_NAME:-}" != pull_request ]; then
+    image=$(others | awk -v name="$IMAGE" '$1 == name { print $2 }')
+  fi
+  if [ -n "$image" ]; then
+    printf 'type=image\nimage=%s\n' "$image" >>"$out"
   else
     printf 'type=fs\nimage=\n' >>"$out"
   fi

@@ -6,6 +6,7 @@ nothing must not pass for one that found nothing.
 
 import gzip
 import json
+import os
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -79,6 +80,22 @@ class Archive:
         except BAD as error:
             raise Unreadable(f"layer {layer.name} must be a tar file, was none: {error}") from error
 
+    def packed(self, layer: Layer) -> int:
+        """The bytes of a layer as a registry keeps it: packed by gzip, here or already.
+
+        Raises `Unreadable` where the layer is packed in a way that this does not know.
+        """
+        try:
+            with self._open(layer.name) as stream:
+                is_packed = stream.read(4).startswith(GZIP)
+                stream.seek(0)
+                if is_packed:
+                    return stream.seek(0, os.SEEK_END)
+                with _unpacked(stream) as plain:
+                    return _deflated(plain)
+        except BAD as error:
+            raise Unreadable(f"layer {layer.name} cannot be read: {error}") from error
+
     def _images(self) -> Iterator[Image]:
         if self._has("index.json"):
             yield from self._of_index(self._json("index.json"), INDEX_DEPTH_MAX)
@@ -137,3 +154,12 @@ def _unpacked(stream: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
     if head.startswith(GZIP):
         return gzip.open(stream)
     return stream
+
+
+def _deflated(stream: IO[bytes] | gzip.GzipFile) -> int:
+    """How many bytes are left of a stream when gzip has packed it at its usual level."""
+    packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+    size = 0
+    while chunk := stream.read(1 << 20):
+        size += len(packer.compress(chunk))
+    return size + len(packer.flush())

@@ -29,6 +29,21 @@ def tape_feed(
     return iter(events) if speed is None else pace(events, speed, sleep=sleep)
 
 
+class Pace:
+    """When events are due at `speed` times the pace in which they came; the first is at once."""
+
+    def __init__(self, speed: float, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._speed = speed
+        self._now_s = now_s
+        self._began: tuple[float, int] | None = None
+
+    def wait_s(self, time_ns: int) -> float:
+        """How long until an event of that time is due, at most 0 where it is."""
+        now_s = self._now_s()
+        began_s, began_ns = self._began = self._began or (now_s, time_ns)
+        return began_s + (time_ns - began_ns) / 1e9 / self._speed - now_s
+
+
 def pace(
     events: Iterable[Event],
     speed: float,
@@ -36,12 +51,8 @@ def pace(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Event]:
     """Yield `events` at `speed` times the pace in which they came."""
-    began_s = began_ns = None
+    due = Pace(speed, now_s)
     for event in events:
-        time_ns: int = event.time_ns  # type: ignore[union-attr]
-        if began_s is None or began_ns is None:
-            began_s, began_ns = now_s(), time_ns
-        due_s = began_s + (time_ns - began_ns) / 1e9 / speed
-        while (wait_s := due_s - now_s()) > 0.0:
+        while (wait_s := due.wait_s(event.time_ns)) > 0.0:  # type: ignore[union-attr]
             sleep(min(wait_s, SLEEP_S_MAX))
         yield event

@@ -5,7 +5,7 @@ block: then what it decided takes effect at its own time, and a run over a tape 
 tape, however fast its services are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from hft_lib.events import Event
@@ -37,16 +37,28 @@ def limit_ns(decided_ns: Mapping[str, int], pairs: Iterable[str], lead_ns: int) 
 
 
 class Feeding:
-    """One feed on its way into `inlet`, from where it stopped."""
+    """One feed on its way into `inlet`, from where it stopped.
 
-    def __init__(self, events: Iterator[Event], inlet: Inlet) -> None:
+    `wait_s` says of an event's time how long it is until it is due. Nothing waits for that here:
+    what feeds has an inbox to read meanwhile, and an end to be told.
+    """
+
+    def __init__(
+        self,
+        events: Iterator[Event],
+        inlet: Inlet,
+        wait_s: Callable[[int], float] = lambda time_ns: 0.0,
+    ) -> None:
         self._events = events
         self._inlet = inlet
+        self._wait_s = wait_s
         self._next: Event | None = None
         self.ended = False
 
     def push(self, until_ns: int, heard: int) -> int:
-        """Write what comes before `until_ns`, as far as `heard` is not left behind; how many."""
+        """Write what is due and comes before `until_ns`, as far as `heard` is not left behind; how
+        many.
+        """
         count = 0
         while count < BURST_MAX and self._inlet.number - heard < UNREAD_MAX:
             event = self._next if self._next is not None else next(self._events, None)
@@ -54,7 +66,8 @@ class Feeding:
                 self.ended = True
                 break
             self._next = event
-            if event.time_ns >= until_ns:  # type: ignore[union-attr]
+            time_ns: int = event.time_ns  # type: ignore[union-attr]
+            if time_ns >= until_ns or self._wait_s(time_ns) > 0.0:
                 break
             self._inlet.write(event)
             self._next = None

@@ -23,7 +23,7 @@ TEXT = (ROOT / "compose.yaml").read_text()
 STAGES = {f"{s.name.replace('_', '-')}-service": s for s in SERVICES}
 ONCE = {"market", "calibration"}
 PASSWORDS = {
-    name: "made-up"
+    name: f"made-up-0123456789-{name.lower()}"
     for name in dotenv_values(ROOT / ".env.example")
     if name.endswith("_PASSWORD")  # the rest may stay empty
 }
@@ -172,7 +172,7 @@ def test_files_are_where_the_cluster_has_them() -> None:
         places |= {place.partition(":")[0] for place in RUN[name].get("tmpfs", ())}
         folders = {Path(place).parent.as_posix() for _, place in mounts(name)}
         files = {place for _, place in mounts(name)}
-        # Grafana's password is a variable here: Compose has no file for it on a read-only root.
+        # Grafana's secrets are variables here: Compose has no file for it on a read-only root.
         kept = there - {"/etc/hft-grafana"}
         assert kept - {"/docker-entrypoint-initdb.d"} <= places | folders, name
         assert places - files <= there | {"/var/lib/hft"}, name
@@ -185,10 +185,18 @@ def test_a_service_starts_with_the_settings_of_staging(name: str, tmp_path: Path
     there = rendered.named("staging", "ConfigMap", "settings")["data"]
     differing = {key for key in there if told.get(key) != there[key]}
     assert differing == {"ENVIRONMENT", "LOG_LEVEL"}
-    assert set(told) - set(there) == {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL"} | (
+    guards = {"HFT_VIEWER_TOKEN", "HFT_OPERATOR_TOKEN"}
+    assert set(told) - set(there) == {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL"} | guards | (
         {"MLFLOW_TRACKING_URI", "DATABASE_URL"} if name == "orchestrator-service" else set()
     )
-    assert settings.redis_url == "redis://:made-up@redis:6379/0"
+    password = PASSWORDS["STACK_REDIS_PASSWORD"]
+    assert settings.redis_url == f"redis://:{password}@redis:6379/0"
+    # Its pages are guarded as there: each of these is a Secret's there.
+    referred = {one["name"] for one in container(name)["env"] if "valueFrom" in one}
+    assert guards <= referred and {told[key] for key in guards} == {
+        PASSWORDS["STACK_VIEWER_PASSWORD"],
+        PASSWORDS["STACK_OPERATOR_PASSWORD"],
+    }
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -245,9 +253,11 @@ def test_the_monitoring_is_started_as_there() -> None:
     (script,) = RUN["alertmanager"]["command"]
     assert all(word in script for word in container("alertmanager")["args"])
     variables = {one["name"]: one["value"] for one in container("grafana")["env"]}
-    place = variables.pop("GF_SECURITY_ADMIN_PASSWORD__FILE")
     told = dict(RUN["grafana"]["environment"])
-    assert place and told.pop("GF_SECURITY_ADMIN_PASSWORD") == "made-up"
+    given = {"ADMIN_PASSWORD": "GRAFANA", "SECRET_KEY": "GRAFANA_CIPHER"}
+    for name, kept in given.items():
+        assert variables.pop(f"GF_SECURITY_{name}__FILE")
+        assert told.pop(f"GF_SECURITY_{name}") == PASSWORDS[f"STACK_{kept}_PASSWORD"]
     assert told == variables
 
 
@@ -294,6 +304,20 @@ def test_the_same_env_file_does_for_the_command(tmp_path: Path) -> None:
     text = (ROOT / ".env.example").read_text().replace("_PASSWORD=", "_PASSWORD=abc")
     (tmp_path / ".env").write_text(f"{text}\nLOG_LEVEL=ERROR\n")
     assert load_settings({}, tmp_path / ".env").log_level == "ERROR"
+
+
+def test_the_readmes_command_makes_every_password_that_is_needed(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    (command,) = re.findall(r"^while read .*?>\.env$", text, re.MULTILINE | re.DOTALL)
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    words = ("bash", "-euc", command)
+    subprocess.run(words, cwd=tmp_path, check=True, timeout=60)
+    made = {key: value or "" for key, value in dotenv_values(tmp_path / ".env").items()}
+    stack = yaml.safe_load(filled(TEXT, made))["services"]
+    for service in STAGES:
+        told = {key: str(value) for key, value in stack[service]["environment"].items()}
+        load_settings(told | {"HFT_HOME": str(tmp_path)})
+    assert len({made[name] for name in PASSWORDS}) == len(PASSWORDS)
 
 
 def test_passwords_reach_redis_and_postgresql_as_files() -> None:

@@ -1,7 +1,9 @@
 """The workflows: three checkers find nothing, and what the guide and the house ask for is there."""
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+from scripts.ci.image_kinds import KINDS
+from tests.k8s import rendered
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -198,7 +203,13 @@ def test_what_the_guide_names_is_built_and_all_of_it_is_scanned() -> None:
     assert build["service"] == services
     monitoring = MAIN["jobs"]["build-monitoring"]["strategy"]["matrix"]["image"]
     more = [more["service"] for more in build["include"]]
-    assert scan["service"] == services + more + monitoring
+    others = ["kafka", "redis", "postgres"]
+    assert scan["service"] == services + more + monitoring + others
+    # Others' images are all that the manifests name, and no digest of theirs was kept here.
+    named = {c["image"].partition(":")[0].rpartition("/")[2] for c in _containers()}
+    assert {name for name in named if not name.startswith("hft-crypto-bot-")} == set(others)
+    (kept,) = (s for s in MAIN["jobs"]["security-scan"]["steps"] if "download" in s.get("uses", ""))
+    assert f"!contains(fromJSON('{json.dumps(others)}'), matrix.service)" in kept["if"]
 
 
 def test_the_scan_may_take_a_private_image_and_shows_a_pull_request_no_password() -> None:
@@ -223,7 +234,7 @@ def test_the_scan_may_take_a_private_image_and_shows_a_pull_request_no_password(
 def test_an_image_is_looked_through_for_secrets_before_it_is_sent() -> None:
     built = WORKFLOWS["image.yml"]["jobs"]["image"]["steps"]
     uses = [step.get("uses", "").partition("@")[0] for step in built]
-    kept, sent = (n for n, name in enumerate(uses) if name == "docker/build-push-action")
+    kept, _, sent = (n for n, name in enumerate(uses) if name == "docker/build-push-action")
     (looked,) = (n for n, step in enumerate(built) if "image_secrets.py" in step.get("run", ""))
     assert kept < looked < sent
     file = built[looked]["run"].split()[-1]
@@ -236,6 +247,38 @@ def test_an_image_is_looked_through_for_secrets_before_it_is_sent() -> None:
         assert built[kept]["with"][key] == built[sent]["with"][key]
     assert built[kept]["env"] == built[sent]["env"]
     assert not any("if" in built[n] for n in (kept, looked, sent))
+
+
+def test_an_image_is_measured_and_run_before_it_is_sent() -> None:
+    built = WORKFLOWS["image.yml"]["jobs"]["image"]["steps"]
+    uses = [step.get("uses", "").partition("@")[0] for step in built]
+    kept, loaded, sent = (n for n, name in enumerate(uses) if name == "docker/build-push-action")
+    runs = {Path(words[1]).name: n for n, words in enumerate(_commands(built)) if len(words) > 1}
+    measured, run = runs["image_size.py"], runs["image_run.py"]
+    assert kept < measured < loaded < run < sent
+    # What runs is built of what is sent, and Docker has it under the name that is started.
+    for key in ("context", "file", "labels", "build-args"):
+        assert built[loaded]["with"][key] == built[sent]["with"][key]
+    assert built[loaded]["env"] == built[sent]["env"] and built[loaded]["with"]["load"] is True
+    assert built[loaded]["with"]["tags"] in _commands(built)[run]
+    for n in (measured, run):
+        assert _commands(built)[n][-2:] == ["--as", "$IMAGE"] and "if" not in built[n]
+        assert built[n]["env"] == {"IMAGE": "${{ inputs.image }}"}
+    called = [job for job in MAIN["jobs"].values() if str(job.get("uses")).endswith("/image.yml")]
+    matrices = [job["strategy"]["matrix"] for job in called]
+    names = {name for one in matrices for name in one.get("service", one.get("image"))}
+    names |= {more["service"] for one in matrices for more in one.get("include", ())}
+    assert names == set(KINDS)
+
+
+def _containers() -> Iterator[dict[str, Any]]:
+    for environment in rendered.ENVIRONMENTS:
+        for item in rendered.workloads(environment):
+            yield from rendered.containers(item)
+
+
+def _commands(job: list[dict[str, Any]]) -> list[list[str]]:
+    return [shlex.split(step.get("run", "")) for step in job]
 
 
 def test_notebooks_and_pipelines_are_jobs_that_the_images_do_not_wait_for() -> None:

@@ -59,7 +59,7 @@ def test_a_pod_that_names_no_account_holds_no_token_either(environment: str) -> 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_no_rule_is_a_wildcard_or_reaches_for_more(environment: str) -> None:
-    kinds = {"Namespace", "ServiceAccount", "Role", "RoleBinding"}
+    kinds = {"Namespace", "ServiceAccount", "Role", "RoleBinding", "ResourceQuota", "LimitRange"}
     assert {item["kind"] for item in access(environment)} == kinds
     for role, rule in rules(environment):
         words = {word for key in ("apiGroups", "resources", "verbs") for word in rule[key]}

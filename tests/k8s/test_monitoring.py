@@ -95,6 +95,21 @@ def test_alertmanager_finds_every_secret_that_its_routes_name(environment: str) 
     assert set(re.findall(r"`([a-z-]+)`", row)) == named
 
 
+def test_grafana_has_a_password_and_a_key_of_its_own_by_reference(environment: str) -> None:
+    item = rendered.named(environment, "StatefulSet", "grafana")
+    (volume,) = [v for v in rendered.template(item)["spec"]["volumes"] if "secret" in v]
+    known = container(environment, "grafana")
+    (mount,) = [m for m in known["volumeMounts"] if m["name"] == volume["name"]]
+    told = {one["name"]: one["value"] for one in known["env"] if "SECURITY" in one["name"]}
+    assert set(told) == {"GF_SECURITY_ADMIN_PASSWORD__FILE", "GF_SECURITY_SECRET_KEY__FILE"}
+    assert mount["readOnly"] is True
+    # What the operator makes of it, by the document.
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    (row,) = re.findall(rf"^\| `{volume['secret']['secretName']}` \| (.*?) \|", text, re.MULTILINE)
+    keys = set(re.findall(r"`([a-z-]+)`", row))
+    assert set(told.values()) == {f"{mount['mountPath']}/{key}" for key in keys}
+
+
 def test_the_pipelines_figures_are_served_by_the_script_that_makes_them(environment: str) -> None:
     item = rendered.named(environment, "StatefulSet", "pipeline-metrics")
     assert rendered.template(item)["metadata"]["labels"][NAME] == "pipeline-metrics"

@@ -174,6 +174,20 @@ def test_an_image_that_was_sent_nowhere_leaves_the_repository_to_scan(tmp_path: 
     assert digest(tmp_path, "target", IMAGE="execution").stdout == "type=fs\nimage=\n"
 
 
+@pytest.mark.parametrize("name", ["kafka", "redis", "postgres"])
+def test_an_image_of_somebody_elses_is_scanned_as_the_manifests_name_it(
+    tmp_path: Path, name: str
+) -> None:
+    told = digest(tmp_path, "target", IMAGE=name, GITHUB_EVENT_NAME="push").stdout
+    kind, image = told.splitlines()
+    assert kind == "type=image"
+    manifests = (CI.parents[1] / "k8s" / "base" / "infrastructure").glob("*.yaml")
+    assert any(f"image: {image.removeprefix('image=')}\n" in path.read_text() for path in manifests)
+    # What a pull request changes is in the repository, and it waits for nobody else's.
+    told = digest(tmp_path, "target", IMAGE=name, GITHUB_EVENT_NAME="pull_request").stdout
+    assert told == "type=fs\nimage=\n"
+
+
 @pytest.mark.parametrize(("answer", "code"), [("0", 0), ("1", 1)])
 def test_an_image_without_an_attestation_is_refused(tmp_path: Path, answer: str, code: int) -> None:
     digest(tmp_path, "write", IMAGE="execution", NAME="x/y", DIGEST="sha256:" + "a" * 64)

@@ -63,3 +63,25 @@ def test_the_feed_stays_within_what_its_stage_has_read():
         assert inlet.number % BURST_MAX == 0
     assert inlet.number == UNREAD_MAX
     assert feeding.push(DAY * DAY_NS * 2, 10) == 10
+
+
+def test_a_paced_feed_writes_what_is_due_and_waits_for_nothing():
+    inlet, now_ns = Inlet(), DAY * DAY_NS
+    feeding = Feeding(seconds(10), inlet, lambda time_ns: (time_ns - now_ns) / 1e9)
+    pushed = []
+    for now_ns in (now_ns, now_ns, now_ns + 2_500_000_000, now_ns + 20_000_000_000):
+        pushed.append(feeding.push(2 * DAY * DAY_NS, 0))
+    assert pushed == [1, 0, 2, 7] and feeding.ended
+    assert inlet.facts == list(seconds(10))
+
+
+def test_the_pace_begins_with_the_first_event_that_may_be_written():
+    asked: list[int] = []
+
+    def wait_s(time_ns: int) -> float:
+        asked.append(time_ns)
+        return 0.0
+
+    feeding = Feeding(seconds(3), Inlet(), wait_s)
+    assert feeding.push(-1, 0) == 0 and not asked
+    assert feeding.push(2 * DAY * DAY_NS, 0) == 3 and len(asked) == 3
