@@ -46,6 +46,9 @@ class Lost(Exception):
     """The connection is of no more use; the text says why."""
 
 
+_ENDS = (Lost, aiohttp.ClientError, OSError, asyncio.TimeoutError)
+
+
 class _Line(msgspec.Struct, frozen=True):
     """One socket, and what reads its frames."""
 
@@ -101,6 +104,7 @@ class Connection:
         self._watch = Watch()
         self._streams = StreamWatch()
         self._failures = 0
+        self._has_taken = False  # since the last time that a loss was told
 
     async def run(self) -> None:
         """Connect, and again whenever the connection ends, until cancelled."""
@@ -110,7 +114,7 @@ class Connection:
                 try:
                     line = await self._open(session)
                     await self._follow(session, line)
-                except (Lost, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+                except _ENDS as error:
                     await self._lose(error)
                 self._failures += 1
                 self._figures.reconnects[self.channel.name] += 1
@@ -118,30 +122,38 @@ class Connection:
 
     async def _wait_out_ban(self) -> None:
         while (wait_s := await self._gate.banned_s()) > 0.0:
-            self.problem = f"the venue wants no request for another {wait_s:.0f} s"
+            if not self.is_open:
+                self.problem = f"the venue wants no request for another {wait_s:.0f} s"
             await asyncio.sleep(min(wait_s, QUIET_S))
 
     async def _lose(self, error: Exception) -> None:
         self.problem = _words(error)
-        if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in (418, 429):
-            after = error.headers.get("Retry-After", "") if error.headers else ""
-            seconds = float(after) if after.isdecimal() else None
-            await self._gate.banned(Throttled(error.status, seconds))
-        if self.is_open:
-            self.is_open = False
+        await self._heed(error)
+        # What came before all was agreed to was taken as well.
+        if self.is_open or self._has_taken:
+            self.is_open = self._has_taken = False
             _log.warning("the connection ended", channel=self.channel.name, why=self.problem)
             self._taker.lost(self.channel, self.problem)
         else:
             _log.info("no connection yet", channel=self.channel.name, why=self.problem)
 
+    async def _heed(self, error: Exception) -> None:
+        """Keep still where the venue asks for it instead of a handshake."""
+        if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in (418, 429):
+            after = error.headers.get("Retry-After", "") if error.headers else ""
+            seconds = float(after) if after.isdecimal() else None
+            await self._gate.banned(Throttled(error.status, seconds))
+
     async def _open(self, session: aiohttp.ClientSession) -> _Line:
         """A connection whose subscription was agreed to; its first frames are already taken."""
-        socket = await session.ws_connect(
+        opening = session.ws_connect(
             self.channel.url,
             heartbeat=HEARTBEAT_S,
             max_msg_size=FRAME_BYTES_MAX,
             timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
         )
+        # Without a limit one that takes the connection and says nothing holds us for minutes.
+        socket = await asyncio.wait_for(opening, OPEN_S_MAX)
         line = _Line(socket, self._venue.reader(self.channel))
         try:
             await asyncio.wait_for(self._subscribe(line), OPEN_S_MAX)
@@ -180,7 +192,7 @@ class Connection:
                     raise Lost(f"nothing came of {silent}, though of others")
                 await self._next(line, min(left_s, QUIET_S))
                 if renewal is None and time.monotonic() >= renew_at_s:
-                    renewal = asyncio.create_task(self._open(session))
+                    renewal = asyncio.create_task(self._renewed(session))
                 if renewal is not None and renewal.done():
                     # The new one already brings what the old one does: what comes twice is told
                     # once, by its ids.
@@ -189,9 +201,23 @@ class Connection:
                     self._begin()
                     renew_at_s = time.monotonic() + renew_s
         finally:
-            if renewal is not None:
-                renewal.cancel()
+            if renewal is not None and not renewal.cancel() and renewal.exception() is None:
+                await renewal.result().socket.close()
             await line.socket.close()
+
+    async def _renewed(self, session: aiohttp.ClientSession) -> _Line:
+        """The next connection, tried until it is there: the one that is open goes on meanwhile."""
+        failures = 0
+        while True:
+            await self._wait_out_ban()
+            try:
+                return await self._open(session)
+            except _ENDS as error:
+                why = _words(error)
+                _log.warning("no renewal yet", channel=self.channel.name, why=why)
+                await self._heed(error)
+            await asyncio.sleep(backoff_s(failures))
+            failures += 1
 
     def _begin(self) -> None:
         was_open, self.is_open, self.problem = self.is_open, True, ""
@@ -239,7 +265,8 @@ class Connection:
                         self._taker.take(read)
                     case _:
                         self._taker.take(read)
-                        self._failures = 0
+                        self._has_taken = True
+                        self._failures = 0 if self.is_open else self._failures
                         now_s = time.monotonic()
                         self._watch.heard(now_s)
                         self._streams.heard(_stream(read), now_s)
