@@ -1,6 +1,7 @@
 """Trades without ids: what a stream and an answer tell of the same time is told once, in order."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -21,7 +22,7 @@ def trade(at_us: int, price: float = 10.0, came_ns: int = 0) -> Trade:
     return Trade(came_ns or own_ns + 5, own_ns, "S/T", price, 1.0, "buy", 0)
 
 
-def times(told: list[MarketEvent | Rejected]) -> list[int]:
+def times(told: Sequence[MarketEvent | Rejected]) -> list[int]:
     return [(one.exchange_time_ns - T0) // US for one in told if isinstance(one, Trade)]
 
 
