@@ -118,15 +118,34 @@ def test_e07_terms_that_cannot_be_read_at_first_are_waited_for(
         watched.begin()
 
 
-def test_e08_trades_are_not_given_up_for_answers_that_are_cut_off(
+@pytest.mark.parametrize("fault", ["broken_answers", "failed_answers"])
+def test_e08_trades_are_not_given_up_for_answers_that_are_cut_off_or_errors(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, fault: str
+):
+    watched.begin()
+    monkeypatch.setattr(repairs, "backoff_s", lambda failures: 0.1)
+    setattr(watched.server, fault, repairs.DOUBTFUL_MAX - 1)
+    watched.server.tick(watched.server.spot, 6, skip_trade=6)
+    last = watched.server.spot.next_trade - 1
+    watched.until(lambda: last in watched.ids())
+    assert getattr(watched.server, fault) == 0
+    assert "TRADES_LOST" not in watched.reasons()
+    assert_continuous(watched)
+
+
+def test_e09_trades_are_not_given_up_while_the_venues_copy_is_behind(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ):
     watched.begin()
     monkeypatch.setattr(repairs, "backoff_s", lambda failures: 0.1)
-    watched.server.broken_answers = repairs.UNREAD_MAX - 1
+    watched.server.behind = 20
     watched.server.tick(watched.server.spot, 6, skip_trade=6)
     last = watched.server.spot.next_trade - 1
+    watched.server.tick(watched.server.spot)  # what shows that some are missing
+    asked = len(watched.server.requests)
+    answers = 3 * (repairs.BACKFILLS_MAX + 1)  # at three sources each
+    watched.until(lambda: len(watched.server.requests) > asked + answers, ticks=False)
+    watched.server.behind = 0
     watched.until(lambda: last in watched.ids())
-    assert watched.reasons().count("BROKEN_ANSWER") == repairs.UNREAD_MAX - 1
     assert "TRADES_LOST" not in watched.reasons()
     assert_continuous(watched)

@@ -47,7 +47,8 @@ def _failure(client: Any, error: ccxt.BaseError) -> CallFailed:
         after = header(client, "retry-after")
         seconds = float(after) if after is not None and after.isdecimal() else None
         return Throttled(int(status.group()) if status else 429, _longer(seconds, text))
-    if isinstance(error, ccxt.NetworkError):
+    # Which a NetworkError is one of, and Binance's -1000, -1001, -1006 and -1008 are: it could not.
+    if isinstance(error, ccxt.OperationFailed):
         return CallFailed(text)
     return CallRefused(text)
 

@@ -41,7 +41,8 @@ class MarketServer(ThreadedServer):
         self.status = 200
         self.retry_after: str | None = None
         self.message = "no"
-        self.broken_answers = 0  # of trades, cut off within
+        self.broken_answers = self.failed_answers = 0  # of trades, cut off within or an error
+        self.behind = 0  # trades that are not to be had yet
         self.hangs_sockets = self.is_listed_no_more = self.hides_filters = False
         self.banned_until_s = 0.0
         self.violations: list[str] = []
@@ -150,6 +151,9 @@ class MarketServer(ThreadedServer):
                 status = self.status
             body = {"code": -1000 if status == 503 else -1003, "msg": self.message}
             return web.json_response(body, status=status, headers=headers)
+        if self.failed_answers and "rades" in request.path:
+            self.failed_answers -= 1
+            return web.json_response({"code": -1001, "msg": "Internal error."}, status=500)
         response: web.StreamResponse = await handler(request)
         if self.broken_answers and "rades" in request.path:
             assert isinstance(response, web.Response) and response.text is not None
@@ -181,15 +185,19 @@ class MarketServer(ThreadedServer):
             last = 1
         return web.json_response({"lastUpdateId": last, "bids": [["99", "7"]], "asks": []})
 
+    def _known(self, market: Market) -> list[tuple[int, dict[str, Any]]]:
+        rows = sorted(market.trades.items())
+        return rows[: len(rows) - self.behind]
+
     async def _recent(self, market: Market, request: web.Request) -> web.Response:
-        rows = sorted(market.trades.items())[-3:]
+        rows = self._known(market)[-3:]
         return web.json_response([row for _, row in rows])
 
     async def _old(self, market: Market, request: web.Request) -> web.Response:
         if self.refuses_old_trades:
             return web.json_response({"code": -2014, "msg": "API-key format invalid."}, status=401)
         first = int(request.query["fromId"])
-        rows = [row for number, row in sorted(market.trades.items()) if number >= first]
+        rows = [row for number, row in self._known(market) if number >= first]
         return web.json_response(rows[: int(request.query["limit"])])
 
     async def _sums(self, market: Market, request: web.Request) -> web.Response:
@@ -197,7 +205,7 @@ class MarketServer(ThreadedServer):
         rows = [
             {"a": n, "p": row["price"], "q": row["qty"], "f": n, "l": n, "T": row["time"]}
             | {"m": row["isBuyerMaker"]}
-            for n, row in sorted(market.trades.items())
+            for n, row in self._known(market)
             if row["time"] >= start_ms
         ]
         return web.json_response(rows)
