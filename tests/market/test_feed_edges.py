@@ -149,3 +149,20 @@ def test_e09_trades_are_not_given_up_while_the_venues_copy_is_behind(
     watched.until(lambda: last in watched.ids())
     assert "TRADES_LOST" not in watched.reasons()
     assert_continuous(watched)
+
+
+@pytest.mark.parametrize("where", ["/api/", "/ws/"])
+def test_e10_the_wall_before_a_venue_is_left_alone_for_a_while(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    server = watched.server
+    monkeypatch.setitem(gate.RETRY_S, 403, server.wall_s)
+    watched.begin()
+    server.status, server.status_of = 403, where
+    server.drop()
+    watched.until(lambda: server.banned_until_s > 0.0)
+    watched.until(lambda: time.time() > server.banned_until_s)
+    asked = len(server.requests)
+    watched.until(lambda: len(server.requests) > asked)
+    watched.begin()
+    assert server.violations == []

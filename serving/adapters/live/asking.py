@@ -13,6 +13,7 @@ from serving.adapters.live.venue import CallFailed, CallRefused, Throttled
 TIMEOUT_MS = 10_000
 
 _STATUS = re.compile(r"\b(418|429)\b")
+_WALL = re.compile(r"\s403\s")  # not within an address
 _UNTIL = re.compile(r"banned until (\d{13})\b")  # by the venue's clock, in ms
 
 
@@ -47,6 +48,8 @@ def _failure(client: Any, error: ccxt.BaseError) -> CallFailed:
         after = header(client, "retry-after")
         seconds = float(after) if after is not None and after.isdecimal() else None
         return Throttled(int(status.group()) if status else 429, _longer(seconds, text))
+    if isinstance(error, ccxt.ExchangeNotAvailable) and _WALL.search(text):
+        return Throttled(403, None)
     # Which a NetworkError is one of, and Binance's -1000, -1001, -1006 and -1008 are: it could not.
     if isinstance(error, ccxt.OperationFailed):
         return CallFailed(text)

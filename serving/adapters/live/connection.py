@@ -28,12 +28,13 @@ from hft_lib.market.live.items import (
     Unreadable,
 )
 from serving.adapters.live.figures import Figures
-from serving.adapters.live.gate import Gate
+from serving.adapters.live.gate import RETRY_S, Gate
 from serving.adapters.live.venue import Channel, Reader, Throttled, Venue
 from serving.adapters.live.watch import StreamWatch, Watch
 
 OPEN_S_MAX = 10.0  # to connect, and again to be answered
-BACKOFF_S_MIN, BACKOFF_S_MAX = 0.25, 30.0
+# The most is how long a venue that is back waits for us; Binance allows a connection a second.
+BACKOFF_S_MIN, BACKOFF_S_MAX = 0.25, 10.0
 HEARTBEAT_S = 20.0  # of pings: a dead peer is seen though nothing was to come
 RENEW_S = 23 * 3600.0  # Binance ends a connection after a day
 FRAME_BYTES_MAX = 1 << 23
@@ -139,7 +140,7 @@ class Connection:
 
     async def _heed(self, error: Exception) -> None:
         """Keep still where the venue asks for it instead of a handshake."""
-        if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in (418, 429):
+        if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in RETRY_S:
             after = error.headers.get("Retry-After", "") if error.headers else ""
             seconds = float(after) if after.isdecimal() else None
             await self._gate.banned(Throttled(error.status, seconds))

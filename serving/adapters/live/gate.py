@@ -11,8 +11,9 @@ from serving.adapters.live.figures import Figures
 from serving.adapters.live.venue import CallFailed, Throttled
 from serving.adapters.live.weights import MARGIN_S, Budget, BudgetUnreadable
 
-# What a venue that does not say how long is given; a 418 is for those who went on after a 429.
-RETRY_S = {429: 30.0, 418: 120.0}
+# What a venue that does not say how long is given; a 418 is for those who went on after a 429. A
+# 403 is of the wall before the venue, which may turn away one request of many.
+RETRY_S = {429: 30.0, 418: 120.0, 403: 5.0}
 RETRY_S_MAX = 3 * 86_400.0  # Binance bans for three days at most
 WAIT_S_MAX = 90.0  # for weight: a minute's end is always nearer
 Answer = TypeVar("Answer")

@@ -17,7 +17,7 @@ LOOK_S = 0.05  # between two looks at what is missing, silent or stale
 # Of one gap, each at every source. What none of them has by then is lost.
 BACKFILLS_MAX = 3
 # Answers that cannot be read, or end before what is missing begins: a venue in trouble, or one
-# whose copies are behind, has the trades afterwards. With the waits between that is half a minute.
+# whose copies are behind, has the trades afterwards. With the waits between that is some 25 s.
 DOUBTFUL_MAX = 8
 # A new subscription is given the time to bring what a snapshot has to be joined to.
 SNAPSHOT_EVERY_S = 0.5

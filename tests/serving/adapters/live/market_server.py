@@ -38,13 +38,13 @@ class MarketServer(ThreadedServer):
         self.spot, self.perp = Market(), Market()
         self.is_silent = self.refuses_sockets = self.refuses_subscribe = False
         self.refuses_old_trades = False
-        self.status = 200
+        self.status, self.status_of = 200, ""  # of paths that hold this
         self.retry_after: str | None = None
         self.message = "no"
         self.broken_answers = self.failed_answers = 0  # of trades, cut off within or an error
         self.behind = 0  # trades that are not to be had yet
         self.hangs_sockets = self.is_listed_no_more = self.hides_filters = False
-        self.banned_until_s = 0.0
+        self.banned_until_s, self.wall_s = 0.0, 1.0
         self.violations: list[str] = []
         self.requests: list[str] = []
         self.muted: set[str] = set()
@@ -142,8 +142,11 @@ class MarketServer(ThreadedServer):
         if time.time() < self.banned_until_s:
             self.violations.append(request.path)
         self.requests.append(request.path)
-        if self.status != 200:
+        if self.status != 200 and self.status_of in request.path:
             headers = {} if self.retry_after is None else {"Retry-After": self.retry_after}
+            if self.status == 403:  # of the wall before the venue
+                self.status, self.banned_until_s = 200, time.time() + self.wall_s
+                return web.Response(status=403, text="<html>Forbidden</html>")
             if self.status in (418, 429):
                 self.banned_until_s = time.time() + float(self.retry_after or 0.0)
                 self.status, status = 200, self.status  # told once, then it is a ban
