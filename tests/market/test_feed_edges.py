@@ -118,8 +118,8 @@ def test_e07_terms_that_cannot_be_read_at_first_are_waited_for(
         watched.begin()
 
 
-@pytest.mark.parametrize("fault", ["broken_answers", "failed_answers"])
-def test_e08_trades_are_not_given_up_for_answers_that_are_cut_off_or_errors(
+@pytest.mark.parametrize("fault", ["broken_answers", "failed_answers", "cut_answers"])
+def test_e08_trades_are_not_given_up_for_answers_that_are_broken_off_or_errors(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, fault: str
 ):
     watched.begin()

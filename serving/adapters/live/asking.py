@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import ccxt
 
 from serving.adapters.live.venue import CallFailed, CallRefused, Throttled
@@ -50,8 +51,10 @@ def _failure(client: Any, error: ccxt.BaseError) -> CallFailed:
         return Throttled(int(status.group()) if status else 429, _longer(seconds, text))
     if isinstance(error, ccxt.ExchangeNotAvailable) and _WALL.search(text):
         return Throttled(403, None)
-    # Which a NetworkError is one of, and Binance's -1000, -1001, -1006 and -1008 are: it could not.
-    if isinstance(error, ccxt.OperationFailed):
+    # The venue could not: so ccxt reads the network's errors and Binance's -1000, -1001, -1006 and
+    # -1008, but not an answer that broke off.
+    could_not = isinstance(error, ccxt.OperationFailed)
+    if could_not or isinstance(error.__cause__, aiohttp.ClientError):
         return CallFailed(text)
     return CallRefused(text)
 
