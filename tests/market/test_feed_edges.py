@@ -166,3 +166,18 @@ def test_e10_the_wall_before_a_venue_is_left_alone_for_a_while(
     watched.until(lambda: len(server.requests) > asked)
     watched.begin()
     assert server.violations == []
+
+
+@pytest.mark.parametrize("where", ["/api/", "/ws/"])
+def test_e11_what_the_venue_says_to_one_is_known_before_the_next_is_asked(
+    watched: Watched, where: str
+):
+    watched.begin()
+    server = watched.server
+    server.status, server.status_of, server.retry_after = 418, where, "2"
+    server.answers_after_s = 0.4  # in which the other connections would be tried again
+    server.drop()
+    watched.until(lambda: server.banned_until_s > 0.0)
+    watched.until(lambda: time.time() > server.banned_until_s)
+    watched.begin()
+    assert server.violations == []

@@ -116,7 +116,7 @@ class Connection:
                     line = await self._open(session)
                     await self._follow(session, line)
                 except _ENDS as error:
-                    await self._lose(error)
+                    self._lose(error)
                 self._failures += 1
                 self._figures.reconnects[self.channel.name] += 1
                 await asyncio.sleep(backoff_s(self._failures - 1))
@@ -127,9 +127,8 @@ class Connection:
                 self.problem = f"the venue wants no request for another {wait_s:.0f} s"
             await asyncio.sleep(min(wait_s, QUIET_S))
 
-    async def _lose(self, error: Exception) -> None:
+    def _lose(self, error: Exception) -> None:
         self.problem = _words(error)
-        await self._heed(error)
         # What came before all was agreed to was taken as well.
         if self.is_open or self._has_taken:
             self.is_open = self._has_taken = False
@@ -138,23 +137,16 @@ class Connection:
         else:
             _log.info("no connection yet", channel=self.channel.name, why=self.problem)
 
-    async def _heed(self, error: Exception) -> None:
+    async def _heed(self, error: aiohttp.WSServerHandshakeError) -> None:
         """Keep still where the venue asks for it instead of a handshake."""
-        if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in RETRY_S:
+        if error.status in RETRY_S:
             after = error.headers.get("Retry-After", "") if error.headers else ""
             seconds = float(after) if after.isdecimal() else None
             await self._gate.banned(Throttled(error.status, seconds))
 
     async def _open(self, session: aiohttp.ClientSession) -> _Line:
         """A connection whose subscription was agreed to; its first frames are already taken."""
-        opening = session.ws_connect(
-            self.channel.url,
-            heartbeat=HEARTBEAT_S,
-            max_msg_size=FRAME_BYTES_MAX,
-            timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
-        )
-        # Without a limit one that takes the connection and says nothing holds us for minutes.
-        socket = await asyncio.wait_for(opening, OPEN_S_MAX)
+        socket = await self._gate.alone(lambda: self._shake_hands(session))
         line = _Line(socket, self._venue.reader(self.channel))
         try:
             await asyncio.wait_for(self._subscribe(line), OPEN_S_MAX)
@@ -162,6 +154,22 @@ class Connection:
             await socket.close()
             raise
         return line
+
+    async def _shake_hands(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+        if await self._gate.banned_s() > 0.0:
+            raise Lost("the venue wants no request")
+        opening = session.ws_connect(
+            self.channel.url,
+            heartbeat=HEARTBEAT_S,
+            max_msg_size=FRAME_BYTES_MAX,
+            timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+        )
+        try:
+            # Without a limit one that takes the connection and says nothing holds us for minutes.
+            return await asyncio.wait_for(opening, OPEN_S_MAX)
+        except aiohttp.WSServerHandshakeError as error:
+            await self._heed(error)
+            raise
 
     async def _subscribe(self, line: _Line) -> None:
         for request in self.channel.requests.values():
@@ -216,7 +224,6 @@ class Connection:
             except _ENDS as error:
                 why = _words(error)
                 _log.warning("no renewal yet", channel=self.channel.name, why=why)
-                await self._heed(error)
             await asyncio.sleep(backoff_s(failures))
             failures += 1
 

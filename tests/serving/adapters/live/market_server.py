@@ -45,7 +45,7 @@ class MarketServer(ThreadedServer):
         self.broken_answers = self.failed_answers = self.cut_answers = 0
         self.behind = 0  # trades that are not to be had yet
         self.hangs_sockets = self.is_listed_no_more = self.hides_filters = False
-        self.banned_until_s, self.wall_s = 0.0, 1.0
+        self.banned_until_s, self.wall_s, self.answers_after_s = 0.0, 1.0, 0.0
         self.violations: list[str] = []
         self.requests: list[str] = []
         self.muted: set[str] = set()
@@ -151,6 +151,7 @@ class MarketServer(ThreadedServer):
             if self.status in (418, 429):
                 self.banned_until_s = time.time() + float(self.retry_after or 0.0)
                 self.status, status = 200, self.status  # told once, then it is a ban
+                await asyncio.sleep(self.answers_after_s)
             else:
                 status = self.status
             body = {"code": -1000 if status == 503 else -1003, "msg": self.message}
