@@ -438,6 +438,20 @@ def test_21_what_a_connection_brought_before_all_was_agreed_to_is_gone_on_from(
         assert_continuous(watched)
 
 
+def test_22_trades_of_a_silence_that_did_not_end_the_connection_are_asked_for(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("hft_lib.market.live.kraken.SILENT_NS", 1_000_000_000)
+    watched.begin()
+    watched.server.is_silent = True
+    watched.for_s(2.0)
+    watched.server.is_silent = False
+    watched.until(lambda: all(watched.feed.figures.backfilled[symbol] for symbol in NAMES))
+    watched.settled()
+    assert watched.server.connects == 1
+    assert_continuous(watched)
+
+
 def test_19_what_feeds_knows_no_venue_by_name():
     for module in (feed, connection, intake, repairs, watch, gate):
         text = inspect.getsource(module)
