@@ -18,7 +18,7 @@ export PYTHONHASHSEED := 0
 # The tests start hundreds of processes: without bytecode each compiles its libraries anew, which doubles its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo paper test check format lint types unit tests notebooks images lab bench lock setup dev clean \
+.PHONY: help demo paper test check format lint types unit tests notebooks images containers lab bench lock setup dev clean \
 	black isort flake8 bandit secrets imports mypy
 
 help: ## this list
@@ -61,7 +61,7 @@ bench: ## set up with the benchmarks' peers, then measure the models beside them
 	@$(STEP) set-up scripts/setup.sh bench
 	$(BIN)/python bench/models.py
 
-images: dev ## build every image, run it and stop it, then the stack of compose.yaml: an hour, with Docker
+containers: dev ## build every image, run it and stop it, then the stack of compose.yaml: an hour, with Docker
 	BUILD_IMAGES=true $(BIN)/pytest -v tests/docker/test_built_images.py tests/docker/test_stack.py
 
 clean: ## remove what checks and builds leave behind, not .venv and not runs

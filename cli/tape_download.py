@@ -140,7 +140,8 @@ def _missing(missing: Sequence["ArchiveFile"]) -> str:
     names = [file.name for file in missing[:MISSING_NAMED]]
     more = f" and {len(missing) - len(names)} more" if len(missing) > len(names) else ""
     return (
-        f"the archive does not have {', '.join(names)}{more} (404): a day is published on the "
+        f"the archive does not have {', '.join(names)}{more}, or not the CHECKSUM beside it "
+        "(404): a day is published on the "
         "next day, and some symbols and kinds were not there then; --allow-missing goes without"
     )
 

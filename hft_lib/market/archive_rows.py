@@ -35,6 +35,7 @@ BLOCK_BYTES = 1 << 20  # of text that is parsed at a time
 RATIO_MAX = 300  # rows of numbers shrink to a tenth; all alike they may to a hundredth
 PROBE_ROWS = 100_000
 NS = 10**9
+OPENED_NS = 1_483_228_800 * NS  # 2017, in which Binance opened
 
 _BAR_NAMES = (
     "opentime,open,high,low,close,volume,closetime,quotevolume,count,takerbuyvolume,"
@@ -323,7 +324,8 @@ def _timed(
 
 def _times(column: pa.Array | pa.ChunkedArray, file: Fetched) -> Times:
     times = bar_columns.to_times(column, file.path)
-    if not (times > 0).all() or not (times < 2**62).all():
+    # A file in two units has the times of one of them long before.
+    if not (times >= OPENED_NS).all() or not (times < 2**62).all():
         raise DataError(f"{file.file.name} has a time that is none: {int(times.min())}")
     return times
 

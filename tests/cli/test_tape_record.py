@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from hft_lib.events import Instrument, Quote, Trade
 from hft_lib.market.tape import Tape
 from serving.adapters.live import binance, recording
 from tests.cli.conftest import ended
+from tests.market.watched import going_on
 from tests.serving.adapters.live.market_server import MarketServer
 
 PAIR = "BTC/USDT:USDT~BTC/USDT"
@@ -26,21 +26,16 @@ VENUE = binance.BinanceVenue  # ccxt's many modules are read before the first wa
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MarketServer]:
     """A market that goes on by itself."""
-    ended = threading.Event()
 
-    def go_on() -> None:
-        while not ended.wait(0.02):
-            made.tick(made.spot)
-            made.tick(made.perp)
+    def tick() -> None:
+        made.tick(made.spot)
+        made.tick(made.perp)
 
     with MarketServer() as made:
         monkeypatch.setenv("BINANCE_REST_URL", f"http://{made.host}")
         monkeypatch.setenv("BINANCE_WS_URL", f"ws://{made.host}")
-        market = threading.Thread(target=go_on)
-        market.start()
-        yield made
-        ended.set()
-        market.join()
+        with going_on(tick):
+            yield made
 
 
 def rows(path: Path) -> list[Any]:

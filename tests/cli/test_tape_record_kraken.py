@@ -1,6 +1,5 @@
 """`hft tape record --venue kraken` from a server of our own; what came is run and replayed."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hft_lib.parameters import read_parameter_file
 from serving.adapters.live import kraken
 from tests.cli.conftest import Verb, write
 from tests.market.kraken import KrakenServer
+from tests.market.watched import going_on
 
 VENUE = kraken.KrakenVenue  # ccxt's many modules are read before the first wait begins
 PAIR = "BTC/USD~ETH/USD"
@@ -22,21 +22,16 @@ RECORD = ("tape", "record", "--venue", "kraken", "--for", "2s")
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KrakenServer]:
     """A market that goes on by itself."""
-    ended = threading.Event()
 
-    def go_on() -> None:
-        while not ended.wait(0.02):
-            for name in made.pairs:
-                made.tick(name)
+    def tick() -> None:
+        for name in made.pairs:
+            made.tick(name)
 
     with KrakenServer() as made:
         monkeypatch.setenv("KRAKEN_REST_URL", f"http://{made.host}")
         monkeypatch.setenv("KRAKEN_WS_URL", f"ws://{made.host}")
-        market = threading.Thread(target=go_on)
-        market.start()
-        yield made
-        ended.set()
-        market.join()
+        with going_on(tick):
+            yield made
 
 
 def test_what_came_of_kraken_is_on_the_tape(hft: Verb, server: KrakenServer, tmp_path: Path):

@@ -8,15 +8,16 @@ played instead.
 import asyncio
 import contextlib
 import json
-import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from decimal import Decimal
 from random import Random
 from typing import Any
 
 from aiohttp import WSMsgType, web
+
+from tests.market.threaded import ThreadedServer
 
 DEPTH = 100
 Row = list[str]  # price, volume, time
@@ -63,17 +64,18 @@ class Pair:
         return float(bid[0]), float(bid[1]), float(ask[0]), float(ask[1])
 
 
-class KrakenServer:
-    """The server in a thread; faults are fields, read at each frame and request."""
+class KrakenServer(ThreadedServer):
+    """The server; faults are fields, read at each frame and request."""
 
     def __init__(
         self, names: Iterable[str] = ("XBT/USD", "ETH/USD"), seed: int = 1, depth: int = DEPTH
     ) -> None:
+        super().__init__()
         self.pairs = {name: Pair(name, depth) for name in names}
         self.random = Random(seed)
-        self.port = 0
         self.is_silent = self.refuses_sockets = self.refuses_subscribe = False
         self.hides_wholes = False
+        self.ends_early = 0  # connections that end before all is agreed to
         self.wrong_checksums = self.corrupt = self.repeated = self.swallowed = 0
         self.error = ""
         self.clock_ahead_s = 0.0
@@ -82,34 +84,8 @@ class KrakenServer:
         self.asked: list[dict[str, Any]] = []
         self.requests: list[str] = []
         self._sockets: dict[web.WebSocketResponse, set[tuple[str, str]]] = {}
-        self._loop = asyncio.new_event_loop()
-        self._up = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         for pair in self.pairs.values():
             self._begin(pair)
-
-    @property
-    def host(self) -> str:
-        """Where it listens."""
-        return f"127.0.0.1:{self.port}"
-
-    def __enter__(self) -> "KrakenServer":
-        self._thread.start()
-        assert self._up.wait(10.0)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10.0)
-
-    def do(self, work: Callable[[], Any]) -> Any:
-        """Run `work` on the server's own thread; returns what it gives."""
-
-        async def call() -> Any:
-            found = work()
-            return await found if asyncio.iscoroutine(found) else found
-
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(10.0)
 
     # --- the market ---
 
@@ -215,23 +191,13 @@ class KrakenServer:
 
     # --- requests ---
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
-        self._up.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._runner.cleanup())
-
-    async def _start(self) -> None:
+    def application(self) -> web.Application:
+        """Its socket and what REST tells."""
         app = web.Application()
         app.router.add_get("/", self._socket)
         for name in ("Time", "AssetPairs", "Trades"):
             app.router.add_get(f"/0/public/{name}", self._rest)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        return app
 
     async def _rest(self, request: web.Request) -> web.Response:
         name = request.path.rpartition("/")[2]
@@ -305,6 +271,13 @@ class KrakenServer:
 
     async def _answer(self, socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
         self.asked.append(asked)
+        if socket not in self._sockets:
+            return  # what was asked of a connection that is being ended
+        if self.ends_early and len(self._sockets[socket]) == 3 * len(self.pairs) - 1:
+            self.ends_early -= 1
+            await self._trade(next(iter(self.pairs.values())))
+            await socket.close()
+            return
         channel, name = asked["subscription"]["name"], asked["pair"][0]
         said = {"event": "subscriptionStatus", "pair": name, "reqid": asked["reqid"]}
         said["subscription"] = asked["subscription"]

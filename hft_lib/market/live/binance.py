@@ -4,6 +4,7 @@ The payload struct is that of the recordings (`binance_ws.py`). Each function ra
 a stable reason for what is not wholly what it should be.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -208,8 +209,8 @@ class _RateLimit(msgspec.Struct):
 
 
 class _ExchangeInfo(msgspec.Struct):
-    symbols: list[_Market]
-    rateLimits: list[_RateLimit] = []
+    symbols: list[dict[str, Any]]
+    rateLimits: list[dict[str, Any]] = []
 
 
 class _ServerTime(msgspec.Struct):
@@ -296,16 +297,17 @@ def listing(answer: object, time_ns: int, symbols: Mapping[str, str]) -> Listing
     read: _ExchangeInfo = _converted(answer, _ExchangeInfo)
     found: dict[str, Instrument] = {}
     halted, flaws = [], []
-    for market in read.symbols:
-        symbol = symbols.get(market.symbol)
+    for row in read.symbols:
+        symbol = symbols.get(str(row.get("symbol")))
         if symbol is None:
-            continue
+            continue  # what another one's entry says is no matter
         try:
+            market: _Market = _converted(row, _Market)
+            if (market.status or market.contractStatus) != "TRADING":
+                halted.append(symbol)
             found[symbol] = _instrument(market, time_ns, symbol)
         except Unreadable as error:
-            flaws.append(error)
-        if (market.status or market.contractStatus) != "TRADING":
-            halted.append(symbol)
+            flaws.append(Unreadable(error.reason, str(error), symbol))
     return Listing(found, tuple(halted), tuple(flaws), _weight_a_minute(read.rateLimits))
 
 
@@ -324,7 +326,11 @@ def _instrument(market: _Market, time_ns: int, symbol: str) -> Instrument:
     return msgspec.structs.replace(known, notional_min_quote=notional)
 
 
-def _weight_a_minute(limits: list[_RateLimit]) -> int:
+def _weight_a_minute(rows: list[dict[str, Any]]) -> int:
+    limits: list[_RateLimit] = []
+    for row in rows:
+        with contextlib.suppress(Unreadable):  # of another kind than those read here
+            limits.append(_converted(row, _RateLimit))
     found = [
         one.limit // one.intervalNum
         for one in limits

@@ -10,6 +10,7 @@ from hft_lib.events import Depth, Instrument, Mark, Quote, Rejected, Trade
 STAGE = "feed"
 DETAIL_MAX = 160  # of a flaw: enough to recognise a frame, too little to fill a log
 ID_MAX = 2**63 - 1  # a tape keeps ids and times as 64 bits
+MICROSECONDS_MIN = 10**14  # as milliseconds this is the year 5138, as microseconds 1973
 # Ids further apart than this are no burst: one message of a busy market moves them by thousands.
 JUMP_MAX = 1_000_000
 
@@ -118,8 +119,13 @@ def identity(value: int, symbol: str) -> int:
     return value
 
 
-def exchange_ns(value_ms: int, symbol: str) -> int:
-    """The exchange's milliseconds as nanoseconds; raises Unreadable beyond 64 bits."""
-    if not 0 <= value_ms <= ID_MAX // 1_000_000:
-        raise Unreadable("MALFORMED", f"{value_ms} is no time in ms", symbol)
-    return value_ms * 1_000_000
+def exchange_ns(value: int, symbol: str) -> int:
+    """The exchange's milliseconds, or microseconds, as nanoseconds; raises Unreadable beyond 64
+    bits.
+
+    A stream may be asked for in microseconds; the size of a time tells.
+    """
+    unit_ns = 1_000 if value >= MICROSECONDS_MIN else 1_000_000
+    if not 0 <= value <= ID_MAX // unit_ns:
+        raise Unreadable("MALFORMED", f"{value} is no time", symbol)
+    return value * unit_ns

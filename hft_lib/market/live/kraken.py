@@ -3,7 +3,8 @@
 Frames are those of `kraken_ws.py`, whose parser keeps the books. Kraken numbers nothing: what shows
 that a change was missed is the checksum, and a frame that cannot be read may have been a change. In
 both cases the book is lost, and its channel is left and subscribed to anew, which brings the whole.
-It may have been a trade as well, so that those since the last are asked for.
+It may have been a trade as well, so that those since the last are asked for; so they are after a
+silence in which not even a heartbeat came.
 
 A subscription to trades may begin with the last ones, as a list like any other. Those that happened
 before anybody listened are left out; after a lost connection they are told apart by the others.
@@ -15,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from hft_lib.events import Instrument, Trade
+from hft_lib.events import Depth, Instrument, Trade
 from hft_lib.market.imports import instrument_of
 from hft_lib.market.kraken_ws import NS, KrakenParser, pair_of
 from hft_lib.market.live.items import (
@@ -41,6 +42,8 @@ CHANNELS = (("book", BOOK_DEPTH), ("trade", 0), ("spread", 0))
 AGAIN_NS = 1_000_000_000
 # A trade so long before its subscription happened while nobody listened; clocks are that far apart.
 PAST_NS = 2_000_000_000
+# Kraken says each second that it is there: in a longer silence frames were lost.
+SILENT_NS = 3_000_000_000
 REPEATS_MAX = 64  # frames of trades of one symbol that a repetition is looked for among
 TICK_DECIMALS_MAX = 15
 _MAY_BE_CHANGES = ("BROKEN_FRAME", "NUMBER")
@@ -85,7 +88,9 @@ class Reader:
         self._heard = heard
         self._first: set[str] = set()
         self._asked_ns: dict[str, int] = {}
-        self._begun_ns = 0
+        self._begun_ns = self._last_ns = 0
+        # Whose trades were doubted for its book: where each checksum is wrong, once is enough.
+        self._doubted: set[str] = set()
         self._recent: dict[str, deque[bytes]] = {}
         self._number = len(requests(symbols))
         self._numbers = self._number
@@ -93,6 +98,16 @@ class Reader:
     def __call__(self, frame: bytes | str, time_ns: int) -> Sequence[Message]:
         """The messages of the frame that came at `time_ns`."""
         self._begun_ns = self._begun_ns or time_ns
+        silent_ns, self._last_ns = time_ns - (self._last_ns or time_ns), time_ns
+        if silent_ns <= SILENT_NS:
+            return self._messages(frame, time_ns)
+        unsure = [TradesUnsure(symbol) for symbol in self._symbols]
+        try:
+            return (*unsure, *self._messages(frame, time_ns))
+        except Unreadable as error:
+            return (*unsure, error)
+
+    def _messages(self, frame: bytes | str, time_ns: int) -> Sequence[Message]:
         text = frame.encode("utf-8", "replace") if isinstance(frame, str) else frame
         if text.lstrip()[:1] == b"{":
             return (self._control(text),)
@@ -102,6 +117,9 @@ class Reader:
             return (error, *self._lost(error, time_ns))
         if taken.events and isinstance(taken.events[0], Trade):
             return self._trades(text, taken.events)
+        for event in taken.events:
+            if isinstance(event, Depth) and not event.snapshot:
+                self._doubted.discard(event.symbol)
         return taken.events
 
     def _control(self, text: bytes) -> Message:
@@ -136,15 +154,16 @@ class Reader:
 
     def _lost(self, error: Unreadable, time_ns: int) -> list[Message]:
         """What follows for the books from a frame that was refused."""
+        unsure: Collection[str] = ()
         if error.reason in _MAY_BE_CHANGES:
-            wrong = (error.symbol,) if error.symbol else self._symbols
+            wrong = unsure = (error.symbol,) if error.symbol else self._symbols
         elif error.reason == "DEPTH_WITHOUT_SNAPSHOT":
             wrong = (error.symbol,)
         else:
             wrong = tuple({error.symbol}.intersection(self._parser.unsynchronised))
-        messages: list[Message] = []
-        if error.reason in _MAY_BE_CHANGES:
-            messages += [TradesUnsure(symbol) for symbol in wrong]
+            unsure = set(wrong) - self._doubted
+            self._doubted.update(wrong)
+        messages: list[Message] = [TradesUnsure(symbol) for symbol in unsure]
         for symbol in wrong:
             self._parser.lose(symbol)
             messages += [BookLost(symbol), *self._again(symbol, time_ns)]

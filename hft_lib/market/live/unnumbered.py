@@ -8,7 +8,6 @@ what was told already.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
 from typing import TypeAlias
 
 import msgspec
@@ -33,14 +32,18 @@ class UnnumberedTrades:
         self.last_exchange_ns = 0
         self._first_ns = 0
         self._told: deque[_Key] = deque(maxlen=TOLD_MAX)
-        self._held: list[Trade] = []
-        self._ahead: Counter[_Key] = Counter()
+        self._held: list[Trade] = []  # what this connection brought and waits
+        self._earlier: list[Trade] = []  # what waits of connections before this one
+        self._ahead: Counter[_Key] = Counter()  # told, and not shown by this connection
         self._waits = self._is_open = False
         self._doubts = 0
 
     def lost(self) -> None:
         """The connection was lost: what comes next waits for what happened meanwhile."""
         self._waits, self._is_open = self.last_exchange_ns > 0, False
+        # The next one may repeat what any before it brought, and each trade is one all the same.
+        self._earlier, self._held = self._waiting(), []
+        self._ahead = Counter(self._told)
 
     def reopened(self) -> None:
         """The connection is back: what happened meanwhile can be asked for."""
@@ -50,8 +53,8 @@ class UnnumberedTrades:
     def unsure(self) -> None:
         """A trade may have been missed: what an answer that is under way says is not enough."""
         if not self._waits:
-            self.lost()
-            self.reopened()
+            self._waits = self._is_open = self.last_exchange_ns > 0
+            self._doubts += 1
         elif self._is_open:
             self._doubts += 1
 
@@ -65,38 +68,48 @@ class UnnumberedTrades:
         """What follows from the next trade of the stream."""
         if not self._waits:
             trades = _without(self._ahead, [trade]) if self._ahead else [trade]
-            return self._tell(trade.time_ns, trades)
+            return self._tell(trade.time_ns, self._ours(trades))
         self._held.append(trade)
-        return self.give_up(trade.time_ns) if len(self._held) > HELD_MAX else []
+        waiting = len(self._earlier) + len(self._held)
+        return self.give_up(trade.time_ns) if waiting > HELD_MAX else []
 
     def fill(self, time_ns: int, trades: list[Trade]) -> list[MarketEvent | Rejected]:
         """What follows from all trades since the last, known ones among them."""
         if not self._is_open:
             return []
+        waiting = self._waiting()
         told = Counter(self._told)
         new = _without(told, trades)
-        only_held = _without(Counter(map(_key, trades)), self._held)
+        only_held = _without(Counter(map(_key, trades)), waiting)
         # What is left of `told` is older than the answer: the stream may have repeated it.
         later = _without(told, only_held)
-        filled = _without(Counter(map(_key, self._held)), new)
-        self.backfilled += len(filled)
-        self._ahead = Counter(map(_key, filled))
+        self.backfilled += len(_without(Counter(map(_key, waiting)), new))
         return self._go_on(time_ns, [*new, *later])
 
     def give_up(self, time_ns: int, newest_id: int = 0) -> list[MarketEvent | Rejected]:
         """The venue does not say what happened: go on with what came since."""
         if not self._waits:
             return []
-        new = _without(Counter(self._told), self._held)
+        new = _without(Counter(self._told), self._waiting())
         detail = f"whether trades are missing after {self.last_exchange_ns} cannot be known"
         lost = flaw(time_ns, "TRADES_LOST", self.symbol, detail)
         return [lost, *self._go_on(time_ns, new)]
 
-    def _go_on(self, time_ns: int, trades: Iterable[Trade]) -> list[MarketEvent | Rejected]:
-        self._held, self._waits, self._is_open = [], False, False
-        # What happened before the first that was ever told is not of this recording.
-        ours = [one for one in trades if one.exchange_time_ns >= self._first_ns]
-        return self._tell(time_ns, sorted(ours, key=lambda one: one.exchange_time_ns))
+    def _waiting(self) -> list[Trade]:
+        """All that waits: what two connections brought is one."""
+        return [*self._earlier, *_without(Counter(map(_key, self._earlier)), self._held)]
+
+    def _go_on(self, time_ns: int, trades: list[Trade]) -> list[MarketEvent | Rejected]:
+        self._ahead.update(map(_key, trades))
+        _without(self._ahead, self._held)
+        self._held, self._earlier, self._waits, self._is_open = [], [], False, False
+        ours = sorted(self._ours(trades), key=lambda one: one.exchange_time_ns)
+        return self._tell(time_ns, ours)
+
+    def _ours(self, trades: list[Trade]) -> list[Trade]:
+        """Those of this recording: none happened before the first that was ever told."""
+        since_ns = self._first_ns - TIME_NS  # times may be rounded
+        return [one for one in trades if one.exchange_time_ns >= since_ns]
 
     def _tell(self, time_ns: int, trades: list[Trade]) -> list[MarketEvent | Rejected]:
         for trade in trades:

@@ -1,10 +1,12 @@
 """What ccxt answers, its errors as ours: told apart by what the venue said."""
 
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import ccxt
 
 from serving.adapters.live.venue import CallFailed, CallRefused, Throttled
@@ -12,6 +14,8 @@ from serving.adapters.live.venue import CallFailed, CallRefused, Throttled
 TIMEOUT_MS = 10_000
 
 _STATUS = re.compile(r"\b(418|429)\b")
+_WALL = re.compile(r"\s403\s")  # not within an address
+_UNTIL = re.compile(r"banned until (\d{13})\b")  # by the venue's clock, in ms
 
 
 def place(url: str) -> str:
@@ -44,7 +48,23 @@ def _failure(client: Any, error: ccxt.BaseError) -> CallFailed:
         status = _STATUS.search(text)
         after = header(client, "retry-after")
         seconds = float(after) if after is not None and after.isdecimal() else None
-        return Throttled(int(status.group()) if status else 429, seconds)
-    if isinstance(error, ccxt.NetworkError):
+        return Throttled(int(status.group()) if status else 429, _longer(seconds, text))
+    if isinstance(error, ccxt.ExchangeNotAvailable) and _WALL.search(text):
+        return Throttled(403, None)
+    # The venue could not: so ccxt reads the network's errors and Binance's -1000, -1001, -1006 and
+    # -1008, but not an answer that broke off.
+    could_not = isinstance(error, ccxt.OperationFailed)
+    if could_not or isinstance(error.__cause__, aiohttp.ClientError):
         return CallFailed(text)
     return CallRefused(text)
+
+
+def _longer(seconds: float | None, text: str) -> float | None:
+    """The wait that a header names or, where that is longer, the end of the ban that a text names.
+
+    Binance names its bans' ends in the text, and a header is not always beside it.
+    """
+    until = _UNTIL.search(text)
+    if until is None:
+        return seconds
+    return max(float(until.group(1)) / 1e3 - time.time(), seconds or 0.0)

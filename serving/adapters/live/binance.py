@@ -49,6 +49,7 @@ WEIGHT = {
 BOOK_LEVELS = 1000  # the most that both markets give
 TRADES_MAX = 1000  # of one answer
 BARS_MAX = 1000  # of one answer
+UNKNOWN_SYMBOL = "-1121"  # as Binance refuses a symbol that it does not list
 PAGES_MAX = 50  # of a backfill: a longer outage costs more weight than old trades are worth
 
 
@@ -120,14 +121,33 @@ class BinanceVenue:
         for scope, ids in self._ids.items():
             if not ids:
                 continue
-            # Of spot's three thousand symbols those wanted; futures has no such parameter.
-            names = msgspec.json.encode(sorted(ids)).decode()
-            wanted = {"symbols": names} if scope == SPOT else {}
-            answer, time_ns = await self._ask(scope, "exchangeInfo", wanted)
-            listing = frames.listing(answer, time_ns, ids)
-            await self._gate.note(scope, limit=listing.weight_a_minute)
-            found.append(listing)
+            try:
+                found.append(await self._listing(scope, ids))
+            except CallRefused as error:
+                if UNKNOWN_SYMBOL not in str(error):
+                    raise
+                found += await self._listing_each(scope, ids)
         return found
+
+    async def _listing_each(self, scope: str, ids: dict[str, str]) -> list[Listing]:
+        """One by one: Binance refuses all where it does not know one of them."""
+        found = []
+        for name, symbol in ids.items():
+            try:
+                found.append(await self._listing(scope, {name: symbol}))
+            except CallRefused as error:
+                if UNKNOWN_SYMBOL not in str(error):
+                    raise
+        return found
+
+    async def _listing(self, scope: str, ids: dict[str, str]) -> Listing:
+        # Of spot's three thousand symbols those wanted; futures has no such parameter.
+        names = msgspec.json.encode(sorted(ids)).decode()
+        wanted = {"symbols": names} if scope == SPOT else {}
+        answer, time_ns = await self._ask(scope, "exchangeInfo", wanted)
+        listing = frames.listing(answer, time_ns, ids)
+        await self._gate.note(scope, limit=listing.weight_a_minute)
+        return listing
 
     async def snapshot(self, symbol: str) -> Depth:
         """The whole book, as far as the venue gives it."""

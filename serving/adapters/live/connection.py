@@ -28,12 +28,13 @@ from hft_lib.market.live.items import (
     Unreadable,
 )
 from serving.adapters.live.figures import Figures
-from serving.adapters.live.gate import Gate
+from serving.adapters.live.gate import RETRY_S, Gate
 from serving.adapters.live.venue import Channel, Reader, Throttled, Venue
 from serving.adapters.live.watch import StreamWatch, Watch
 
 OPEN_S_MAX = 10.0  # to connect, and again to be answered
-BACKOFF_S_MIN, BACKOFF_S_MAX = 0.25, 30.0
+# The most is how long a venue that is back waits for us; Binance allows a connection a second.
+BACKOFF_S_MIN, BACKOFF_S_MAX = 0.25, 10.0
 HEARTBEAT_S = 20.0  # of pings: a dead peer is seen though nothing was to come
 RENEW_S = 23 * 3600.0  # Binance ends a connection after a day
 FRAME_BYTES_MAX = 1 << 23
@@ -44,6 +45,9 @@ _log = structlog.get_logger(__name__)
 
 class Lost(Exception):
     """The connection is of no more use; the text says why."""
+
+
+_ENDS = (Lost, aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -101,6 +105,7 @@ class Connection:
         self._watch = Watch()
         self._streams = StreamWatch()
         self._failures = 0
+        self._has_taken = False  # since the last time that a loss was told
 
     async def run(self) -> None:
         """Connect, and again whenever the connection ends, until cancelled."""
@@ -110,38 +115,38 @@ class Connection:
                 try:
                     line = await self._open(session)
                     await self._follow(session, line)
-                except (Lost, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-                    await self._lose(error)
+                except _ENDS as error:
+                    self._lose(error)
                 self._failures += 1
                 self._figures.reconnects[self.channel.name] += 1
                 await asyncio.sleep(backoff_s(self._failures - 1))
 
     async def _wait_out_ban(self) -> None:
         while (wait_s := await self._gate.banned_s()) > 0.0:
-            self.problem = f"the venue wants no request for another {wait_s:.0f} s"
+            if not self.is_open:
+                self.problem = f"the venue wants no request for another {wait_s:.0f} s"
             await asyncio.sleep(min(wait_s, QUIET_S))
 
-    async def _lose(self, error: Exception) -> None:
+    def _lose(self, error: Exception) -> None:
         self.problem = _words(error)
-        if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in (418, 429):
-            after = error.headers.get("Retry-After", "") if error.headers else ""
-            seconds = float(after) if after.isdecimal() else None
-            await self._gate.banned(Throttled(error.status, seconds))
-        if self.is_open:
-            self.is_open = False
+        # What came before all was agreed to was taken as well.
+        if self.is_open or self._has_taken:
+            self.is_open = self._has_taken = False
             _log.warning("the connection ended", channel=self.channel.name, why=self.problem)
             self._taker.lost(self.channel, self.problem)
         else:
             _log.info("no connection yet", channel=self.channel.name, why=self.problem)
 
+    async def _heed(self, error: aiohttp.WSServerHandshakeError) -> None:
+        """Keep still where the venue asks for it instead of a handshake."""
+        if error.status in RETRY_S:
+            after = error.headers.get("Retry-After", "") if error.headers else ""
+            seconds = float(after) if after.isdecimal() else None
+            await self._gate.banned(Throttled(error.status, seconds))
+
     async def _open(self, session: aiohttp.ClientSession) -> _Line:
         """A connection whose subscription was agreed to; its first frames are already taken."""
-        socket = await session.ws_connect(
-            self.channel.url,
-            heartbeat=HEARTBEAT_S,
-            max_msg_size=FRAME_BYTES_MAX,
-            timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
-        )
+        socket = await self._gate.alone(lambda: self._shake_hands(session))
         line = _Line(socket, self._venue.reader(self.channel))
         try:
             await asyncio.wait_for(self._subscribe(line), OPEN_S_MAX)
@@ -149,6 +154,22 @@ class Connection:
             await socket.close()
             raise
         return line
+
+    async def _shake_hands(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+        if await self._gate.banned_s() > 0.0:
+            raise Lost("the venue wants no request")
+        opening = session.ws_connect(
+            self.channel.url,
+            heartbeat=HEARTBEAT_S,
+            max_msg_size=FRAME_BYTES_MAX,
+            timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+        )
+        try:
+            # Without a limit one that takes the connection and says nothing holds us for minutes.
+            return await asyncio.wait_for(opening, OPEN_S_MAX)
+        except aiohttp.WSServerHandshakeError as error:
+            await self._heed(error)
+            raise
 
     async def _subscribe(self, line: _Line) -> None:
         for request in self.channel.requests.values():
@@ -180,7 +201,7 @@ class Connection:
                     raise Lost(f"nothing came of {silent}, though of others")
                 await self._next(line, min(left_s, QUIET_S))
                 if renewal is None and time.monotonic() >= renew_at_s:
-                    renewal = asyncio.create_task(self._open(session))
+                    renewal = asyncio.create_task(self._renewed(session))
                 if renewal is not None and renewal.done():
                     # The new one already brings what the old one does: what comes twice is told
                     # once, by its ids.
@@ -189,9 +210,22 @@ class Connection:
                     self._begin()
                     renew_at_s = time.monotonic() + renew_s
         finally:
-            if renewal is not None:
-                renewal.cancel()
+            if renewal is not None and not renewal.cancel() and renewal.exception() is None:
+                await renewal.result().socket.close()
             await line.socket.close()
+
+    async def _renewed(self, session: aiohttp.ClientSession) -> _Line:
+        """The next connection, tried until it is there: the one that is open goes on meanwhile."""
+        failures = 0
+        while True:
+            await self._wait_out_ban()
+            try:
+                return await self._open(session)
+            except _ENDS as error:
+                why = _words(error)
+                _log.warning("no renewal yet", channel=self.channel.name, why=why)
+            await asyncio.sleep(backoff_s(failures))
+            failures += 1
 
     def _begin(self) -> None:
         was_open, self.is_open, self.problem = self.is_open, True, ""
@@ -239,7 +273,8 @@ class Connection:
                         self._taker.take(read)
                     case _:
                         self._taker.take(read)
-                        self._failures = 0
+                        self._has_taken = True
+                        self._failures = 0 if self.is_open else self._failures
                         now_s = time.monotonic()
                         self._watch.heard(now_s)
                         self._streams.heard(_stream(read), now_s)

@@ -220,21 +220,33 @@ class LiveFeed:
 
     async def _relist(self, venue: Venue) -> None:
         """Tell the instruments whose terms are new, and who is halted since the last look."""
-        halted: set[str] = set()
+        halted: dict[str, str] = {}
         symbols = self._intake.symbols
+        unlisted, unread = set(symbols), set[str]()
         for listing in await venue.listings():
-            halted.update(listing.halted)
+            halted.update(dict.fromkeys(listing.halted, "the venue does not trade it now"))
             for error in listing.flaws:
+                unread.add(error.symbol)
                 self._intake.refuse(time.time_ns(), error)
             for symbol, instrument in sorted(listing.instruments.items()):
                 self._intake.tell(symbols[symbol].define(instrument))
-        missing = sorted(symbol for symbol, one in symbols.items() if one.instrument is None)
-        if missing:
-            raise NotListed(f"{venue.host} does not list {', '.join(missing)}")
-        for symbol in sorted(halted.difference(self._halted)):
-            detail = "the venue does not trade it now"
-            self._intake.tell([flaw(time.time_ns(), "HALTED", symbol, detail)])
+                if symbols[symbol].instrument is None:
+                    unread.add(symbol)  # its terms are of no use, which was told
+            unlisted -= unread.union(listing.instruments)
+        self._require_terms(venue, unread)
+        halted.update(dict.fromkeys(unlisted, "the venue does not list it any more"))
+        for symbol in sorted(halted.keys() - self._halted):
+            self._intake.tell([flaw(time.time_ns(), "HALTED", symbol, halted[symbol])])
         self._halted, self._problem = tuple(sorted(halted)), ""
+
+    def _require_terms(self, venue: Venue, unread: set[str]) -> None:
+        """Raise where the terms of a symbol are not known: it is not listed, or cannot be read."""
+        missing = {name for name, one in self._intake.symbols.items() if one.instrument is None}
+        if missing - unread:
+            raise NotListed(f"{venue.host} does not list {', '.join(sorted(missing - unread))}")
+        if missing:
+            names = ", ".join(sorted(missing))
+            raise Unreadable("MALFORMED", f"the terms of {names} cannot be read")
 
     async def _measure(self, venue: Venue) -> None:
         """How far the venue's clock is from ours."""

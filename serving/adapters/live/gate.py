@@ -11,10 +11,12 @@ from serving.adapters.live.figures import Figures
 from serving.adapters.live.venue import CallFailed, Throttled
 from serving.adapters.live.weights import MARGIN_S, Budget, BudgetUnreadable
 
-# What a venue that does not say how long is given; a 418 is for those who went on after a 429.
-RETRY_S = {429: 30.0, 418: 120.0}
+# What a venue that does not say how long is given; a 418 is for those who went on after a 429. A
+# 403 is of the wall before the venue, which may turn away one request of many.
+RETRY_S = {429: 30.0, 418: 120.0, 403: 5.0}
 RETRY_S_MAX = 3 * 86_400.0  # Binance bans for three days at most
 WAIT_S_MAX = 90.0  # for weight: a minute's end is always nearer
+ALONE_S_MAX = 1.0  # longer than a venue that is well takes, and a connection may wait
 Answer = TypeVar("Answer")
 
 _log = structlog.get_logger(__name__)
@@ -44,6 +46,29 @@ class Gate:
                 await self.banned(error)
                 raise
             return answer, time.time_ns()
+
+    async def alone(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What `ask` gives, no other request beside it as long as neither takes long.
+
+        So what the venue says to one, as that it wants no more, is known before the next.
+        """
+        has_turn = await self._has_turn()
+        asking = asyncio.ensure_future(ask())
+        try:
+            await asyncio.wait({asking}, timeout=ALONE_S_MAX)
+        except asyncio.CancelledError:
+            asking.cancel()
+            raise
+        finally:
+            if has_turn:
+                self._turn.release()
+        return await asking
+
+    async def _has_turn(self) -> bool:
+        try:
+            return await asyncio.wait_for(self._turn.acquire(), ALONE_S_MAX)
+        except asyncio.TimeoutError:
+            return False
 
     async def _take(self, scope: str, weight: int) -> None:
         until_s = time.monotonic() + WAIT_S_MAX

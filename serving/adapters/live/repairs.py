@@ -16,6 +16,9 @@ from serving.adapters.live.venue import CallFailed, CallRefused, Venue
 LOOK_S = 0.05  # between two looks at what is missing, silent or stale
 # Of one gap, each at every source. What none of them has by then is lost.
 BACKFILLS_MAX = 3
+# Answers that cannot be read, or end before what is missing begins: a venue in trouble, or one
+# whose copies are behind, has the trades afterwards. With the waits between that is some 25 s.
+DOUBTFUL_MAX = 8
 # A new subscription is given the time to bring what a snapshot has to be joined to.
 SNAPSHOT_EVERY_S = 0.5
 
@@ -72,25 +75,29 @@ class Repairs:
 
     async def _backfill(self, symbol: str) -> None:
         """Ask until nothing is missing, or the venue has said thrice that it has no more."""
-        failures = answered = newest_id = 0
+        failures = answered = doubtful = newest_id = 0
         trades = self._intake.symbols[symbol].trades
         while (wanted := self._wanted(symbol)) is not None:
             try:
                 newest_id = max(newest_id, await self._ask(symbol))
-                answered += 1
+                still = self._wanted(symbol)
+                is_behind = still is not None and 0 < newest_id < still.first_id
+                answered += not is_behind
+                doubtful += is_behind
             except Unreadable as error:
                 self._intake.refuse(time.time_ns(), error)
-                answered += 1
+                doubtful += 1
             except CallRefused as error:
                 _log.warning("the venue refuses old trades", symbol=symbol, why=str(error))
                 answered += 1
             except CallFailed as error:
                 _log.warning("no trades by id", symbol=symbol, why=str(error))
             failures += 1
-            if answered >= BACKFILLS_MAX and self._wanted(symbol) is not None:
+            is_enough = answered >= BACKFILLS_MAX or doubtful >= DOUBTFUL_MAX
+            if is_enough and self._wanted(symbol) is not None:
                 _log.warning("trades are lost", symbol=symbol, missing=str(wanted))
                 self._intake.tell(trades.give_up(time.time_ns(), newest_id))
-                answered = 0
+                answered = doubtful = 0
             if self._wanted(symbol) is not None:
                 await asyncio.sleep(backoff_s(failures))
 

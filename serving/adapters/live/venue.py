@@ -19,7 +19,10 @@ class CallFailed(Exception):
 
 
 class Throttled(CallFailed):
-    """The venue answers 429 or 418: nothing more before `retry_after_s` (None: it did not say)."""
+    """The venue answers 429, 418 or 403: nothing more before `retry_after_s`.
+
+    None: it did not say how long.
+    """
 
     def __init__(self, status: int, retry_after_s: float | None) -> None:
         super().__init__(f"the venue answers {status}")

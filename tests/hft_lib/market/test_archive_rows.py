@@ -170,6 +170,13 @@ def test_a_zip_bomb_is_refused_before_it_is_read(tmp_path: Path) -> None:
         (zipped("BTCUSDT-trades-2024-08-08.csv", ["1,2"]), "must have a column"),
         (zipped("BTCUSDT-trades-2024-08-08.csv", ["1,x,1,1,5,true"]), "not as it should be"),
         (zipped("BTCUSDT-trades-2024-08-08.csv", ["1,1,1,1,-5,true"]), "a time that is none"),
+        (
+            zipped(
+                "BTCUSDT-trades-2024-08-08.csv",
+                [f"1,1,1,1,{T0},true", f"2,1,1,1,{T0 * 1000},true"],
+            ),
+            "a time that is none",
+        ),
         (zipped("BTCUSDT-trades-2024-08-08.csv", []), "no rows"),
         (zipped("BTCUSDT-trades-2024-08-08.csv", [], HEADERS[Kind.TRADES]), "no rows"),
     ],

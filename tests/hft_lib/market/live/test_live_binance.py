@@ -80,6 +80,14 @@ def test_a_flaw_has_its_reason(change: dict[str, Any], reason: str):
     assert refused(json.dumps(QUOTE | change)) == reason
 
 
+def test_times_are_read_in_the_unit_that_their_size_tells():
+    in_ms = read(TRADE | {"E": 1_735_689_600_123, "T": 1_735_689_600_123})
+    in_us = read(TRADE | {"E": 1_735_689_600_123_456, "T": 1_735_689_600_123_456})
+    assert in_ms.exchange_time_ns == 1_735_689_600_123_000_000
+    assert in_us.exchange_time_ns == 1_735_689_600_123_456_000
+    assert refused(json.dumps(TRADE | {"T": 2**63})) == "MALFORMED"
+
+
 def test_a_quote_of_a_one_sided_book_is_read():
     told = read(QUOTE | {"b": "0.00", "B": "0.000"})
     assert (told.bid, told.bid_size) == (0.0, 0.0) and told.ask > 0.0

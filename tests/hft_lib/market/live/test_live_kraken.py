@@ -77,7 +77,8 @@ def test_a_wrong_checksum_loses_the_book_and_asks_for_it_anew():
     for item in (*read(whole(pair), T0), *read(change(pair), T0 + 1)):
         assert isinstance(item, Depth | Quote) and feed.take(item) == [item]
     assert synced(feed)
-    error, lost, left, anew = read(change(pair, "1"), T0 + 2 * S)
+    error, unsure, lost, left, anew = read(change(pair, "1"), T0 + 2 * S)
+    assert unsure == TradesUnsure(SYMBOL), "what was missed may have been trades too"
     assert isinstance(error, Unreadable) and (error.reason, error.symbol) == ("CHECKSUM", SYMBOL)
     assert isinstance(lost, BookLost) and feed.take(lost) == []
     assert not synced(feed) and not feed.book.wants_snapshot and feed.book.resyncs == 1
@@ -91,6 +92,27 @@ def test_a_wrong_checksum_loses_the_book_and_asks_for_it_anew():
     assert isinstance(quote, Quote) and quote.update_id == depth.last_id
     after = read(change(pair), T0 + 4 * S + 1)[0]
     assert isinstance(after, Depth) and feed.take(after) == [after]
+
+
+def test_trades_are_not_doubted_at_each_of_many_wrong_checksums():
+    pair, read = market(), reader()
+    found: list[list[str]] = []
+    for second in (1, 3, 5):
+        read(whole(pair), T0 + second * S)
+        found.append(names(read(change(pair, "1"), T0 + (second + 1) * S)))
+    assert ["TradesUnsure" in one for one in found] == [True, False, False]
+    read(whole(pair), T0 + 7 * S)
+    read(change(pair), T0 + 8 * S)
+    assert "TradesUnsure" in names(read(change(pair, "1"), T0 + 9 * S)), "a right one came between"
+
+
+def test_after_a_silence_without_heartbeats_trades_are_doubted():
+    pair, read = market(), reader()
+    read(whole(pair), T0)
+    read('{"event": "heartbeat"}', T0 + 2 * S)
+    assert names(read(change(pair), T0 + 4 * S)) == ["Depth", "Quote"]
+    assert names(read(change(pair), T0 + 8 * S)) == ["TradesUnsure", "Depth", "Quote"]
+    assert names(read('{"event', T0 + 12 * S)) == ["TradesUnsure", "Unreadable"]
 
 
 @pytest.mark.parametrize("text", ["[42, {", "", "\x00", "[1,2]", '[42,[[1]],"trade","XBT/USD"]'])

@@ -1,6 +1,7 @@
 """Trades without ids: what a stream and an answer tell of the same time is told once, in order."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -21,7 +22,7 @@ def trade(at_us: int, price: float = 10.0, came_ns: int = 0) -> Trade:
     return Trade(came_ns or own_ns + 5, own_ns, "S/T", price, 1.0, "buy", 0)
 
 
-def times(told: list[MarketEvent | Rejected]) -> list[int]:
+def times(told: Sequence[MarketEvent | Rejected]) -> list[int]:
     return [(one.exchange_time_ns - T0) // US for one in told if isinstance(one, Trade)]
 
 
@@ -131,6 +132,15 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch):
     assert isinstance(told[0], Rejected) and times(told) == [4, 6, 8, 10]
 
 
+def moment_end(happened: list[Trade], place: int) -> int:
+    """The place after the moment of the trade before `place`: no new connection is as fast."""
+    while 0 < place < len(happened) and times(happened[place - 1 : place]) == times(
+        happened[place : place + 1]
+    ):
+        place += 1
+    return place
+
+
 @given(
     truth=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 2)), min_size=1, max_size=30),
     cuts=st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), st.integers(0, 30)),
@@ -145,8 +155,8 @@ def test_each_trade_is_told_once_however_the_connection_ends(
     happened = [trade(at * 3, float(price)) for at, price in sorted(truth)]
     lost_at, back_at, asked_at, repeats = (min(cut, len(happened)) for cut in cuts)
     lost_at = max(lost_at, 1)
-    back_at = max(back_at, lost_at)
-    asked_at = max(asked_at, back_at)
+    back_at = moment_end(happened, max(back_at, lost_at))
+    asked_at = moment_end(happened, max(asked_at, back_at))
     trades, told = UnnumberedTrades("S/T"), list[MarketEvent | Rejected]()
     for one in happened[:lost_at]:
         told += trades.take(one)
@@ -166,4 +176,65 @@ def test_each_trade_is_told_once_however_the_connection_ends(
         msgspec.structs.replace(one, time_ns=0) for one in told if isinstance(one, Trade)
     )
     assert found == expected
+    assert times(told) == sorted(times(told))
+
+
+def test_what_two_connections_bring_before_an_answer_is_told_once():
+    trades = begun(1, 2)
+    for _ in range(2):  # each begins with the last trades, as Kraken's subscriptions may
+        trades.lost()
+        trades.reopened()
+        for at in (1, 2, 4, 5):
+            assert trades.take(trade(at)) == []
+    assert times(trades.fill(T0, [trade(2), trade(4), trade(5), trade(6)])) == [4, 5, 6]
+    assert trades.backfilled == 1
+
+
+def test_a_connection_may_repeat_what_was_told_before_it_after_the_answer():
+    trades = begun(5, 8)
+    trades.lost()
+    trades.reopened()
+    assert times(trades.fill(T0, [trade(8), trade(11)])) == [11]
+    for at in (2, 5, 8, 11):  # 2 happened before anybody listened
+        assert trades.take(trade(at)) == []
+    assert times(trades.take(trade(14))) == [14]
+
+
+_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["goes on", "ends", "begins", "is asked", "is unsure"]), st.integers(0, 6)
+    ),
+    max_size=20,
+)
+
+
+@given(truth=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 2)), min_size=1), steps=_STEPS)
+def test_each_trade_is_told_once_whatever_connections_repeat_and_answers_have(
+    truth: list[tuple[int, int]], steps: list[tuple[str, int]]
+) -> None:
+    """Connections come and go, each begins with some of the last trades; the answer has all."""
+    happened = [trade(at * 3, float(price)) for at, price in sorted(truth)]
+    trades, is_there = UnnumberedTrades("S/T"), True
+    told, now = trades.take(happened[0]), 1
+    for step, number in [*steps, ("ends", 0), ("begins", 6), ("is asked", 0), ("goes on", 99)]:
+        if step == "goes on":
+            later = happened[now : now + number]
+            now += len(later)
+            told += [fact for one in later if is_there for fact in trades.take(one)]
+        elif step == "ends" and is_there:
+            is_there = False
+            trades.lost()
+        elif step == "begins" and not is_there:
+            is_there, now = True, moment_end(happened, now)
+            trades.reopened()
+            for one in happened[max(now - number, 0) : now]:
+                told += trades.take(one)
+        elif step == "is unsure" and is_there:
+            trades.unsure()
+        elif step == "is asked" and trades.wanted(T0) is not None:
+            since_ns = trades.last_exchange_ns
+            answer = [one for one in happened[:now] if one.exchange_time_ns >= since_ns]
+            told += trades.fill(T0, answer)
+    found = Counter((one.exchange_time_ns, one.price) for one in told if isinstance(one, Trade))
+    assert found == Counter((one.exchange_time_ns, one.price) for one in happened)
     assert times(told) == sorted(times(told))

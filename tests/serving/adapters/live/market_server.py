@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import functools
 import json
-import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import WSMsgType, web
+
+from tests.market.threaded import ThreadedServer
 
 NAME = "BTCUSDT"
 FILTERS = [
@@ -30,17 +30,22 @@ class Market:
         self.sockets: dict[web.WebSocketResponse, list[str]] = {}
 
 
-class MarketServer:
-    """The server in a thread; faults are fields, read at each request and frame."""
+class MarketServer(ThreadedServer):
+    """The server; faults are fields, read at each request and frame."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.spot, self.perp = Market(), Market()
-        self.port = 0
         self.is_silent = self.refuses_sockets = self.refuses_subscribe = False
         self.refuses_old_trades = False
-        self.status = 200
+        self.status, self.status_of = 200, ""  # of paths that hold this
         self.retry_after: str | None = None
-        self.banned_until_s = 0.0
+        self.message = "no"
+        # Answers of trades: no JSON, an error, and broken off with the connection.
+        self.broken_answers = self.failed_answers = self.cut_answers = 0
+        self.behind = 0  # trades that are not to be had yet
+        self.hangs_sockets = self.is_listed_no_more = self.hides_filters = False
+        self.banned_until_s, self.wall_s, self.answers_after_s = 0.0, 1.0, 0.0
         self.violations: list[str] = []
         self.requests: list[str] = []
         self.muted: set[str] = set()
@@ -49,32 +54,6 @@ class MarketServer:
         self.step_size = "0.001"
         self.due_ms = 1_800_000_000_000
         self.connects = 0
-        self._loop = asyncio.new_event_loop()
-        self._up = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    @property
-    def host(self) -> str:
-        """Where it listens."""
-        return f"127.0.0.1:{self.port}"
-
-    def __enter__(self) -> "MarketServer":
-        self._thread.start()
-        assert self._up.wait(10.0)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10.0)
-
-    def do(self, work: Callable[[], Any]) -> Any:
-        """Run `work` on the server's own thread; returns what it gives."""
-
-        async def call() -> Any:
-            found = work()
-            return await found if asyncio.iscoroutine(found) else found
-
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(10.0)
 
     # --- the market ---
 
@@ -141,14 +120,8 @@ class MarketServer:
 
     # --- requests ---
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
-        self._up.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._runner.cleanup())
-
-    async def _start(self) -> None:
+    def application(self) -> web.Application:
+        """Both markets' sockets and what REST tells."""
         app = web.Application(middlewares=[self._faults])
         for prefix, market in (("/api/v3", self.spot), ("/fapi/v1", self.perp)):
             for path, handler in (
@@ -163,27 +136,39 @@ class MarketServer:
         app.router.add_get("/stream/ws/{n}", _of(self._socket, self.spot))
         app.router.add_get("/public/ws/{n}", _of(self._socket, self.perp))
         app.router.add_get("/market/ws/{n}", _of(self._socket, self.perp))
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        return app
 
     @web.middleware
     async def _faults(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if time.time() < self.banned_until_s:
             self.violations.append(request.path)
         self.requests.append(request.path)
-        if self.status != 200:
+        if self.status != 200 and self.status_of in request.path:
             headers = {} if self.retry_after is None else {"Retry-After": self.retry_after}
+            if self.status == 403:  # of the wall before the venue
+                self.status, self.banned_until_s = 200, time.time() + self.wall_s
+                return web.Response(status=403, text="<html>Forbidden</html>")
             if self.status in (418, 429):
                 self.banned_until_s = time.time() + float(self.retry_after or 0.0)
                 self.status, status = 200, self.status  # told once, then it is a ban
+                await asyncio.sleep(self.answers_after_s)
             else:
                 status = self.status
-            body = {"code": -1000 if status == 503 else -1003, "msg": "no"}
+            body = {"code": -1000 if status == 503 else -1003, "msg": self.message}
             return web.json_response(body, status=status, headers=headers)
+        if self.failed_answers and "rades" in request.path:
+            self.failed_answers -= 1
+            return web.json_response({"code": -1001, "msg": "Internal error."}, status=500)
         response: web.StreamResponse = await handler(request)
+        if self.broken_answers and "rades" in request.path:
+            assert isinstance(response, web.Response) and response.text is not None
+            self.broken_answers -= 1
+            return web.Response(text=response.text[:-1], content_type="application/json")
+        if self.cut_answers and "rades" in request.path:
+            self.cut_answers -= 1
+            assert request.transport is not None
+            request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n[")
+            request.transport.close()
         return response
 
     async def _time(self, market: Market, request: web.Request) -> web.Response:
@@ -193,9 +178,14 @@ class MarketServer:
         filters = [
             item | ({"stepSize": self.step_size} if "stepSize" in item else {}) for item in FILTERS
         ]
-        symbols = [{"symbol": NAME, "status": "TRADING", "filters": filters}]
+        asked = json.loads(request.query.get("symbols", f'["{NAME}"]'))
+        if self.is_listed_no_more or asked != [NAME]:
+            return web.json_response({"code": -1121, "msg": "Invalid symbol."}, status=400)
+        symbols: list[Any] = [{"symbol": "ODDUSDT", "filters": None}, {"pair": "NONE"}]
+        known = [] if self.hides_filters else filters
+        symbols.append({"symbol": NAME, "status": "TRADING", "filters": known})
         limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1}
-        limits = [limit | {"limit": 6000}]
+        limits = [limit | {"limit": 6000}, {"rateLimitType": "CONNECTIONS", "limit": None}]
         return web.json_response({"symbols": symbols, "rateLimits": limits})
 
     async def _depth(self, market: Market, request: web.Request) -> web.Response:
@@ -205,15 +195,19 @@ class MarketServer:
             last = 1
         return web.json_response({"lastUpdateId": last, "bids": [["99", "7"]], "asks": []})
 
+    def _known(self, market: Market) -> list[tuple[int, dict[str, Any]]]:
+        rows = sorted(market.trades.items())
+        return rows[: len(rows) - self.behind]
+
     async def _recent(self, market: Market, request: web.Request) -> web.Response:
-        rows = sorted(market.trades.items())[-3:]
+        rows = self._known(market)[-3:]
         return web.json_response([row for _, row in rows])
 
     async def _old(self, market: Market, request: web.Request) -> web.Response:
         if self.refuses_old_trades:
             return web.json_response({"code": -2014, "msg": "API-key format invalid."}, status=401)
         first = int(request.query["fromId"])
-        rows = [row for number, row in sorted(market.trades.items()) if number >= first]
+        rows = [row for number, row in self._known(market) if number >= first]
         return web.json_response(rows[: int(request.query["limit"])])
 
     async def _sums(self, market: Market, request: web.Request) -> web.Response:
@@ -221,7 +215,7 @@ class MarketServer:
         rows = [
             {"a": n, "p": row["price"], "q": row["qty"], "f": n, "l": n, "T": row["time"]}
             | {"m": row["isBuyerMaker"]}
-            for n, row in sorted(market.trades.items())
+            for n, row in self._known(market)
             if row["time"] >= start_ms
         ]
         return web.json_response(rows)
@@ -230,6 +224,8 @@ class MarketServer:
         if self.refuses_sockets:
             return web.Response(status=503)
         self.connects += 1
+        if self.hangs_sockets:
+            await asyncio.sleep(3600.0)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         async for message in socket:

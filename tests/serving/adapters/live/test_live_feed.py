@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +14,30 @@ from serving.adapters.live.connection import backoff_s
 from serving.adapters.live.feed import LiveFeed, NotListed, Pace, budget_of
 from serving.adapters.live.figures import Figures
 from serving.runtime.settings import Settings
+from tests.market.watched import WatchedFeed, settings_at
 from tests.serving.adapters.live.market_server import MarketServer
 
 SPOT, PERP = "BTC/USDT", "BTC/USDT:USDT"
 VENUE = binance.BinanceVenue  # ccxt's many modules are read before the first wait begins
-WAIT_S = 40.0  # nothing takes so long but on a machine that does much else
 
 
-class Watched:
-    """A feed whose facts are kept as they are taken."""
+class Watched(WatchedFeed):
+    """The feed before the small Binance."""
 
     def __init__(self, feed: LiveFeed, server: MarketServer) -> None:
-        self.feed, self.server = feed, server
-        self.facts: list[Any] = []
+        super().__init__(feed)
+        self.server = server
 
-    def until(self, holds: Callable[[], Any], ticks: bool = True) -> None:
-        """Take, the market going on, until `holds`."""
-        end_s = time.monotonic() + WAIT_S
-        while not holds():
-            assert time.monotonic() < end_s, (self.feed.status(), self.reasons())
-            if ticks:
-                self.server.tick(self.server.spot)
-                self.server.tick(self.server.perp)
-            self.facts += self.feed.take(0.02)
+    def tick(self) -> None:
+        """Both markets go on."""
+        self.server.tick(self.server.spot)
+        self.server.tick(self.server.perp)
 
     def of(self, kind: Any, symbol: str = SPOT) -> list[Any]:
-        return [fact for fact in self.facts if isinstance(fact, kind) and fact.symbol == symbol]
+        return super().of(kind, symbol)
 
     def ids(self, symbol: str = SPOT) -> list[int]:
         return [trade.trade_id for trade in self.of(Trade, symbol)]
-
-    def reasons(self) -> list[str]:
-        return [fact.reason for fact in self.facts if isinstance(fact, Rejected)]
 
     def of_reason(self, reason: str) -> list[Rejected]:
         return [one for one in self.facts if isinstance(one, Rejected) and one.reason == reason]
@@ -64,12 +56,7 @@ def server() -> Iterator[MarketServer]:
 
 
 def settings_of(server: MarketServer, folder: Path) -> Settings:
-    return Settings(
-        exchange="paper",
-        binance_rest_url=f"http://{server.host}",
-        binance_ws_url=f"ws://{server.host}",
-        hft_home=folder / "home",
-    )
+    return settings_at("binance", server.host, folder)
 
 
 @pytest.fixture
@@ -89,8 +76,7 @@ def assert_continuous(watched: Watched) -> None:
             last = depth.last_id
         quotes = [quote.update_id for quote in watched.of(Quote, symbol)]
         assert quotes == sorted(set(quotes))
-    times = [fact.time_ns for fact in watched.facts]
-    assert times == sorted(set(times))
+    watched.assert_time_goes_forward()
 
 
 def test_everything_of_two_markets_comes_in_one_order(watched: Watched):
