@@ -17,8 +17,8 @@ from hft_lib.events import Depth, Funding, Instrument, Mark, MarketEvent, Quote,
 CLOCK_JUMP_NS_MAX = (
     5_000_000_000  # a step of the receive clock against the exchange's beyond this is a jump
 )
-# A trade that is told so much later than others was filled in after an outage, and says nothing of a
-# clock. Filling in takes less than the most: where all trades are late for longer, the clock is.
+# A trade that is told so much later than others was filled in after an outage, and says nothing of
+# a clock. Filling in takes less than the most: where all trades are late for longer, the clock is.
 LATE_NS = 1_000_000_000
 LATE_NS_MAX = 60_000_000_000
 REGULAR_CADENCE_NS = 1_000_000_000  # at or above it quotes come on a grid: one missing is a gap

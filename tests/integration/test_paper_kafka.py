@@ -120,7 +120,7 @@ def assert_tape(servers: str, tape: Path) -> None:
 
 
 def assert_inbox(servers: str) -> None:
-    """What ingestion's inbox holds is in order and whole, and leads to what was told and refused."""
+    """What ingestion's inbox holds is in order and whole, and leads to what was told on."""
     inbox = facts(servers, "hft.ingestion")
     fed = [fact for fact in inbox if isinstance(fact, MarketEvent | TimePassed)]
     times = [fact.time_ns for fact in fed]

@@ -12,8 +12,8 @@ from hft_lib.market.live.items import JUMP_MAX, flaw
 HELD_MAX = 20_000  # trades that wait for those before them: minutes of the busiest market
 # A frame that was overtaken comes within this; only then a request is worth its weight.
 PATIENCE_NS = 100_000_000
-# What happened before a process began is filled in where it is no more than this: what a venue gives
-# in some dozens of answers, and not so old that it is history.
+# What happened before a process began is filled in where it is no more than this: what a venue
+# gives in some dozens of answers, and not so old that it is history.
 STOPPED_TRADES_MAX = 50_000
 STOPPED_NS_MAX = 3_600_000_000_000
 AHEAD_MAX = 10_000  # more trades than happen while a venue answers
