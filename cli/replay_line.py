@@ -34,7 +34,7 @@ def verify_line(
         "config_sha256": log.header.config_sha256,
         "verified": True,
         "frames": replay.compared,
-        "complete": not replay.behind,
+        "complete": not replay.behind and not replay.ahead,
     }
 
 

@@ -150,6 +150,20 @@ def test_a_log_that_was_read_while_the_line_ran_is_compared_as_far_as_it_goes(
     assert replay.behind > 10 and tally.orders == 0
 
 
+def test_what_the_orchestrator_said_while_the_log_was_read_is_no_divergence(
+    written: Written, tmp_path: Path
+) -> None:
+    said = [n for n, one in enumerate(written.given) if one.writer == "registry"]
+    before = [one for n, one in enumerate(written.given) if n != said[-1]]
+    kept = tuple(end for end in written.ends() if end.writer != "orchestrator")
+    circle = tuple(
+        end for end in written.ends() if (end.writer, end.log) == ("orchestrator", "ingestion")
+    )
+    assert replayed(save(tmp_path / "t", written.rows, before, kept + circle))[0].ahead > 0
+    with pytest.raises(Diverged, match="orchestrator .* hft.records"):
+        replayed(save(tmp_path / "all", written.rows, before, written.ends()))
+
+
 def test_a_row_that_is_missing_or_another_is_found(written: Written, tmp_path: Path) -> None:
     ends = written.ends()
     with pytest.raises(Diverged, match="feed wrote .* facts to ingestion, a replay makes"):
