@@ -87,8 +87,7 @@ class Written:
         )
 
 
-@pytest.fixture(scope="module")
-def written() -> Written:
+def the_story() -> Written:
     """The whole story on six logs, the market each event at a time of its own."""
     made, events = Written(), iter(Script().events)
     for log, fact in POSTS:
@@ -100,6 +99,12 @@ def written() -> Written:
                 made.take("feed", log, REFUSAL)
     made.tell_late(math.inf)
     return made
+
+
+@pytest.fixture(scope="module")
+def written() -> Written:
+    """The line of the story."""
+    return the_story()
 
 
 def save(folder: Path, rows: list[Event], given: list[Given], ends: tuple[End, ...]) -> Path:
