@@ -59,17 +59,18 @@ def six(
 
 def lively() -> Parameters:
     """A set for the small differences of the made-up market: it trades within seconds, and so
-    little that the costs do not lock it.
+    little that minutes of it do not cost what locks it for the day.
     """
     chosen = parameters(
-        horizon_s=0.5, entry_z=0.3, exit_z=0.1, warmup_s=1.0, gross_fraction_max=0.02
+        horizon_s=2.5, entry_z=2.0, exit_z=0.1, warmup_s=1.0, gross_fraction_max=0.02
     )
     noise = 1e-9
     kalman = replace(
         chosen.kalman, noise_var=noise, intercept_drift_var=1e-14, hedge_drift_var=1e-16
     )
     garch = replace(chosen.garch, omega=noise / 4, variance_prior=noise)
-    return replace(chosen, grid_ms=100, kalman=kalman, garch=garch)
+    bocd = replace(chosen.bocd, alarm_hold_s=1.0)
+    return replace(chosen, grid_ms=500, kalman=kalman, garch=garch, bocd=bocd)
 
 
 def test_the_line_goes_on_after_its_feed_was_killed_and_its_log_says_all_of_it(
