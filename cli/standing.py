@@ -2,6 +2,7 @@
 and what the line made of a word that was left for it.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +17,7 @@ from cli.runs import latest_journal, recomputed
 from hft_lib.events import DecisionRecorded, Event
 from hft_lib.evop.turn import State
 from hft_lib.stages.orchestrator import STAGE
+from serving.runtime.addresses import masked
 from serving.runtime.journal import RECORDS
 from serving.runtime.journal import first_place as place_of_header
 from serving.runtime.journal import follow
@@ -118,7 +120,6 @@ class OfLine:
     """The orchestrator's inbox, stepped on here as there: the same facts, the same answers."""
 
     def __init__(self, settings: Settings, servers: str, bus: Any) -> None:
-        from serving.adapters.kafka_bus import continue_letters
         from serving.adapters.kafka_snapshots import Snapshots
         from serving.runtime.host import serve
         from serving.runtime.opening import LINE, LineOpened
@@ -127,7 +128,7 @@ class OfLine:
         opened = snapshots.read(LINE, LineOpened)
         if opened is None:
             raise BadInput("no line is open on KAFKA_BOOTSTRAP_SERVERS: start the services")
-        self.where = f"Kafka {servers}"
+        self.where = f"Kafka {masked(servers)}"
         self._bus = bus
         self._made: list[Event] = []
         self._host = serve(STAGE, opened.config, _Listening(bus))
@@ -136,7 +137,7 @@ class OfLine:
         if saved is not None:
             self._host.restore(saved.stage)
         bus.open(saved.bus if saved is not None else None)
-        continue_letters(servers, bus, ORCHESTRATOR)
+        bus.buried[ORCHESTRATOR] = sys.maxsize  # what is none of ours, the orchestrator has buried
         self._catch_up()
         self.line_ns, self.holdings = _of_execution(settings)
 

@@ -18,6 +18,7 @@ from serving.adapters.kafka_log import Cluster, Fact, KafkaLog, cluster_of
 from serving.adapters.kafka_snapshots import Snapshots
 from serving.adapters.kafka_topics import RECORDS, SNAPSHOTS, topic_of
 from serving.line_log import FILE, LOGS, UPSTREAM, End, Ends, Given, LineHeader, LineLogWriter
+from serving.runtime.addresses import masked
 from serving.runtime.identity import content_sha256, git_commit
 from serving.runtime.journal import LIVE
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened
@@ -122,21 +123,22 @@ class _Writing:
 
 def _opened(servers: str, cluster: Cluster) -> tuple[FeedOpened, LineOpened]:
     """How the live line was opened; raises NoLine where there is none."""
+    where = masked(servers)
     for topic in (SNAPSHOTS, RECORDS, *map(topic_of, LOGS)):
         if topic not in cluster.topics:
-            raise NoLine(f"{servers} holds no line: it has no topic {topic}")
+            raise NoLine(f"{where} holds no line: it has no topic {topic}")
     snapshots = Snapshots(servers, "export")
     feed = snapshots.read(FEED, FeedOpened)
     if feed is None:
-        raise NoLine(f"{servers} holds no line: nothing was ever fed")
+        raise NoLine(f"{where} holds no line: nothing was ever fed")
     if feed.tape_sha256 != LIVE:
         raise NoLine(
-            f"the line on {servers} is no live one, it is fed by the tape "
+            f"the line on {where} is no live one, it is fed by the tape "
             f"{feed.tape_sha256[:12]} ({feed.tape}): that is its tape"
         )
     opened = snapshots.read(LINE, LineOpened)
     if opened is None:
-        raise NoLine(f"the line on {servers} is not open yet: nothing has come of the market")
+        raise NoLine(f"the line on {where} is not open yet: nothing has come of the market")
     return feed, opened
 
 

@@ -21,7 +21,7 @@ from hft_lib.lineage import Candidate, Version
 from hft_lib.lineage.environment import environment_sha256, environment_text
 from hft_lib.parameters import Parameters, Provenance, parameter_sha256
 from hft_lib.workflow.refusal import Refused, read_json, write_json
-from hft_lib.workflow.registration import Origin, Registered
+from hft_lib.workflow.registration import Origin, register_candidate
 
 ORIGIN = "pipeline evop_design"
 # A unit is a step whose effect a desk would notice: a sixth of the usual threshold, a third more
@@ -139,25 +139,12 @@ def enrol_file(client: Any, designed: Path | str, origin: Origin, out: Path | st
             f"the champion must still be version {found.champion_version}, was {parent.version}"
         )
     experiment = lineage.experiment_id(client, origin.artifact_location or None)
-    made = [_enrol(client, experiment, found, parent, item, origin) for item in found.challengers]
+    made = [
+        register_candidate(client, experiment, _candidate(found, parent, item, origin))
+        for item in found.challengers
+    ]
     write_json(out, made)
     return sum(not item.reused for item in made)
-
-
-def _enrol(
-    client: Any, experiment: str, found: Designed, parent: Version, item: Placed, origin: Origin
-) -> Registered:
-    candidate = _candidate(found, parent, item, origin)
-    made = lineage.register(client, experiment, candidate)
-    return Registered(
-        pair=found.pair,
-        candidate=item.name,
-        name=made.name,
-        version=made.version,
-        run_id=made.run_id,
-        alias=lineage.seat(client, found.pair, item.name, made.version),
-        reused=made.reused,
-    )
 
 
 def _candidate(found: Designed, parent: Version, item: Placed, origin: Origin) -> Candidate:

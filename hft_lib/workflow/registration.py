@@ -58,7 +58,7 @@ def register_file(
     for pair in judged.pairs:
         for item in pair.passed:
             found = candidate(walks[pair.pair], judged, pair, item, origin)
-            made.append(_register(client, experiment, found))
+            made.append(register_candidate(client, experiment, found))
     write_json(out, made)
     return sum(not item.reused for item in made)
 
@@ -110,7 +110,8 @@ def _metrics(pair: PairVerdict, item: CandidateVerdict, trials: int) -> dict[str
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _register(client: Any, experiment: str, found: Candidate) -> Registered:
+def register_candidate(client: Any, experiment: str, found: Candidate) -> Registered:
+    """Make `found` a version with its alias, or find the one of equal content."""
     made = lineage.register(client, experiment, found)
     return Registered(
         pair=found.pair,

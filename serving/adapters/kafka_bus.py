@@ -11,9 +11,10 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
-from serving.adapters.kafka_errors import PASSING, is_passing
+from serving.adapters.kafka_client import client_config
+from serving.adapters.kafka_errors import PASSING, is_passing, refusal
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, topic_of
-from serving.runtime.chain import Mark, read_header
+from serving.runtime.chain import Mark, Undecodable, read_header
 from serving.runtime.chained import (
     DEAD_LETTERS,
     Away,
@@ -91,13 +92,14 @@ class KafkaClient:
     def __init__(self, servers: str, name: str) -> None:
         # Whether the broker is there, as of the last second.
         self.is_there = True
+        self.refused = ""  # what the broker said of our login, while it does
         self._sends = True  # the same, where nothing is read because much is still to be sent
         self._failed: KafkaError | None = None
         self._logs: dict[str, str] = {}
         self._statistics = msgspec.json.Decoder(_Statistics)
         self._producer = Producer(
             {
-                "bootstrap.servers": servers,
+                **client_config(servers),
                 "client.id": name,
                 "enable.idempotence": True,
                 "acks": "all",
@@ -114,13 +116,13 @@ class KafkaClient:
                 "delivery.report.only.error": True,
                 "statistics.interval.ms": 1000,
                 "stats_cb": self._on_sent_statistics,
+                "error_cb": self._on_error,
                 "on_delivery": self._on_delivery,
-                "log_level": 0,  # what matters comes back as an error
             }
         )
         self._consumer = Consumer(
             {
-                "bootstrap.servers": servers,
+                **client_config(servers),
                 "client.id": name,
                 "group.id": f"hft.{name}",  # offsets are in the snapshots, none is committed
                 "enable.auto.commit": False,
@@ -135,8 +137,8 @@ class KafkaClient:
                 "reconnect.backoff.max.ms": _RECONNECT_MS_MAX,
                 "socket.timeout.ms": _SILENT_MS_MAX,
                 "statistics.interval.ms": 1000,
+                "error_cb": self._on_error,
                 "stats_cb": self._on_statistics,  # a consumer always has a connection
-                "log_level": 0,  # what matters comes back as an error
             }
         )
 
@@ -220,8 +222,13 @@ class KafkaClient:
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         self._failed = self._failed or error
 
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._AUTHENTICATION:
+            self.refused = refusal(error)
+
     def _on_statistics(self, content: str) -> None:
         self.is_there = self._has_broker(content)
+        self.refused = "" if self.is_there else self.refused
 
     def _on_sent_statistics(self, content: str) -> None:
         self._sends = self._has_broker(content)
@@ -259,7 +266,8 @@ class KafkaBus(ChainedBus):
     def pump(self, timeout_s: float) -> int:
         """Wait up to `timeout_s` for messages and hand over what came; returns how many."""
         count = super().pump(timeout_s)
-        self.away = "" if self._kafka.is_there else "the broker does not answer"
+        silent = self._kafka.refused or "the broker does not answer"
+        self.away = "" if self._kafka.is_there else silent
         # Here and not where it is asked for: a call from another thread waits for the reading one.
         if time.monotonic() >= self._lag_due_s:
             self._lag_due_s = time.monotonic() + LAG_S
@@ -275,10 +283,9 @@ def continue_letters(servers: str, bus: ChainedBus, log: str) -> None:
     """
     consumer = Consumer(
         {
-            "bootstrap.servers": servers,
+            **client_config(servers),
             "group.id": f"hft.{bus.outgoing.writer}.letters",
             "enable.auto.commit": False,
-            "log_level": 0,
         }
     )
     last = Mark()
@@ -289,9 +296,12 @@ def continue_letters(servers: str, bus: ChainedBus, log: str) -> None:
             message = consumer.poll(ANSWER_S_MAX)
             if message is None or message.error() is not None:
                 raise Away(f"{DEAD_LETTERS} cannot be read: {message and message.error()}")
-            header = read_header(header_of(message))
-            letter = msgspec.msgpack.decode(message.value() or b"", type=DeadLetter)
+            try:
+                header = read_header(header_of(message))
+            except Undecodable:  # whoever put it there, it is none of ours
+                continue
             if header.writer == bus.outgoing.writer and header.number > last.number:
+                letter = msgspec.msgpack.decode(message.value() or b"", type=DeadLetter)
                 last = Mark(header.number, header.digest)
                 if letter.log == log:
                     bus.buried[log] = letter.offset + 1

@@ -18,6 +18,11 @@ PASSING = frozenset(
 )
 
 
+def refusal(error: KafkaError) -> str:
+    """What a broker that does not know our user or password says, in a sentence."""
+    return f"the broker refuses the login: {error.str()}"
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether an error of Kafka is one that time mends."""
     return isinstance(error, KafkaException) and error.args[0].code() in PASSING

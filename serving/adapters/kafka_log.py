@@ -4,14 +4,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from hft_lib.events import Event
 from serving.adapters.kafka_bus import ANSWER_S_MAX, BATCH_MAX, header_of, watermarks
+from serving.adapters.kafka_client import client_config
+from serving.adapters.kafka_errors import refusal
 from serving.adapters.kafka_topics import topic_of
+from serving.runtime.addresses import masked
 from serving.runtime.chain import Header, Incoming, Undecodable, Verdict, read_fact, read_header
-from serving.runtime.chained import Away
+from serving.runtime.chained import Away, must_be_of_the_line
 
 SILENT_S_MAX = 10.0  # of a broker that has more to give
 
@@ -35,12 +38,11 @@ class KafkaLog:
         self._topic = topic_of(log)
         self._consumer = Consumer(
             {
-                "bootstrap.servers": servers,
+                **client_config(servers),
                 "group.id": "hft.reader",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "allow.auto.create.topics": False,
-                "log_level": 0,
             }
         )
 
@@ -56,6 +58,7 @@ class KafkaLog:
             content = message.value() or b""
             try:
                 header = read_header(header_of(message))
+                must_be_of_the_line(header)
                 key = (message.key() or b"").decode()
                 if self.incoming.judge(header, key, content) is Verdict.TAKE:
                     yield Fact(header, read_fact(header, content))
@@ -95,10 +98,18 @@ class Cluster(msgspec.Struct, frozen=True):
 
 
 def cluster_of(servers: str) -> Cluster:
-    """What is there; raises Away where nobody answers."""
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    """What is there; raises Away where nobody answers, or our login is refused."""
+    refusals: list[str] = []
+
+    def hear(error: KafkaError) -> None:
+        if error.code() == KafkaError._AUTHENTICATION:
+            refusals.append(refusal(error))
+
+    admin = AdminClient({**client_config(servers), "error_cb": hear})
     try:
         found = admin.list_topics(timeout=ANSWER_S_MAX)
     except KafkaException as error:
-        raise Away(f"no broker answers at {servers}: {error.args[0].str()}") from error
+        admin.poll(0.0)
+        why = refusals[-1] if refusals else error.args[0].str()
+        raise Away(f"no broker answers at {masked(servers)}: {why}") from error
     return Cluster(str(found.cluster_id), frozenset(found.topics))

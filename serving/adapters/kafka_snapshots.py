@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from serving.adapters.kafka_bus import ANSWER_S_MAX, KafkaBus, watermarks
+from serving.adapters.kafka_client import client_config
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, SNAPSHOTS
 from serving.runtime.chained import Away, BusError
 from serving.runtime.snapshots import SnapshotKeeper
@@ -20,12 +21,11 @@ class KafkaStore:
         self._name = name
         self._producer = Producer(
             {
-                "bootstrap.servers": servers,
+                **client_config(servers),
                 "client.id": f"{name}-snapshots",
                 "enable.idempotence": True,
                 "acks": "all",
                 "message.max.bytes": MESSAGE_BYTES_MAX,
-                "log_level": 0,
             }
         )
 
@@ -48,11 +48,10 @@ class KafkaStore:
         """Every key and value that the topic holds now, in order; None where a key was dropped."""
         reader = Consumer(
             {
-                "bootstrap.servers": self._servers,
+                **client_config(self._servers),
                 "group.id": f"hft.{self._name}.snapshots",
                 "enable.auto.commit": False,
                 "fetch.message.max.bytes": MESSAGE_BYTES_MAX,
-                "log_level": 0,
             }
         )
         try:

@@ -8,20 +8,26 @@ compacted: the last of each key is enough.
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
     ConfigResource,
     NewTopic,
+    ResourcePatternType,
     ResourceType,
 )
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from serving.adapters.kafka_errors import is_passing
+from serving.adapters.kafka_client import client_config
+from serving.adapters.kafka_errors import is_passing, refusal
 from serving.runtime.chained import DEAD_LETTERS, Away
 from serving.runtime.opening import NotThisLine
 from serving.services import SERVICES
 
 REGISTRY, RECORDS, VENUE = "hft.registry", "hft.records", "hft.venue"
 SNAPSHOTS = "hft.snapshots"
+VIEWER = "User:viewer"  # of a broker that knows users: it reads all that is said and writes nothing
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 _ANSWER_S_MAX = 5.0
 _WEEK_MS = 7 * 86_400_000
@@ -69,14 +75,26 @@ TOPICS = (
 
 
 def ensure_topics(servers: str, replication: int = 1) -> None:
-    """Create the topics that are missing; raises TopicsError where one has other partitions, Away
-    where the broker does not answer.
+    """Create the topics that are missing, and let `VIEWER` read them where a broker knows users.
+
+    Raises TopicsError where a topic has other partitions, Away where the broker does not answer or
+    refuses our login.
     """
+    refusals: list[str] = []
+
+    def hear(error: KafkaError) -> None:
+        if error.code() == KafkaError._AUTHENTICATION:
+            refusals.append(refusal(error))
+
+    admin = AdminClient({**client_config(servers), "error_cb": hear})
     try:
-        _ensure(AdminClient({"bootstrap.servers": servers, "log_level": 0}), replication)
-    except TimeoutError as error:
-        raise Away(f"it must answer in {_ANSWER_S_MAX} s, did not") from error
-    except KafkaException as error:
+        _ensure(admin, replication)
+    except (TimeoutError, KafkaException) as error:
+        admin.poll(0.0)
+        if refusals:
+            raise Away(refusals[-1]) from error
+        if isinstance(error, TimeoutError):
+            raise Away(f"it must answer in {_ANSWER_S_MAX} s, did not") from error
         if is_passing(error):
             raise Away(str(error.args[0].str())) from error
         raise
@@ -95,6 +113,26 @@ def _ensure(admin: AdminClient, replication: int) -> None:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise TopicsError(f"topic {name} cannot be made: {error.args[0].str()}") from error
     _check_partitions(admin)
+    _let_viewer_read(admin)
+
+
+def _let_viewer_read(admin: AdminClient) -> None:
+    prefixed, cluster = ResourcePatternType.PREFIXED, ResourcePatternType.LITERAL
+    may = [
+        AclBinding(*what, VIEWER, "*", operation, AclPermissionType.ALLOW)
+        for *what, operation in (
+            (ResourceType.TOPIC, "hft.", prefixed, AclOperation.READ),
+            (ResourceType.GROUP, "hft.", prefixed, AclOperation.READ),
+            # Our clients ask for a producer's id though a verb that looks sends nothing.
+            (ResourceType.BROKER, "kafka-cluster", cluster, AclOperation.IDEMPOTENT_WRITE),
+        )
+    ]
+    for answer in admin.create_acls(may, request_timeout=_ANSWER_S_MAX).values():
+        try:
+            answer.result(_ANSWER_S_MAX)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.SECURITY_DISABLED:  # a broker without users
+                raise
 
 
 @retry(
@@ -117,6 +155,6 @@ def _check_partitions(admin: AdminClient) -> None:
 def topic_config(servers: str, name: str) -> dict[str, str]:
     """What the broker says of a topic's configuration."""
     resource = ConfigResource(ResourceType.TOPIC, name)
-    admin = AdminClient({"bootstrap.servers": servers})
+    admin = AdminClient(client_config(servers))
     found = admin.describe_configs([resource])[resource].result(_ANSWER_S_MAX)
     return {key: entry.value for key, entry in found.items()}

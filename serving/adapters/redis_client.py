@@ -40,5 +40,5 @@ def told_as(kind: type[Exception], where: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise kind(f"{masked(where)}: {masked(line)}") from error

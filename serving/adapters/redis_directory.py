@@ -177,5 +177,5 @@ def _document(service: str) -> str:
 def _decoded(content: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DirectoryError(f"the directory holds no entry of ours: {error}") from error

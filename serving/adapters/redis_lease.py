@@ -63,5 +63,5 @@ class RedisLease:
     def _read(self, content: bytes) -> Holder:
         try:
             return msgspec.json.decode(content, type=Holder)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Unreachable(f"{self._key} holds no lease of ours: {error}") from error

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from serving.adapters.kafka_bus import ANSWER_S_MAX, HEADER, watermarks
+from serving.adapters.kafka_client import client_config
 from serving.adapters.kafka_topics import (
     MESSAGE_BYTES_MAX,
     RECORDS,
@@ -159,12 +160,11 @@ def _bounds(servers: str, topic: str) -> tuple[int, int]:
 def _consumer(servers: str) -> Consumer:
     return Consumer(
         {
-            "bootstrap.servers": servers,
+            **client_config(servers),
             "group.id": "hft.backup",
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "fetch.message.max.bytes": MESSAGE_BYTES_MAX,
-            "log_level": 0,
         }
     )
 
@@ -247,13 +247,12 @@ class _Writer:
         self._failed = ""
         self._producer = Producer(
             {
-                "bootstrap.servers": servers,
+                **client_config(servers),
                 "enable.idempotence": True,
                 "acks": "all",
                 "message.max.bytes": MESSAGE_BYTES_MAX,
                 "on_delivery": self._delivered,
                 "delivery.report.only.error": True,
-                "log_level": 0,
             }
         )
 
@@ -287,4 +286,4 @@ class _Writer:
 
 
 def _admin(servers: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    return AdminClient(client_config(servers))

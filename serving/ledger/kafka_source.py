@@ -19,6 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hft_lib.events import Event
 from serving.adapters.kafka_bus import KafkaBus, continue_letters
+from serving.adapters.kafka_client import client_config
 from serving.adapters.kafka_topics import RECORDS
 from serving.ledger.database import FILE, LedgerError, open_database, upgrade
 from serving.ledger.writer import Moved, Writer, throw_away
@@ -47,9 +48,7 @@ def url_of(settings: Settings) -> str:
 
 def line_of(servers: str) -> str:
     """The name of the line on a broker: a cluster holds one. Raises KafkaException."""
-    found = AdminClient({"bootstrap.servers": servers, "log_level": 0}).list_topics(
-        timeout=ANSWER_S_MAX
-    )
+    found = AdminClient(client_config(servers)).list_topics(timeout=ANSWER_S_MAX)
     return f"kafka-{found.cluster_id}"
 
 
@@ -163,9 +162,10 @@ class Following:
         if due:
             bus.flush()
             writer.commit(bus.offset(RECORDS), msgspec.msgpack.encode(bus.position()))
-        self.lag = bus.lag.get(RECORDS, 0)
-        self.why = ""
-        self._turns += 1
+        self.lag = bus.lag.get(RECORDS, 0) + writer.waiting
+        if due or (bus.behind == 0 and not writer.waiting):  # a try alone is no success
+            self.why = ""
+            self._turns += 1
 
     def _say(self, error: Exception) -> None:
         why = self.sentence_of(error)

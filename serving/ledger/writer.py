@@ -53,9 +53,14 @@ class Writer:
         self._projection.take(place, fact)
 
     @property
+    def waiting(self) -> int:
+        """Records that were taken and are no rows yet."""
+        return self._projection.records
+
+    @property
     def due(self) -> bool:
         """Whether what was taken is to be committed now."""
-        records = self._projection.records
+        records = self.waiting
         old = time.monotonic() - self._since_s >= BATCH_AGE_S_MAX
         return records >= BATCH_RECORDS_MAX or (records > 0 and old)
 

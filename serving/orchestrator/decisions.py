@@ -2,6 +2,7 @@
 began.
 """
 
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,6 +13,8 @@ from hft_lib.events import DecisionRecorded, Event
 from hft_lib.evop.telling import line_of
 
 LATEST_MAX = 20
+# A database that is there has answered by then; the page, with the latch on it, waits no longer.
+ANSWER_S_MAX = 0.5
 Older = Callable[[int], Iterable[str | bytes]]
 
 
@@ -32,6 +35,7 @@ class Latest:
         # By kind, since the process began.
         self.counts: Counter[str] = Counter()
         self._older = older
+        self._asked: _Asked | None = None  # what the ledger has not answered yet
         self._made: deque[str | bytes] = deque(maxlen=LATEST_MAX)
         self._known: dict[int, dict[str, Any]] = {}
 
@@ -59,12 +63,13 @@ class Latest:
     def _fill(self) -> str:
         if self._older is None:
             return "they were made before this process began; `hft evop history` lists them"
-        try:
-            for record in self._older(LATEST_MAX):
-                self._keep(record)
-        except Unknown as error:
-            return str(error)
-        return ""
+        asked, self._asked = self._asked or _Asked(self._older), None
+        if not asked.is_answered():
+            self._asked = asked
+            return "the ledger does not answer"
+        for record in asked.records:
+            self._keep(record)
+        return asked.why
 
     def _keep(self, content: str | bytes) -> None:
         record = msgspec.json.decode(content)
@@ -73,3 +78,26 @@ class Latest:
                 "time_ns": record["time_ns"],
                 "guards": record["verdict"]["guards"],
             }
+
+
+class _Asked:
+    """A question to a ledger, on a thread of its own: one that does not answer holds up nobody."""
+
+    def __init__(self, older: Older) -> None:
+        self.records: list[str | bytes] = []
+        self.why = "the ledger cannot be read"
+        self._older = older
+        self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
+        self._thread.start()
+
+    def is_answered(self) -> bool:
+        """Whether `records` and `why` are there, after a moment in which they may come."""
+        self._thread.join(ANSWER_S_MAX)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self.records = list(self._older(LATEST_MAX))
+            self.why = ""
+        except Unknown as error:
+            self.why = str(error)

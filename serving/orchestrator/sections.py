@@ -10,7 +10,7 @@ from hft_lib.plots.markup import cell, code, head, prose, table
 from hft_lib.plots.words import count, minute, money, number, second
 from serving.orchestrator.alerts import Alert, alerts, is_alarmed, quantity
 from serving.orchestrator.evidence import open_test
-from serving.orchestrator.gathering import Gathered
+from serving.orchestrator.gathering import EXECUTION, Gathered
 from serving.orchestrator.model_health import health
 from serving.orchestrator.seen import PairSeen, SlotSeen
 from serving.runtime.latch import ABSENT, UNREADABLE
@@ -59,14 +59,22 @@ def latch(now: Gathered) -> str:
     if not told:
         lines.append("What execution was told is not known: it is silent")
     closes = halted and word is not None and word.flatten
-    says = "HALTED, closing what is held" if closes else "HALTED" if halted else "RUNNING"
+    runs = not halted and not told.get("halted") and _is_ready(now, EXECUTION)
+    let_go = "RUNNING" if runs else "NOT RUNNING"
+    says = "HALTED, closing what is held" if closes else "HALTED" if halted else let_go
+    if not halted and not runs:
+        lines.append("The latch lets it go, and execution does not run")
     undo = "<code>hft reset-kill</code> lets it go" if halted else "<code>hft kill</code> halts it"
-    kind = "halted" if halted else "running"
+    kind = "running" if runs else "halted"
     said = "".join(f"<p>{escape(line)}.</p>" for line in lines)
     return (
         f'<div class="latch {kind}"><p class="word">{says}</p>{said}'
         f'<p class="quiet">{undo}; it is at {escape(now.where)}.</p></div>'
     )
+
+
+def _is_ready(now: Gathered, name: str) -> bool:
+    return any(row["ready"] for row in now.services if row["service"] == name)
 
 
 def cards(now: Gathered) -> str:

@@ -14,6 +14,7 @@ from pydantic import ValidationInfo
 MASK = "********"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
+_LOGIN = re.compile(r"[^\s:@,/]+:[^\s:@,/]+")
 _HIDDEN_NAME = r"([?&;][^=&;\s]*(?:password|passwd|secret|token|api_?key|signature)[^=&;\s]*=)"
 _SECRET_QUERY = re.compile(_HIDDEN_NAME + r"[^&;#\s]*", re.IGNORECASE)
 _SECRET_QUERY_VALUE = re.compile(_HIDDEN_NAME + r"([^&;#\s]*)", re.IGNORECASE)
@@ -66,10 +67,13 @@ def mlflow(value: str, info: ValidationInfo) -> str:
 
 
 def kafka(value: str | None, info: ValidationInfo) -> str | None:
-    """Check a list of brokers, `host:port` with commas between."""
-    for server in value.split(",") if value else ():
+    """Check brokers: `host:port` with commas between, all of them after one `user:password@`."""
+    login, at, servers = (value or "").rpartition("@")
+    if at and not _LOGIN.fullmatch(login):
+        raise _error(info, "must begin with one user:password@ where it has a login", f"{login}@")
+    for server in servers.split(",") if value else ():
         parts = _split(f"kafka://{server.strip()}")
-        if parts is None or not parts.hostname or not _port(parts) or parts.path or parts.username:
+        if parts is None or not parts.hostname or not _port(parts) or parts.path:
             raise _error(info, "must be host:port with commas between", server)
     return value
 

@@ -23,6 +23,8 @@ from hft_lib.events import SCHEMA_VERSION, Event
 # What the stages make of the same inbox. A change of it is seen in the header of every fact.
 LOGIC_VERSION = 6
 
+# Ours have a hundred: more is none of ours, and neither decoded nor kept.
+HEADER_BYTES_MAX = 512
 _DIGEST_BYTES = 8  # chance of not seeing a divergence: 1 in 2^64
 _ENCODER = msgspec.msgpack.Encoder()
 
@@ -87,6 +89,8 @@ class Verdict(enum.Enum):
 
 
 _DECODER = msgspec.msgpack.Decoder(Header)
+# What bytes that are none of ours come to, however they are made.
+_NOT_OURS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _FACT_DECODER: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 
@@ -199,9 +203,13 @@ def read_header(content: bytes | None) -> Header:
     """The header of a message; raises Undecodable where it has none of ours."""
     if content is None:
         raise Undecodable("it has no header")
+    if len(content) > HEADER_BYTES_MAX:
+        raise Undecodable(
+            f"its header must have at most {HEADER_BYTES_MAX} bytes, had {len(content)}"
+        )
     try:
         return _DECODER.decode(content)
-    except msgspec.MsgspecError as error:
+    except _NOT_OURS as error:
         raise Undecodable(f"its header cannot be read: {error}") from error
 
 
@@ -211,7 +219,7 @@ def read_fact(header: Header, content: bytes) -> Event:
         raise Undecodable(_unknown_schema(header))
     try:
         return _FACT_DECODER.decode(content)
-    except msgspec.MsgspecError as error:
+    except _NOT_OURS as error:
         raise Undecodable(f"it is no fact: {error}") from error
 
 

@@ -15,6 +15,7 @@ import structlog
 
 from hft_lib.events import SCHEMA_VERSION, Event
 from serving.runtime.chain import (
+    HEADER_BYTES_MAX,
     NO_ORIGIN,
     Epochs,
     Header,
@@ -39,6 +40,10 @@ DEAD_LETTERS = "hft.dead-letter"
 FLUSH_S_MAX = 2.0
 # The first message of a process also waits for its connection.
 FIRST_FLUSH_S_MAX = 8.0
+# Of what is buried, this much is kept: a letter always fits into a message of the broker's default
+# size, however large what it names is once it is unpacked.
+LETTER_BYTES_MAX = 256 * 1024
+REASON_LENGTH_MAX = 300  # a reason may name what came
 _log = structlog.get_logger(__name__)
 
 
@@ -86,7 +91,7 @@ class Client(Protocol):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
-    """A message that was none of ours, where it stood and why."""
+    """A message that was none of ours, where it stood and why; of a large one its beginning."""
 
     log: str
     offset: int
@@ -292,6 +297,7 @@ class ChainedBus:
         log.offset = message.offset + 1
         try:
             stamp = read_header(message.header)
+            must_be_of_the_line(stamp)
             self.origin = stamp.origin
             self._end_if_superseded(stamp)
             verdict = log.incoming.judge(stamp, message.key.decode(), message.content)
@@ -331,10 +337,8 @@ class ChainedBus:
         self._logic[stamp.writer] = stamp.logic
 
     def _end_if_of_another_schema(self, message: Received, stamp: Header) -> None:
-        """A stranger's message is passed over; one that is the next of a chain of this line is
-        not: what it says would be lost.
-        """
-        if stamp.schema != SCHEMA_VERSION and (stamp.writer in WRITERS or stamp.number > 1):
+        """One that is the next of a chain is not passed over: what it says would be lost."""
+        if stamp.schema != SCHEMA_VERSION:
             what = f"{message.log} from {stamp.writer}'s fact {stamp.number} on"
             raise OtherVersion.of(what, stamp.schema, SCHEMA_VERSION)
 
@@ -342,8 +346,25 @@ class ChainedBus:
         self.dead += 1
         if message.offset < self.buried.get(message.log, 0):
             return
-        trace = self.origin.trace
+        trace, reason = self.origin.trace, reason[:REASON_LENGTH_MAX]
         _log.error("a dead letter", log=message.log, offset=message.offset, why=reason, trace=trace)
         header, content = message.header or b"", message.content
-        letter = DeadLetter(message.log, message.offset, reason, header, content)
+        if len(content) > LETTER_BYTES_MAX:
+            reason += f"; of its {len(content)} bytes the first {LETTER_BYTES_MAX} are kept"
+        letter = DeadLetter(
+            message.log,
+            message.offset,
+            reason,
+            header[:HEADER_BYTES_MAX],
+            content[:LETTER_BYTES_MAX],
+        )
         self.produce(self.outgoing, DEAD_LETTERS, "", self._encoder.encode(letter), self.origin)
+
+
+def must_be_of_the_line(stamp: Header) -> None:
+    """A stranger's chain is nobody's: whether it is whole or broken, nothing was lost by it.
+
+    Raises Undecodable for one.
+    """
+    if stamp.writer not in WRITERS:
+        raise Undecodable(f"its writer must be one of the line's, was {stamp.writer!r}")

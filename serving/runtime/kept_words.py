@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -16,6 +16,8 @@ from serving.runtime.journal import replace_file
 
 # A change takes a millisecond: who waits longer for another's is told.
 TURN_S_MAX = 2.0
+# When a word was written, in nanoseconds: what no clock says is no word, and stops nobody who reads.
+Time: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 WordType = TypeVar("WordType")
 Change = Callable[[Mapping[str, WordType]], Mapping[str, WordType]]
 
@@ -72,7 +74,7 @@ def decoded(content: bytes, where: str, kind: Any) -> Any:
     """What is kept; raises Unreadable where it is none of `kind`."""
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"{where} holds no word of ours: {error}") from error
 
 

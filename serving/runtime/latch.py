@@ -25,6 +25,7 @@ import structlog
 
 from hft_lib.events import Halted, Resumed
 from serving.runtime.kept_words import (
+    Time,
     Unreadable,
     WordsFile,
     content_of,
@@ -52,7 +53,7 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
     flatten: bool = False
     operator: str
     reason: str
-    time_ns: int
+    time_ns: Time
 
 
 # The words of single pairs beside the latch's own: `runtime.pair_words`.

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from hft_lib.events import MoveAsked
-from serving.runtime.kept_words import Kept, Unreadable
+from serving.runtime.kept_words import Kept, Time, Unreadable
 
 MOVES_FILE = "latch-moves"
 # A move waits for what operators read anyway; a kill does not wait for it.
@@ -33,7 +33,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     wanted: str
     operator: str
     reason: str
-    time_ns: int
+    time_ns: Time
 
 
 Moves = Mapping[str, Move]

@@ -185,7 +185,7 @@ def test_a_service_starts_with_the_settings_of_staging(name: str, tmp_path: Path
     there = rendered.named("staging", "ConfigMap", "settings")["data"]
     differing = {key for key in there if told.get(key) != there[key]}
     assert differing == {"ENVIRONMENT", "LOG_LEVEL"}
-    assert set(told) - set(there) == {"REDIS_URL"} | (
+    assert set(told) - set(there) == {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL"} | (
         {"MLFLOW_TRACKING_URI", "DATABASE_URL"} if name == "orchestrator-service" else set()
     )
     assert settings.redis_url == "redis://:made-up@redis:6379/0"
@@ -212,7 +212,12 @@ def test_the_market_and_the_calibration_are_made_as_there() -> None:
 
 def test_kafka_is_started_as_there() -> None:
     (script,) = RUN["kafka"]["command"]
-    assert script == container("kafka")["args"][0]
+    told, written, rest = re.split(r"(?s)(for user in .*?\nunset PASSWORD\n)", script)
+    assert told + rest == container("kafka")["args"][0]
+    config = (ROOT / "k8s/base/config/server.properties").read_text()
+    (folder,) = set(re.findall(r"\$\{file:([^:]+):", config))
+    users = set(re.findall(r"\$\{file:[^:]+:(\w+)\}", config))
+    assert written.startswith(f"for user in {' '.join(sorted(users))}; do") and folder in written
 
 
 def options(words: list[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from serving.runtime.chained import DEAD_LETTERS, DeadLetter, Position
 from serving.runtime.host import Snapshot
 from serving.runtime.opening import FEED, LINE, LineOpened
 from serving.runtime.snapshots import ServiceSnapshot, checksum
-from serving.services import stages
+from serving.services import WRITERS, stages
 
 Said = list[tuple[str, bytes]]  # writer and fact, in the order of a log
 
@@ -43,6 +43,8 @@ def said(servers: str, log: str) -> Said:
         content = message.value() or b""
         try:
             header = read_header(header_of(message))
+            if header.writer not in WRITERS:
+                continue
             key = (message.key() or b"").decode()
             if incoming.judge(header, key, content) is Verdict.TAKE:
                 read_fact(header, content)
@@ -116,7 +118,8 @@ def poison(servers: str, log: str) -> int:
     stamp = read_header(Outgoing("stranger").header(log, "", b"a shape that nobody knows"))
     newer = msgspec.structs.replace(stamp, schema=SCHEMA_VERSION + 1)
     producer = Producer({"bootstrap.servers": servers})
-    headers: list[bytes | None] = [None, b"\x96\x01", msgspec.msgpack.encode(newer)]
+    later = msgspec.structs.replace(stamp, number=7)  # as if six of the stranger's were lost
+    headers = [None, b"\x96\x01", msgspec.msgpack.encode(newer), msgspec.msgpack.encode(later)]
     for header in headers:
         producer.produce(
             topic_of(log),

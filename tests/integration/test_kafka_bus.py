@@ -1,6 +1,7 @@
 """The line over a real broker: what it makes is what the memory bus makes, killed or not."""
 
 import itertools
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,13 @@ from hft_lib.events import SCHEMA_VERSION, Decided, Event, Halted, TimePassed
 from serving.adapters.kafka_bus import KafkaBus
 from serving.adapters.kafka_topics import TOPICS, ensure_topics, topic_config, topic_of
 from serving.runtime.chain import Diverged, Outgoing, read_header
-from serving.runtime.chained import DEAD_LETTERS, BusError, DeadLetter, Position
+from serving.runtime.chained import (
+    DEAD_LETTERS,
+    LETTER_BYTES_MAX,
+    BusError,
+    DeadLetter,
+    Position,
+)
 from serving.runtime.host import Host, Snapshot, serve
 from serving.services import INBOXES, SERVICES
 from tests.builders import DAY_NS, PAIR, START_NS, Told, encoded, story, story_config, told
@@ -37,7 +44,7 @@ class Six:
         self.hosts: dict[str, Host] = {}
         self.records: list[bytes] = []
         self.watch = Consumer({"bootstrap.servers": servers, "group.id": "watch"})
-        self.edge = KafkaBus(servers, "edge")
+        self.edge = KafkaBus(servers, "feed")
         self.sink = KafkaBus(servers, "sink")
         self.sink.read(
             "hft.records", lambda fact: self.records.append(msgspec.msgpack.encode(fact))
@@ -164,20 +171,41 @@ def test_poison_goes_to_the_dead_letters_and_the_line_goes_on(six: Six, servers:
     assert six.records
 
 
+def test_what_is_as_large_as_the_broker_takes_is_buried_too(six: Six, servers: str):
+    producer = Producer(
+        {
+            "bootstrap.servers": servers,
+            "compression.type": "gzip",
+            "message.max.bytes": 50_000_000,
+        }
+    )
+    for content in (random.Random(1).randbytes(1_048_000), bytes(30_000_000)):
+        producer.produce(topic_of("execution"), content, partition=0)
+        assert producer.flush(30) == 0
+    for part in itertools.islice(chapters(), 20):
+        six.tell(part)
+    six.buses["execution"].flush(10)
+    assert six.buses["execution"].dead == 2 and six.records
+    assert [letter.content for letter in buried(servers)] == [
+        random.Random(1).randbytes(1_048_000)[:LETTER_BYTES_MAX],
+        bytes(LETTER_BYTES_MAX),
+    ]
+
+
 def test_what_decodes_and_is_none_of_an_inboxs_goes_to_the_dead_letters(six: Six, servers: str):
     parts = list(itertools.islice(chapters(), 20))
     for part in parts[:10]:
         six.tell(part)
-    stranger = KafkaBus(servers, "stranger")
-    stranger.write("execution", Decided(START_NS, PAIR, START_NS))
-    stranger.write("execution", Halted(START_NS, "A~B", True, "ada", "a pair of another line"))
-    stranger.flush()  # what is poisoned goes another way to the broker
-    poison(servers, stranger.outgoing, SCHEMA_VERSION + 1, msgspec.msgpack.encode(("New", 1)))
-    poison(servers, Outgoing("stranger"), SCHEMA_VERSION + 1, b"another history")
-    poison(servers, stranger.outgoing, SCHEMA_VERSION, b"\xc1 no fact")
-    stranger.write("execution", TimePassed(START_NS))  # what follows is heard: nothing was lost
-    stranger.flush()
-    stranger.close()
+    operator = KafkaBus(servers, "host")
+    operator.write("execution", Decided(START_NS, PAIR, START_NS))
+    operator.write("execution", Halted(START_NS, "A~B", True, "ada", "a pair of another line"))
+    operator.flush()  # what is poisoned goes another way to the broker
+    poison(servers, operator.outgoing, SCHEMA_VERSION + 1, msgspec.msgpack.encode(("New", 1)))
+    poison(servers, Outgoing("host"), SCHEMA_VERSION + 1, b"another history")
+    poison(servers, operator.outgoing, SCHEMA_VERSION, b"\xc1 no fact")
+    operator.write("execution", TimePassed(START_NS))  # what follows is heard: nothing was lost
+    operator.flush()
+    operator.close()
     for part in parts[10:]:
         six.tell(part)
     reasons = [letter.reason for letter in buried(servers)]
@@ -186,7 +214,7 @@ def test_what_decodes_and_is_none_of_an_inboxs_goes_to_the_dead_letters(six: Six
     assert all("schema version must be" in reason for reason in reasons[2:4])
     assert reasons[4].startswith("it is no fact") and len(reasons) == 5
     assert six.buses["execution"].dead == 5
-    assert six.buses["execution"].heard("execution", "stranger") == 3
+    assert six.buses["execution"].heard("execution", "host") == 3
     assert six.records
 
 

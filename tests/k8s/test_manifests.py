@@ -242,16 +242,16 @@ def test_secrets_are_references_and_go_to_those_alone_who_need_them(environment:
         item["metadata"]["labels"][NAME]: secret_names(rendered.template(item))
         for item in rendered.workloads(environment)
     }
-    stage = {"redis", "pages"}
+    stage = {"kafka", "redis", "pages"}
     assert given == {
         "ingestion": stage,
         "kalman-filter": stage,
         "garch-model": stage,
         "risk-manager": stage,
         "execution": stage,
-        "orchestrator": {"redis", "pages", "ledger"},
+        "orchestrator": {*stage, "ledger"},
         "calibration": set(),
-        "kafka": set(),
+        "kafka": {"kafka"},
         "redis": {"redis"},
         "postgres": {"postgres"},
         "mlflow": {"mlflow"},
@@ -259,15 +259,17 @@ def test_secrets_are_references_and_go_to_those_alone_who_need_them(environment:
         "alertmanager": {"alertmanager"},
         "grafana": {"grafana"},
         "pipeline-metrics": set(),
-        "backup": {"redis", "postgres"},
-        "restore": {"redis", "postgres"},
+        "backup": {"kafka", "redis", "postgres"},
+        "restore": {"kafka", "redis", "postgres"},
         "backup-artifacts": set(),
         "backup-tapes": set(),
     }
 
 
 def test_no_variable_that_ought_to_be_secret_has_a_value(environment: str) -> None:
-    told = re.compile(r"PASSWORD$|SECRET|TOKEN|API_KEY|REDIS_URL|DATABASE_URL|STORE_URI")
+    told = re.compile(
+        r"PASSWORD$|SECRET|TOKEN|API_KEY|REDIS_URL|BOOTSTRAP_SERVERS|DATABASE_URL|STORE_URI"
+    )
     for item in rendered.workloads(environment):
         for container in rendered.containers(item):
             for variable in container.get("env", []):

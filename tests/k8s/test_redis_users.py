@@ -32,7 +32,8 @@ from serving.runtime.pages import Pages
 from tests.integration.conftest import free_ports, needs
 from tests.k8s import rendered
 from tests.k8s.rendered import replaced
-from tests.k8s.test_configs import CONFIG, ready, running
+from tests.k8s.servers import CONFIG, running
+from tests.k8s.test_configs import ready
 
 USERS = ("services", "operator", "viewer")
 PASSWORDS = {name: hashlib.sha256(name.encode()).hexdigest() for name in USERS}

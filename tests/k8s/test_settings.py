@@ -30,6 +30,7 @@ GUIDE = {
 SECRETS = {
     ("pages", "viewer-token"): VIEWER,
     ("pages", "operator-token"): OPERATOR,
+    ("kafka", "servers"): "services:made-up@kafka:9092",
     ("redis", "url"): "redis://services:made-up@redis:6379/0",
     ("ledger", "url"): "postgresql://ledger:made-up@postgres:5432/ledger",
 }
@@ -58,7 +59,7 @@ def test_the_services_accept_what_they_are_told(environment: str, tmp_path: Path
         assert GUIDE[environment].items() <= told.items()
         settings = load_settings(told | {"HFT_HOME": str(tmp_path)})
         assert settings.exchange == "simulated"
-        assert settings.kafka_bootstrap_servers == "kafka:9092"
+        assert settings.kafka_bootstrap_servers == "services:made-up@kafka:9092"
         assert settings.redis_url is not None
         assert access_of(settings) is not None, "the pages have their tokens"
         is_orchestrator = item["metadata"]["name"] == "orchestrator-service"

@@ -1,40 +1,18 @@
 """What the ledger says of a day and of now, held against what execution said."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Connection, Engine, update
+from sqlalchemy import Connection, update
 
 from hft_lib.events import BlockClosed, Fill, Marked
 from serving.ledger import books, tables
 from serving.ledger.database import LedgerError
-from serving.ledger.journal_source import SOURCE, catch_up
+from serving.ledger.journal_source import SOURCE
 from tests.builders import DAY_NS, DAYS, PAIR, PAIR2, START_NS, told
-from tests.ledger_world import database_at, write_story
 
 FIRST = START_NS // DAY_NS
 CENT = 0.01
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("run")
-    made = database_at(f"sqlite:///{folder / 'ledger.db'}")
-    catch_up(made, write_story(folder / "journal"))
-    return made
-
-
-@pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
-    """A connection whose changes are taken back."""
-    with engine.connect() as opened:
-        yield opened
-
-
-@pytest.fixture
-def line(connection: Connection) -> str:
-    return books.line_in(connection, SOURCE)
 
 
 def test_every_closed_day_reconciles_and_has_the_blocks_figures(connection: Connection, line: str):

@@ -1,40 +1,17 @@
 """What execution holds against the sums of its fills."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, delete, update
+from sqlalchemy import Connection, delete, update
 
 from hft_lib.events import Fill
-from serving.ledger import books, tables
-from serving.ledger.journal_source import SOURCE, catch_up
+from serving.ledger import tables
 from serving.ledger.reconcile import Behind, Difference, compare
 from serving.runtime import shown
 from tests.builders import PAIR, PAIR2, X, Y, told
-from tests.ledger_world import database_at, write_story
 
 FILLS = tables.FILLS
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("run")
-    made = database_at(f"sqlite:///{folder / 'ledger.db'}")
-    catch_up(made, write_story(folder / "journal"))
-    return made
-
-
-@pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
-    """A connection whose changes are taken back."""
-    with engine.connect() as opened:
-        yield opened
-
-
-@pytest.fixture
-def line(connection: Connection) -> str:
-    return books.line_in(connection, SOURCE)
 
 
 @pytest.fixture

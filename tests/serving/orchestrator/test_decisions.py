@@ -1,5 +1,7 @@
 """The latest decisions: those just made, and those that a ledger holds."""
 
+import threading
+
 import msgspec
 import pytest
 
@@ -67,6 +69,24 @@ def test_a_ledger_that_is_behind_is_asked_again():
     assert numbers(latest, 3) == [1] and latest.why == "the ledger does not hold them yet"
     held += [2, 3]
     assert numbers(latest, 3) == [3, 2, 1] and latest.why == ""
+
+
+def test_a_ledger_that_does_not_answer_is_asked_once_and_holds_up_nobody():
+    answers, asked = threading.Event(), []
+
+    def older(last: int) -> list[str]:
+        asked.append(last)
+        assert answers.wait(60.0)
+        return [numbered(1).record]
+
+    latest = Latest(older)
+    latest.made(numbered(2))
+    for _ in range(3):
+        assert numbers(latest, 2) == [2] and latest.why == "the ledger does not answer"
+    answers.set()
+    while numbers(latest, 2) == [2]:
+        assert len(asked) == 1
+    assert numbers(latest, 2) == [2, 1] and latest.why == ""
 
 
 @pytest.mark.parametrize("with_ledger", [True, False])

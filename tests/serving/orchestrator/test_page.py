@@ -191,6 +191,19 @@ def test_what_execution_was_not_told_yet_is_said():
     assert "What execution was told is not known: it is silent." in part(board, "now")
 
 
+def test_a_latch_that_lets_go_is_not_said_to_run_where_execution_does_not():
+    board = Board()
+    assert '<p class="word">RUNNING</p>' in part(board, "now")
+    board.missing["execution"] = "waits for the broker"
+    silent, held = Board(), Board()
+    silent.silent.add("execution")
+    held.execution["latch"] = {"halted": True}
+    for broken in (board, silent, held):
+        said = part(broken, "now")
+        assert '<div class="latch halted"><p class="word">NOT RUNNING</p>' in said
+        assert "The latch lets it go, and execution does not run." in said
+
+
 # --- what is missing ---
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from hft_lib.events import SCHEMA_VERSION, Event, TimePassed
+from hft_lib.events import SCHEMA_VERSION, Event, Halted, TimePassed
 from serving.runtime.chain import (
     LOGIC_VERSION,
     NO_ORIGIN,
@@ -16,7 +17,15 @@ from serving.runtime.chain import (
     Superseded,
     read_header,
 )
-from serving.runtime.chained import DEAD_LETTERS, BusError, ChainedBus, DeadLetter, Received
+from serving.runtime.chained import (
+    DEAD_LETTERS,
+    LETTER_BYTES_MAX,
+    REASON_LENGTH_MAX,
+    BusError,
+    ChainedBus,
+    DeadLetter,
+    Received,
+)
 from serving.runtime.opening import OtherVersion
 from tests.builders import START_NS
 
@@ -82,14 +91,14 @@ def test_an_older_process_ends_at_the_announcement_of_a_newer_one():
 def test_an_edge_is_opened_where_nothing_of_an_older_one_can_come_any_more():
     logs: Logs = {}
     old, _ = opened(logs, 1)
-    old.edge("operator", "execution").write(passed(1))
+    old.edge("host", "execution").write(passed(1))
     new, facts = opened(logs, 2)
-    new.announce("execution", "operator")
+    new.announce("execution", "host")
     heard = [new.is_heard]
     new.pump(0.0)
     assert [*heard, new.is_heard] == [False, True] and facts == [passed(1)]
-    inlet = new.edge("operator", "execution")
-    old.edge("operator", "execution").write(passed(7))  # has not heard of the newer one yet
+    inlet = new.edge("host", "execution")
+    old.edge("host", "execution").write(passed(7))  # has not heard of the newer one yet
     inlet.write(passed(2))
     new.pump(0.0)
     assert facts == [passed(1), passed(2)] and new.fenced == 1
@@ -127,8 +136,13 @@ def test_what_is_none_of_ours_is_buried_once_and_the_rest_goes_on():
     bus.pump(0.0)
     bus.pump(0.0)
     assert facts == [passed(1)] and bus.dead == 1
-    letters = [msgspec.msgpack.decode(c, type=DeadLetter) for _, _, c in logs[DEAD_LETTERS]]
-    assert [(x.log, x.offset, x.content) for x in letters] == [("execution", 0, b"poison")]
+    found = [(letter.log, letter.offset, letter.content) for letter in letters(logs)]
+    assert found == [("execution", 0, b"poison")]
+
+
+def letters(logs: Logs) -> list[DeadLetter]:
+    """What was buried."""
+    return [msgspec.msgpack.decode(c, type=DeadLetter) for _, _, c in logs[DEAD_LETTERS]]
 
 
 def of_another_schema(writer: str, number: int, content: bytes) -> tuple[str, bytes, bytes]:
@@ -147,14 +161,57 @@ def test_the_next_fact_of_a_writer_of_the_line_in_another_schema_is_refused():
     assert not facts and DEAD_LETTERS not in logs
 
 
-def test_a_strangers_message_in_another_schema_is_buried_and_a_chain_of_them_refused():
-    logs: Logs = {"execution": [of_another_schema("stranger", 1, b"of another shape")]}
+def headed(content: bytes, writer: str = "stranger", **said: Any) -> tuple[str, bytes, bytes]:
+    """A message under a header that says `said`, and else what is right."""
+    stamp = read_header(Outgoing(writer).header("execution", "", content))
+    return "", msgspec.msgpack.encode(msgspec.structs.replace(stamp, **said)), content
+
+
+def test_whatever_a_stranger_says_is_buried_and_the_line_goes_on():
+    fact = msgspec.msgpack.encode(Halted(START_NS, "", True, "eve", "by a stranger"))
+    said: list[dict[str, Any]] = [
+        {},
+        {"number": 7},
+        {"digest": b"another"},
+        {"epoch": 9},
+        {"schema": SCHEMA_VERSION + 1},
+        {"schema": SCHEMA_VERSION + 1, "number": 2},
+        {"origin": Origin(1, "x" * 600)},
+    ]
+    logs: Logs = {"execution": [headed(fact, **lie) for lie in said]}
+    nested = b"\x98" + headed(fact)[1][1:] + b"\x91" * 400
+    logs["execution"].append(("", nested, fact))
+    bus, facts = opened(logs, 0)
+    ChainedBus(MemoryClient(logs), "risk_manager").write("execution", passed(1))
+    bus.pump(0.0)
+    assert facts == [passed(1)] and bus.dead == len(said) + 1
+    assert [letter.offset for letter in letters(logs)] == list(range(bus.dead))
+    assert letters(logs)[0].reason == "its writer must be one of the line's, was 'stranger'"
+
+
+def test_a_fact_that_is_nested_without_end_is_buried_in_its_writers_chain():
+    fact = msgspec.msgpack.encode(passed(1))
+    deep = bytes([fact[0] + 1]) + fact[1:] + b"\x91" * 100_000
+    logs: Logs = {"execution": [headed(deep, "risk_manager")]}
+    bus, facts = opened(logs, 0)
+    bus.pump(0.0)
+    assert not facts and bus.dead == 1 and "recursion" in letters(logs)[0].reason
+    assert bus.heard("execution", "risk_manager") == 1
+
+
+def test_a_letter_keeps_the_beginning_of_what_is_large_and_says_how_large_it_was():
+    content = bytes(30_000_000)
+    logs: Logs = {"execution": [("", bytes(1_000_000), content)]}
     bus, _ = opened(logs, 0)
     bus.pump(0.0)
-    assert bus.dead == 1
-    logs["execution"].append(of_another_schema("stranger", 2, b"of another shape"))
-    with pytest.raises(OtherVersion, match="stranger's fact 2"):
-        bus.pump(0.0)
+    (letter,) = letters(logs)
+    assert len(logs[DEAD_LETTERS][0][2]) < 2 * LETTER_BYTES_MAX
+    assert letter.content == bytes(LETTER_BYTES_MAX) and "30000000 bytes" in letter.reason
+    names = msgspec.msgpack.encode(("Z" * 100_000, 1))
+    logs["execution"].append(headed(names, "risk_manager"))
+    bus.pump(0.0)
+    assert letters(logs)[1].reason.startswith("it is no fact: Invalid value 'ZZ")
+    assert len(letters(logs)[1].reason) <= REASON_LENGTH_MAX
 
 
 def test_a_change_of_logic_in_a_log_is_said_once():

@@ -231,9 +231,18 @@ def test_a_file_holds_the_word_through_kill_and_reset(tmp_path: Path):
     assert sorted(path.name for path in latch.path.parent.iterdir()) == ["latch"]
 
 
-def test_a_file_that_holds_no_word_is_unreadable_and_can_be_killed(tmp_path: Path):
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"run": tr',
+        b'{"run": true, "operator": "ada", "reason": "over", "time_ns": 9' + b"9" * 22 + b"}",
+        b'{"nested": ' + b"[" * 100_000,
+    ],
+    ids=["cut", "a time that no clock says", "nested without end"],
+)
+def test_a_file_that_holds_no_word_is_unreadable_and_can_be_killed(tmp_path: Path, content: bytes):
     latch = FileLatch(tmp_path / "latch")
-    latch.path.write_bytes(b'{"run": tr')
+    latch.path.write_bytes(content)
     with pytest.raises(Unreadable, match="no word of ours"):
         latch.read()
     kill(latch, False, "ada", "drill", 1)

@@ -38,6 +38,7 @@ class Broker:
         self.logs: Logs = {}
         self.store = MemoryStore()
         self.client = Client(self.logs)
+        self.edge = ChainedBus(MemoryClient(self.logs), "risk_manager")
         self.now_s = 0.0
 
     def snapshots(self, name: str) -> SnapshotKeeper:
@@ -52,8 +53,7 @@ class Broker:
 
     def tell(self, count: int) -> None:
         for number in range(count):
-            edge = ChainedBus(MemoryClient(self.logs), f"risk_manager{number}")
-            edge.write("execution", TimePassed(START_NS + number))
+            self.edge.write("execution", TimePassed(START_NS + number))
 
 
 @pytest.fixture

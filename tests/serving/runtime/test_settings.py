@@ -106,6 +106,10 @@ def test_a_misspelt_variable_is_answered_with_the_right_one() -> None:
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka"),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,"),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka:0"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,services:word@kafka:9092"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "services@kafka:9092"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "services:@kafka:9092"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "services:word@"),
         ("REDIS_URL", "http://redis:6379"),
         ("REDIS_URL", "redis://re dis"),
         ("DATABASE_URL", "mysql://db/hft"),
@@ -223,6 +227,8 @@ def test_production_sends_no_key_in_the_clear() -> None:
     [
         ("DATABASE_URL", f"mysql://hft:{SECRET}@db/hft"),
         ("DATABASE_URL", f"hft:{SECRET}@db"),
+        ("KAFKA_BOOTSTRAP_SERVERS", f"kafka:9092,services:{SECRET}@kafka:9092"),
+        ("KAFKA_BOOTSTRAP_SERVERS", f"services:{SECRET}:{SECRET}@kafka:9092"),
         ("REDIS_URL", f"redis://:{SECRET}@re dis"),
         ("REDIS_URL", f"redis://:{SECRET}@host:99999/0?password={SECRET}"),
         ("MLFLOW_TRACKING_URI", f"ftp://{SECRET}@mlflow"),
@@ -237,6 +243,7 @@ def test_what_is_printed_masks_every_secret() -> None:
         {
             **KEYS,
             "DATABASE_URL": f"postgresql://hft:{SECRET}@db:5432/hft",
+            "KAFKA_BOOTSTRAP_SERVERS": f"services:{SECRET}@kafka:9092,kafka2:9092",
             "REDIS_URL": f"redis://:{SECRET}@redis:6379/0?password={SECRET}",
         }
     )
@@ -245,7 +252,8 @@ def test_what_is_printed_masks_every_secret() -> None:
     assert printed["BINANCE_API_SECRET"] == "********"
     assert printed["DATABASE_URL"] == "postgresql://hft:********@db:5432/hft"
     assert printed["BINANCE_TESTNET"] == "true"
-    assert printed["KAFKA_BOOTSTRAP_SERVERS"] == ""
+    assert printed["KAFKA_BOOTSTRAP_SERVERS"] == "services:********@kafka:9092,kafka2:9092"
+    assert printed["KRAKEN_WS_URL"] == ""
     for told in (repr(settings), str(settings), str(printed)):
         assert SECRET not in told
     assert settings.binance_api_secret is not None
