@@ -10,7 +10,8 @@ OptionalTapeOption = Annotated[
     Path | None, typer.Option(help="The tape's folder; the synthetic market where there is none.")
 ]
 ParamsOption = Annotated[
-    list[Path], typer.Option(help="The parameter file; named again for each pair of the line.")
+    list[Path] | None,
+    typer.Option(help="The parameter file; named again for each pair of the line."),
 ]
 PairOption = Annotated[
     str | None,

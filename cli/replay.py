@@ -24,6 +24,7 @@ from cli.context import (
 )
 from cli.errors import BadInput, Failed
 from cli.parameters import read_parameters
+from cli.replay_line import verify_line
 from cli.runs import read_facts, read_header
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event, Rejected, TimePassed
@@ -32,6 +33,7 @@ from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from hft_lib.stage import Line
+from serving.line_log import is_line_log
 from serving.lines import config_of, sets_of
 from serving.runtime.identity import content_sha256, git_commit
 from serving.runtime.journal import LIVE, Header, encode_fact
@@ -43,10 +45,13 @@ from serving.services import INBOXES, stages
 def replay(
     context: typer.Context,
     tape: options.TapeOption,
-    params: options.ParamsOption,
+    params: options.ParamsOption = None,
     verify: Annotated[
         Path | None,
-        typer.Option(help="A run's journal: every fact must be the one that the run made."),
+        typer.Option(
+            help="A run's journal, or the log of a line that `hft tape export` wrote: every fact "
+            "must be the one that was made then."
+        ),
     ] = None,
     pair: options.PairOption = None,
     start: options.StartOption = None,
@@ -66,7 +71,10 @@ def replay(
     """
     settings: Settings = context.obj
     opened = Tape.open(tape)
-    files: Sequence[ParameterFile] = [read_parameters(path) for path in params]
+    files: Sequence[ParameterFile] = [read_parameters(path) for path in params or ()]
+    of_line = verify is not None and is_line_log(verify)
+    if not params and not of_line:
+        raise BadInput("--params must name the parameter file, it was missing")
     began = time.perf_counter()
     with contextlib.ExitStack() as written:
         tally = Tally(_text_file(written, orders), _text_file(written, fills))
@@ -75,6 +83,11 @@ def replay(
             config = config_of(settings, files, borrow)
             window = window_of(opened, start, end)
             document = run_over_tape(opened, files, config, window, tally)
+        elif of_line:
+            _refuse_with_line(
+                {"--pair": pair, "--start": start, "--end": end, "--assume-borrow": borrow}
+            )
+            document = verify_line(opened, files, verify, tally)
         else:
             header = read_header(verify)
             _must_agree(header, pair, (parse_time(start), parse_time(end)), borrow)
@@ -94,6 +107,12 @@ def _must_agree(header: Header, pair: str | None, window: Window, borrow: float 
     for name, (given, journalled) in made_with.items():
         if given is not None and given != journalled:
             raise BadInput(f"{name} is not what the journal was made with: leave it out")
+
+
+def _refuse_with_line(given: dict[str, Any]) -> None:
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        raise BadInput(f"a line's log says what it was opened with: leave {', '.join(named)} out")
 
 
 def _as_run(header: Header, files: Sequence[ParameterFile]) -> list[ParameterFile]:
@@ -319,7 +338,7 @@ def print_figures(title: str, known: dict[str, Any]) -> None:
             f"  every one of {known['frames']:,} facts is the one that the run journalled"
         )
         if not known["complete"]:
-            console.print("  the journal ends before its tape does: the run was cut off")
+            console.print("  it ends before its tape does: the run was cut off")
 
 
 def verify_command(known: dict[str, Any], kind: Callable[[str], str | Path] = Path) -> str:

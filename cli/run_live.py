@@ -69,7 +69,7 @@ def _trade(
     operators: Operators,
 ) -> None:
     latch, moves = operators
-    with interrupt.deferred() as is_stopped, opened(settings, header) as live:
+    with interrupt.deferred() as is_stopped, opened(settings, header, line) as live:
         feed, length = live_feed(live, line), _Length(line, live, is_stopped, seconds)
         _trade_until(line, header, feed, length, latch, moves)
 

@@ -9,6 +9,7 @@ import typer
 
 from cli import console, tape_download, tape_text
 from cli.errors import BadInput
+from cli.tape_export import export
 from cli.tape_record import record
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ DAYS_MAX = 3_650.0
 
 app = typer.Typer(no_args_is_help=True, help="The market data store.")
 app.command("record")(record)
+app.command("export")(export)
 
 
 class Format(StrEnum):

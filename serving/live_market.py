@@ -13,7 +13,7 @@ import msgspec
 from hft_lib.events import Event, MarketEvent, TimePassed
 from hft_lib.market.tape import Tape, TapeWriter
 from serving.adapters.live.feed import LiveFeed
-from serving.live_order import WAIT_S, LineOrder, Taking
+from serving.live_order import WAIT_S, LineOrder, Taking, last_trades
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import LIVE, Header, read, read_header
 from serving.runtime.latched import Feed
@@ -32,9 +32,11 @@ class LiveMarket(msgspec.Struct, frozen=True):
     sha256: str = LIVE
 
 
-def opened(settings: Settings, header: Header) -> LiveFeed:
-    """The live feed of a line's legs, to be entered."""
-    return LiveFeed(settings, legs_of_line(header.config))
+def opened(settings: Settings, header: Header, line: EmbeddedLine) -> LiveFeed:
+    """The live feed of the legs of `line`, behind what it was told before; to be entered."""
+    feed = LiveFeed(settings, legs_of_line(header.config))
+    feed.go_on(last_trades(line.hosts["ingestion"].state))
+    return feed
 
 
 def live_feed(

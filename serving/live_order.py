@@ -10,8 +10,9 @@ from msgspec import to_builtins
 from hft_lib.events import MarketEvent, Rejected, TimePassed
 from hft_lib.market.live.items import Unreadable
 from hft_lib.market.merge import DAY_NS
+from hft_lib.stages.ingestion import IngestionState
 from serving.adapters.live.feed import LiveFeed, NotListed
-from serving.adapters.live.intake import Told
+from serving.adapters.live.intake import LastTrade, Told
 from serving.runtime.opening import FEED, NotThisLine
 
 WAIT_S = 0.05  # for events, before what operators say is looked at
@@ -22,6 +23,15 @@ class Taking(Protocol):
 
     def take(self, timeout_s: float) -> list[Told]:
         """What came since it was last asked, in order; waits where that is nothing."""
+
+
+def last_trades(ingestion: IngestionState) -> dict[str, LastTrade]:
+    """The last trade of each symbol that a line was told: behind these its feed goes on."""
+    return {
+        symbol: (state.trade_id, state.trade_exchange_ns)
+        for symbol, state in ingestion.symbols.items()
+        if state.trade_id
+    }
 
 
 class LineOrder:

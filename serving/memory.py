@@ -261,7 +261,7 @@ class MemoryLine:
     def _feed(self, line: EmbeddedLine, market: Market, header: Header, world: ExitStack) -> Feed:
         if isinstance(market, Tape):
             return feed_of_tape(market, header, self._start.speed, line)
-        live = world.enter_context(opened(self._settings, header))
+        live = world.enter_context(opened(self._settings, header, line))
         self._pages["ingestion"].add(LivePart(live))
         self._pages["ingestion"].measure(live.figures)
         return live_feed(live, line)

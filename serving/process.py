@@ -325,10 +325,10 @@ class Process:
         from serving.live_edge import LiveEdge
         from serving.live_order import LivePart
 
-        live = world.enter_context(LiveFeed(self._settings, self._live_legs()))
+        live = LiveFeed(self._settings, self._live_legs())
         self._pages.add(LivePart(live))
         self._pages.measure(live.figures)
-        return LiveEdge(worker, live).turn
+        return LiveEdge(worker, live, world).turn
 
     def _moves(self, worker: Worker, opened: LineOpened, world: ExitStack) -> MovesEdge:
         """What operators ask of the capital, told the orchestrator."""

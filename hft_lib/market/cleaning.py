@@ -17,6 +17,10 @@ from hft_lib.events import Depth, Funding, Instrument, Mark, MarketEvent, Quote,
 CLOCK_JUMP_NS_MAX = (
     5_000_000_000  # a step of the receive clock against the exchange's beyond this is a jump
 )
+# A trade that is told so much later than others was filled in after an outage, and says nothing of
+# a clock. Filling in takes less than the most: where all trades are late for longer, the clock is.
+LATE_NS = 1_000_000_000
+LATE_NS_MAX = 60_000_000_000
 REGULAR_CADENCE_NS = 1_000_000_000  # at or above it quotes come on a grid: one missing is a gap
 REGULAR_GAP_CADENCES = 1.5
 IRREGULAR_GAP_CADENCES = 10.0
@@ -48,6 +52,8 @@ class SymbolState(msgspec.Struct, gc=False):
     """What is known of one symbol: its last top, its sequences, its clock, its cadence.
 
     `is_one_sided` says that a side of the book is empty now: what was the top is no more.
+    `late_since_ns` is when the first came of trades that are late without a break (0: none is).
+    `trade_exchange_ns` is the exchange's time of the trade `trade_id`.
     """
 
     symbol: str
@@ -67,6 +73,8 @@ class SymbolState(msgspec.Struct, gc=False):
     cadence_ns: int = CADENCE_NS_DEFAULT
     gap_ns: int = int(CADENCE_NS_DEFAULT * REGULAR_GAP_CADENCES)
     is_one_sided: bool = False
+    late_since_ns: int = 0
+    trade_exchange_ns: int = 0
 
 
 CLEAN: tuple[Flaw, ...] = ()
@@ -215,17 +223,30 @@ def _inspect_trade(state: SymbolState, trade: Trade) -> tuple[Flaw, ...]:
         flaw = _id_flaw(doubt, last, trade.trade_id, trade.time_ns, most, "trade")
         if flaw is not None:
             return (flaw,)
-    flaws = _clock_flaws(state, trade)
-    if flaws:
-        return flaws
+    flaws = _lateness_flaws(state, trade)
     if not trade.trade_id:
-        return CLEAN
+        return flaws
+    # It came in its turn, whatever the clock: it is not missing.
     _believe(doubt, last, trade.time_ns)
-    state.trade_id = trade.trade_id
+    state.trade_id, state.trade_exchange_ns = trade.trade_id, trade.exchange_time_ns
     if last and trade.trade_id > last + 1:
         missing = trade.trade_id - last - 1
-        return (Flaw("GAP", f"{missing} trades missing before {trade.trade_id}", refuses=False),)
-    return CLEAN
+        gap = Flaw("GAP", f"{missing} trades missing before {trade.trade_id}", refuses=False)
+        return (gap, *flaws)
+    return flaws
+
+
+def _lateness_flaws(state: SymbolState, trade: Trade) -> tuple[Flaw, ...]:
+    """What a trade says of the clocks: that it is late is no flaw, unless all are for long."""
+    known_ns, offset_ns = state.clock_offset_ns, trade.time_ns - trade.exchange_time_ns
+    if known_ns is None or not trade.exchange_time_ns or offset_ns - known_ns <= LATE_NS:
+        state.late_since_ns = 0
+        return _clock_flaws(state, trade)
+    state.late_since_ns = state.late_since_ns or trade.time_ns
+    if trade.time_ns - state.late_since_ns <= LATE_NS_MAX:
+        return CLEAN
+    state.late_since_ns = 0
+    return _clock_flaws(state, trade)
 
 
 def _inspect_depth(state: SymbolState, depth: Depth) -> tuple[Flaw, ...]:

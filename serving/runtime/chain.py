@@ -21,7 +21,7 @@ import msgspec
 from hft_lib.events import SCHEMA_VERSION, Event
 
 # What the stages make of the same inbox. A change of it is seen in the header of every fact.
-LOGIC_VERSION = 5
+LOGIC_VERSION = 6
 
 # Ours have a hundred: more is none of ours, and neither decoded nor kept.
 HEADER_BYTES_MAX = 512
@@ -125,13 +125,18 @@ class Outgoing:
         """The last number written to a log and key, 0 before the first."""
         return _mark(self.marks, log, key).number
 
+    def chain(self, log: str, key: str, content: bytes) -> Mark:
+        """Number `content` and chain it; returns how far that chain has come."""
+        mark = _mark(self.marks, log, key)
+        mark.number += 1
+        mark.digest = _digest(mark.digest, content)
+        return mark
+
     def header(self, log: str, key: str, content: bytes, origin: Origin = NO_ORIGIN) -> bytes:
         """Number `content`, which came of `origin`, and chain it; returns the header as it
         travels.
         """
-        mark = _mark(self.marks, log, key)
-        mark.number += 1
-        mark.digest = _digest(mark.digest, content)
+        mark = self.chain(log, key, content)
         return _ENCODER.encode(
             Header(
                 SCHEMA_VERSION,

@@ -297,7 +297,7 @@ class ChainedBus:
         log.offset = message.offset + 1
         try:
             stamp = read_header(message.header)
-            _must_be_of_the_line(stamp)
+            must_be_of_the_line(stamp)
             self.origin = stamp.origin
             self._end_if_superseded(stamp)
             verdict = log.incoming.judge(stamp, message.key.decode(), message.content)
@@ -361,7 +361,10 @@ class ChainedBus:
         self.produce(self.outgoing, DEAD_LETTERS, "", self._encoder.encode(letter), self.origin)
 
 
-def _must_be_of_the_line(stamp: Header) -> None:
-    """A stranger's chain is nobody's: whether it is whole or broken, nothing was lost by it."""
+def must_be_of_the_line(stamp: Header) -> None:
+    """A stranger's chain is nobody's: whether it is whole or broken, nothing was lost by it.
+
+    Raises Undecodable for one.
+    """
     if stamp.writer not in WRITERS:
         raise Undecodable(f"its writer must be one of the line's, was {stamp.writer!r}")

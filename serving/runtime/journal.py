@@ -74,12 +74,22 @@ class Journal:
     """Append facts to a journal file; `sync` makes what was appended durable."""
 
     def __init__(self, path: Path, header: Header) -> None:
+        self._begin(path, "header", header)
+
+    @classmethod
+    def of_other(cls, path: Path, name: str, header: msgspec.Struct) -> Self:
+        """A file of such frames that is no run's journal: its first is `header`, called `name`."""
+        journal = cls.__new__(cls)
+        journal._begin(path, name, header)
+        return journal
+
+    def _begin(self, path: Path, name: str, header: msgspec.Struct) -> None:
         self.path = path
         self.frames = 0
         self._chain = 0
         self._file = path.open("xb")
         self._file.write(_MAGIC)
-        self._append(_ENCODER.encode(("header", header)))
+        self.put(name, header)
 
     @classmethod
     def reopen(cls, path: Path) -> Self:
@@ -97,7 +107,11 @@ class Journal:
 
     def append(self, log: str, fact: Event) -> None:
         """Write one fact of `log`."""
-        self._append(_ENCODER.encode((log, fact)))
+        self.put(log, fact)
+
+    def put(self, name: str, content: msgspec.Struct) -> None:
+        """Write one frame: `content`, called `name`."""
+        self._append(_ENCODER.encode((name, content)))
 
     def _append(self, content: bytes) -> None:
         length_check = _length_check(len(content), self._chain)
@@ -181,6 +195,12 @@ def _find(path: Path, file: BinaryIO, place: Place) -> None:
     if len(head) < _FRAME.size or _FRAME.unpack(head)[2] != place.chain or file.tell() < place.end:
         raise Changed(f"journal {path}: frame {place.frames} is not the one that was read")
     file.seek(place.end)
+
+
+def read_frames(path: Path) -> Iterator[tuple[str, msgspec.Raw]]:
+    """What each whole frame is called, and its content."""
+    for content, _ in _frames(path):
+        yield _LOG_DECODER.decode(content)
 
 
 def read_header(path: Path) -> Header:

@@ -16,7 +16,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from hft_lib.events import Trade
 from hft_lib.fitting.parameter_file import parameter_file
+from hft_lib.market.cleaning import CLOCK_JUMP_NS_MAX
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import ParameterFile
 from tests.builders import parameters
@@ -114,6 +116,18 @@ def test_a_live_run_replays_to_the_same_facts_through_faults_and_a_second_start(
     both = verified(hft, again.json)
     assert both["events"] == again.json["events"]
     assert sum(both["rejected"].values()) > 0, "what was corrupt is on record"
+    trades = [fact for fact in Tape.open(again.json["tape"]).events() if isinstance(fact, Trade)]
+    assert_whole(trades)
+    # Between the two runs more than five seconds passed: their trades came late, and were taken.
+    assert any(fact.time_ns - fact.exchange_time_ns > CLOCK_JUMP_NS_MAX for fact in trades)
+    assert "CLOCK_JUMP" not in both["rejected"] and "TRADES_LOST" not in both["rejected"]
+
+
+def assert_whole(trades: list[Trade]) -> None:
+    """Each trade once, and none missing between the first and the last of a symbol."""
+    for symbol in PAIR.split("~"):
+        ids = [trade.trade_id for trade in trades if trade.symbol == symbol]
+        assert ids == list(range(ids[0], ids[0] + len(ids))), symbol
 
 
 def test_a_tape_or_another_pace_is_refused_on_the_live_market(

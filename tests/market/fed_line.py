@@ -31,6 +31,7 @@ from serving.adapters.live import binance
 from serving.adapters.live.feed import LiveFeed, Pace
 from serving.lines import config_of, sets_of
 from serving.live_market import LiveMarket, live_feed, write_tape
+from serving.live_order import last_trades
 from serving.runtime.embedded import EmbeddedLine
 from serving.runtime.journal import RECORDS, Journal, read
 from serving.runtime.run_folder import new_header
@@ -111,6 +112,7 @@ class FedLine:
         where = LiveMarket(folder / "tape", start_ns)
         header = new_header(where, files, config, "r1", "hft run", (start_ns, None))
         self.steps = Steps()
+        self._settings = settings
         self.feed = LiveFeed(settings, [PERP, SPOT], pace=PACE)
         self.journal = Journal(folder / "journal", header)
         self._line = EmbeddedLine(config, self.journal, folder / "snapshot", [self.steps])
@@ -132,6 +134,15 @@ class FedLine:
     ) -> None:
         self.feed.__exit__(kind, error, trace)
         self.journal.close()
+
+    def stop_for(self, seconds: float) -> None:
+        """Leave the feed as a process that ends would, and go on with a new one later."""
+        self.feed.__exit__(None, None, None)
+        time.sleep(seconds)
+        self.feed = LiveFeed(self._settings, [PERP, SPOT], pace=PACE)
+        self.feed.go_on(last_trades(self._line.hosts["ingestion"].state))
+        self.feed.__enter__()
+        self._facts = iter(live_feed(self.feed, self._line)(self._turned))
 
     class _Turn(Exception):
         """The feed was asked, and nothing more is there now."""

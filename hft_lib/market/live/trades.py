@@ -12,6 +12,10 @@ from hft_lib.market.live.items import JUMP_MAX, flaw
 HELD_MAX = 20_000  # trades that wait for those before them: minutes of the busiest market
 # A frame that was overtaken comes within this; only then a request is worth its weight.
 PATIENCE_NS = 100_000_000
+# What happened before a process began is filled in where it is no more than this: what a venue
+# gives in some dozens of answers, and not so old that it is history.
+STOPPED_TRADES_MAX = 50_000
+STOPPED_NS_MAX = 3_600_000_000_000
 AHEAD_MAX = 10_000  # more trades than happen while a venue answers
 
 
@@ -35,6 +39,14 @@ class Trades:
         self._is_open = False
         self._is_free = True
         self._suspect = 0
+        self._goes_on = False
+
+    def go_on(self, last_id: int, exchange_ns: int) -> None:
+        """An earlier process told trades up to this one, which happened at `exchange_ns` by the
+        exchange's clock (0: unknown): what happened since has to be asked for.
+        """
+        self.last_id, self.last_exchange_ns = last_id, exchange_ns
+        self._goes_on = last_id > 0
 
     def lost(self) -> None:
         """The connection was lost: ids may be anywhere when it is back."""
@@ -100,6 +112,7 @@ class Trades:
         """What follows from trades that were asked for, in any order, known ones among them."""
         if not self.last_id:
             return []
+        went_on, self._goes_on = self._goes_on, False
         new = [one for one in trades if one.trade_id > self.last_id]
         for trade in new:
             if trade.trade_id not in self._held:
@@ -107,7 +120,15 @@ class Trades:
                 self._held[trade.trade_id] = trade
         if not self._held or self.last_id + 1 in self._held:
             self._is_open = False
+        if went_on and self._is_too_far(time_ns):
+            return self.give_up(time_ns)
         return self._drain(time_ns)
+
+    def _is_too_far(self, time_ns: int) -> bool:
+        """Whether too many trades are missing before those that wait, or they are too old."""
+        missing = min(self._held, default=0) - self.last_id - 1
+        age_ns = time_ns - self.last_exchange_ns if self.last_exchange_ns else 0
+        return missing > 0 and (missing > STOPPED_TRADES_MAX or age_ns > STOPPED_NS_MAX)
 
     def give_up(self, time_ns: int, newest_id: int = 0) -> list[MarketEvent | Rejected]:
         """Nobody can give what is missing before the first trade that waits: go on behind it.

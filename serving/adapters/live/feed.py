@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 
 import msgspec
@@ -18,7 +18,7 @@ from hft_lib.market.live.items import Unreadable, flaw
 from serving.adapters.live.connection import RENEW_S, Connection, backoff_s
 from serving.adapters.live.figures import Figures
 from serving.adapters.live.gate import Gate
-from serving.adapters.live.intake import Intake, Told
+from serving.adapters.live.intake import Intake, LastTrade, Told
 from serving.adapters.live.repairs import Repairs
 from serving.adapters.live.venue import CallFailed, Venue
 from serving.adapters.live.venues import BINANCE, VENUES
@@ -95,6 +95,12 @@ class LiveFeed:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="live-feed", daemon=True)
+
+    def go_on(self, last: Mapping[str, LastTrade]) -> None:
+        """Go on behind the trades that an earlier feed told, `last` of each symbol: what happened
+        since is filled in where the venue has it. Said before this one is entered.
+        """
+        self._intake.go_on(last)
 
     def __enter__(self) -> "LiveFeed":
         self._thread.start()

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import structlog
@@ -13,11 +13,13 @@ from hft_lib.events import MarketEvent, Rejected, TimePassed
 from hft_lib.market.live.items import FundingNotice, Item, Unreadable, flaw
 from hft_lib.market.live.sequence import Sequencer
 from hft_lib.market.live.symbol import SymbolFeed
+from hft_lib.market.live.trades import Trades
 from hft_lib.market.live.unnumbered import UnnumberedTrades
 from serving.adapters.live.figures import Figures
 from serving.adapters.live.venue import Channel
 
 Told: TypeAlias = MarketEvent | Rejected | TimePassed
+LastTrade: TypeAlias = tuple[int, int]  # its id, and when it happened by the exchange's clock
 
 QUEUE_MAX = 100_000  # facts that the line has not taken: minutes of a busy market
 ROOM_S = 0.01  # between two looks for room
@@ -42,6 +44,13 @@ class Intake:
         """The venue gives trades no ids; said before any came."""
         for state in self.symbols.values():
             state.trades = UnnumberedTrades(state.symbol)
+
+    def go_on(self, last: Mapping[str, LastTrade]) -> None:
+        """An earlier process told the trades up to `last` of each symbol; said before any came."""
+        for symbol, (trade_id, exchange_ns) in last.items():
+            trades = self.symbols[symbol].trades
+            if isinstance(trades, Trades):
+                trades.go_on(trade_id, exchange_ns)
 
     # --- for the line's thread ---
 

@@ -54,7 +54,6 @@ REFUSED: list[tuple[str, str, MarketEvent]] = [
     ("PRICE", "trade", trade(42, size=0.0)),
     ("DUPLICATE", "trade", trade(41)),
     ("DISORDER", "trade", trade(40)),
-    ("CLOCK_JUMP", "trade", trade(42, exchange_time_ns=NOW_NS - 60 * S_NS)),
     ("PRICE", "level", depth(9, 8, bids=((0.0, 1.0),))),
     ("NAN", "funding", Funding(NOW_NS, NOW_NS, Y, math.nan)),
     ("PRICE", "mark", Mark(NOW_NS, NOW_NS, Y, 0.0)),
@@ -140,6 +139,50 @@ def test_a_clock_that_jumped_refuses_one_event_and_is_then_believed():
     assert judged(shifted(1), state) == [("CLOCK_JUMP", True)]
     assert judged(shifted(2), state) == []
     assert state.quote_ns == START_NS + 2 * S_NS
+
+
+def test_trades_that_were_filled_in_after_an_outage_are_late_and_no_jump():
+    state, at_ns = known(), START_NS + 120 * S_NS
+    filled = [
+        trade(42 + number, at_ns + number, exchange_time_ns=START_NS + number * 6 * S_NS)
+        for number in range(20)
+    ]
+    live = trade(62, at_ns + S_NS)
+    assert [judged(one, state) for one in (*filled, live)] == [[]] * 21
+    assert judged(quote(Y, at_ns + 2 * S_NS, 100.0), state) == []
+    assert (state.trade_id, state.trade_exchange_ns) == (62, live.exchange_time_ns)
+
+
+def test_quotes_between_late_trades_are_judged_by_their_own_clock():
+    state = known()
+    for number in range(5):
+        at_ns = START_NS + 30 * S_NS + number
+        late = trade(42 + number, at_ns, exchange_time_ns=START_NS + number * S_NS)
+        assert judged(late, state) == []
+    assert judged(quote(Y, START_NS + 31 * S_NS, 100.0), state) == []
+    ahead = START_NS + 40 * S_NS
+    jumped = quote(Y, START_NS + 32 * S_NS, 100.0, exchange_time_ns=ahead)
+    assert judged(jumped, state) == [("CLOCK_JUMP", True)]
+
+
+def test_trades_that_are_late_for_a_minute_tell_that_the_clock_is():
+    state = known()
+
+    def late(number: int) -> Trade:
+        at_ns = START_NS + number * 10 * S_NS
+        return trade(41 + number, at_ns, exchange_time_ns=at_ns - 20 * S_NS)
+
+    told = [judged(late(number), state) for number in range(1, 10)]
+    assert told == [[]] * 7 + [[("CLOCK_JUMP", True)], []]
+    assert state.clock_offset_ns == 20 * S_NS
+
+
+def test_a_trade_ahead_of_its_clock_is_refused_and_its_id_is_not_missing():
+    state = known()
+    ahead = trade(42, exchange_time_ns=NOW_NS + 6 * S_NS)
+    assert judged(ahead, state) == [("CLOCK_JUMP", True)]
+    back = trade(43, exchange_time_ns=NOW_NS + 6 * S_NS)
+    assert judged(back, state) == [], "no gap is told"
 
 
 def test_a_clock_within_its_bounds_is_no_jump():

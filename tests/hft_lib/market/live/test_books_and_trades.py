@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from hft_lib.events import Depth, Rejected, Trade
 from hft_lib.market.live.books import OLD_MAX, Book
 from hft_lib.market.live.items import JUMP_MAX
-from hft_lib.market.live.trades import AHEAD_MAX, PATIENCE_NS, Missing, Trades
+from hft_lib.market.live.trades import (
+    AHEAD_MAX,
+    PATIENCE_NS,
+    STOPPED_NS_MAX,
+    STOPPED_TRADES_MAX,
+    Missing,
+    Trades,
+)
 
 S = "BTC/USDT"
 
@@ -179,6 +186,61 @@ def test_an_answer_that_does_not_reach_back_leaves_the_rest_wanted():
     trades.reopened()
     assert trades.fill(1, [trade(9), trade(10)]) == []
     assert trades.wanted(1) == Missing(6, 8)
+
+
+def test_what_happened_before_a_process_began_is_asked_for_behind_the_last_that_was_told():
+    trades = Trades(S)
+    trades.go_on(5, 100)
+    assert trades.wanted(200) is None, "there is no connection yet"
+    trades.reopened()
+    assert trades.wanted(200) == Missing(6, 0)
+    assert reasons(trades.take(trade(5))) == ["DUPLICATE"]
+    assert trades.take(trade(9)) == [] and trades.wanted(200) == Missing(6, 8)
+    assert ids(trades.fill(200, [trade(number) for number in range(3, 9)])) == [6, 7, 8, 9]
+    assert trades.wanted(10**12) is None and trades.backfilled == 3
+
+
+def test_a_venue_that_trades_nothing_meanwhile_leaves_nothing_wanted():
+    trades = Trades(S)
+    trades.go_on(5, 100)
+    trades.reopened()
+    assert trades.fill(200, [trade(4), trade(5)]) == [] and trades.wanted(10**12) is None
+    assert ids(trades.take(trade(6))) == [6]
+
+
+@pytest.mark.parametrize(
+    "first_id, age_ns, is_lost",
+    [
+        (7 + STOPPED_TRADES_MAX, 1, True),
+        (6 + STOPPED_TRADES_MAX, 1, False),
+        (50, STOPPED_NS_MAX + 1, True),
+        (50, STOPPED_NS_MAX, False),
+        (6, STOPPED_NS_MAX + 1, False),
+    ],
+)
+def test_what_is_too_much_or_too_old_after_a_stop_is_told_as_lost(
+    first_id: int, age_ns: int, is_lost: bool
+):
+    trades, now_ns = Trades(S), 10 * STOPPED_NS_MAX
+    trades.go_on(5, now_ns - age_ns)
+    trades.reopened()
+    told = trades.fill(now_ns, [trade(first_id), trade(first_id + 1)])
+    assert reasons(told) == ["TRADES_LOST"] * is_lost
+    if is_lost:
+        assert isinstance(told[0], Rejected) and told[0].count == first_id - 6
+        assert ids(told) == [first_id, first_id + 1] and trades.wanted(now_ns) is None
+    elif first_id > 6:
+        assert told == [] and trades.wanted(now_ns) == Missing(6, first_id - 1)
+
+
+def test_the_bounds_of_a_stop_are_none_of_a_reconnect():
+    trades, now_ns = Trades(S), 10 * STOPPED_NS_MAX
+    trades.go_on(5, now_ns)
+    trades.reopened()
+    trades.fill(now_ns, [trade(6)])
+    trades.reopened()
+    assert trades.fill(now_ns + 2 * STOPPED_NS_MAX, [trade(50)]) == []
+    assert trades.wanted(now_ns) == Missing(7, 49)
 
 
 def test_what_nobody_gives_is_told_as_lost_and_the_rest_goes_on():
