@@ -1,9 +1,9 @@
 """Every image is built by `scripts/docker-build.sh`, run as the cluster would, and stopped.
 
-`make containers` asks for them. They need a Docker daemon and the images that ours stand on; without
-them they skip and say so, under CI=true too: the machine of the checks has no daemon. At GitHub `image.yml` runs every image
-by the same scripts before it sends it. BASE_IMAGE, DOCKER_HOST and DOCKER_BUILD_ARGUMENTS are taken
-from the environment: BASE_IMAGE=debian-with-python:3.11 DOCKER_BUILD_ARGUMENTS=--network=host.
+`make containers` asks for them. They need a Docker daemon and the images that ours stand on;
+without them they skip and say so, under CI=true too: the machine of the checks has no daemon. At
+GitHub `image.yml` runs every image by the same scripts before it sends it. BASE_IMAGE, DOCKER_HOST
+and DOCKER_BUILD_ARGUMENTS are taken from the environment: BASE_IMAGE=debian-with-python:3.11 DOCKER_BUILD_ARGUMENTS=--network=host.
 """
 
 import json
@@ -49,7 +49,7 @@ def daemon() -> None:
     if os.environ.get("GITHUB_ACTIONS") == "true":
         pytest.skip("image.yml runs every image by the same scripts, each in a job of its own")
     if os.environ.get("BUILD_IMAGES") != "true":
-        pytest.skip("every image is built, which takes an hour at first: `make containers` asks for it")
+        pytest.skip("all are built, which takes an hour at first: `make containers` asks for it")
     if shutil.which("docker") is None:
         pytest.skip("docker is not installed")
     answer = called("docker", "version", "--format", "{{.Server.Version}}")
