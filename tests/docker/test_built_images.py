@@ -3,7 +3,8 @@
 `make containers` asks for them. They need a Docker daemon and the images that ours stand on;
 without them they skip and say so, under CI=true too: the machine of the checks has no daemon. At
 GitHub `image.yml` runs every image by the same scripts before it sends it. BASE_IMAGE, DOCKER_HOST
-and DOCKER_BUILD_ARGUMENTS are taken from the environment: BASE_IMAGE=debian-with-python:3.11 DOCKER_BUILD_ARGUMENTS=--network=host.
+and DOCKER_BUILD_ARGUMENTS are taken from the environment:
+BASE_IMAGE=debian-with-python:3.11 DOCKER_BUILD_ARGUMENTS=--network=host.
 """
 
 import json
