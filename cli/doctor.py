@@ -20,7 +20,7 @@ import typer
 
 from cli import options
 from cli.console import emit, text
-from cli.errors import Failed
+from cli.errors import Failed, told
 from serving.runtime.addresses import masked
 from serving.runtime.settings import Settings
 
@@ -111,8 +111,7 @@ def asked(rows: list[tuple[str, Ask, str]], settings: Settings) -> list[Check]:
 
 def _told(error: Exception) -> str:
     """The first line of an error, without passwords."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return masked(line)
+    return masked((told(error).strip() or type(error).__name__).splitlines()[0])
 
 
 def python(settings: Settings) -> str:

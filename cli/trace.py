@@ -1,6 +1,6 @@
 """`hft trace`: from an order's id to everything that led to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,20 @@ from hft_lib.events import (
     ShadowOrder,
     SlotAssigned,
 )
+from hft_lib.parameters import Limits
 from serving.runtime.journal import RECORDS, JournalError
 from serving.runtime.settings import Settings
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """What an order's log was begun with; empty and None what it does not say."""
+
+    git_commit: str = ""
+    tape_sha256: str = ""
+    config_sha256: str = ""
+    limits: Limits | None = None
+    journal: str | None = None
+    line: str | None = None
 
 
 def trace(
@@ -34,14 +46,22 @@ def trace(
 ) -> None:
     """Say where an order came from: slot, model version, run, commit, data, features, verdict.
 
-    Searches the journals under HFT_HOME, newest first. Order ids are in the file that
-    `hft replay --orders` writes and in every journal.
+    Searches the ledger of the line on Kafka where KAFKA_BOOTSTRAP_SERVERS is set, then the journals
+    under HFT_HOME, newest first. Order ids are in the file that `hft replay --orders` writes, in
+    every journal and in the ledger.
 
     Example: hft trace hk74enmkevejjogzhecgctagiatsksgoo --json
     """
     settings: Settings = context.obj
-    paths = [journal] if journal else journals(settings)
     unread: list[str] = []
+    if journal is None and settings.kafka_bootstrap_servers is not None:
+        from cli import trace_line
+
+        known = trace_line.find(settings, order_id, unread)
+        if known is not None:
+            emit(known, as_json, print_trace)
+            return
+    paths = [journal] if journal else journals(settings)
     for path in paths:
         try:
             found = find(path, order_id)
@@ -73,8 +93,27 @@ def find(path: Path, order_id: str) -> dict[str, Any] | None:
         elif isinstance(fact, CapitalOrder | ShadowOrder) and fact.client_order_id == order_id:
             slot = assigned.get((fact.slot, fact.generation))
             moved = decisions.get(("moved", fact.slot, fact.generation))
-            return _document(path, fact, slot, moved, decisions, list(_fills(records, order_id)))
+            decision_id = decision_of(fact.account, moved)
+            recorded = decisions.get((decision_id, -1, -1))
+            fills = list(_fills(records, order_id))
+            return document(_source(path, fact.pair), fact, slot, moved, recorded, fills)
     return None
+
+
+def _source(path: Path, pair: str) -> Source:
+    header = read_header(path)
+    return Source(
+        git_commit=header.git_commit,
+        tape_sha256=header.tape_sha256,
+        config_sha256=header.config_sha256,
+        limits=next(item.limits for item in header.config.pairs if item.pair == pair),
+        journal=str(path),
+    )
+
+
+def decision_of(account: str, moved: Any) -> str:
+    """The decision by which capital follows a slot; empty for a shadow's order."""
+    return str(getattr(moved, "decision_id", "")) if account == "capital" else ""
 
 
 def _fills(records: Iterator[Event], order_id: str) -> Iterator[Fill]:
@@ -84,18 +123,14 @@ def _fills(records: Iterator[Event], order_id: str) -> Iterator[Fill]:
             yield fact
 
 
-def _document(
-    path: Path,
-    order: CapitalOrder | ShadowOrder,
-    slot: SlotAssigned | None,
-    moved: Event | None,
-    decisions: dict[tuple[str, int, int], Event],
-    fills: list[Fill],
+def document(
+    source: Source, order: Any, slot: Any, moved: Any, recorded: Any, fills: Sequence[Any]
 ) -> dict[str, Any]:
-    header = read_header(path)
-    decision_id = getattr(moved, "decision_id", "") if order.account == "capital" else ""
-    recorded = decisions.get((decision_id, -1, -1))
-    limits = next(item.limits for item in header.config.pairs if item.pair == order.pair)
+    """All that is known of an order: as facts of a log, or as rows of a ledger, which have the same
+    names.
+    """
+    parameters = getattr(slot, "parameters", None)
+    decision_id = decision_of(order.account, moved)
     return {
         "order_id": order.client_order_id,
         "pair": order.pair,
@@ -122,10 +157,10 @@ def _document(
         "model_version": slot.model_version if slot else None,
         "run_id": slot.run_id if slot else None,
         "parameters_sha256": order.parameters_sha256,
-        "parameters": msgspec.to_builtins(slot.parameters) if slot else None,
-        "git_commit": header.git_commit,
-        "tape_sha256": header.tape_sha256,
-        "config_sha256": header.config_sha256,
+        "parameters": msgspec.to_builtins(parameters) if parameters else None,
+        "git_commit": source.git_commit or None,
+        "tape_sha256": source.tape_sha256 or None,
+        "config_sha256": source.config_sha256 or None,
         "features": {
             "z": order.z,
             "intercept": order.intercept,
@@ -139,16 +174,15 @@ def _document(
             "gate": "APPROVED",
             "purpose": order.purpose,
             "limits_version": order.limits_version,
-            "limits": msgspec.to_builtins(limits),
+            "limits": msgspec.to_builtins(source.limits),
         },
         "decision": {
             "decision_id": decision_id or None,
             "kind": getattr(recorded, "kind", None),
-            "effective": (
-                iso(moved.effective_ns) if isinstance(moved, Promoted | RolledBack) else None
-            ),
+            "effective": iso(moved.effective_ns) if moved is not None else None,
         },
-        "journal": str(path),
+        "journal": source.journal,
+        "line": source.line,
     }
 
 
@@ -171,7 +205,7 @@ def print_trace(known: dict[str, Any]) -> None:
     )
     for label in ("model_version", "run_id", "parameters_sha256", "git_commit", "tape_sha256"):
         console.print(f"  {label:<20}{known[label] or 'none'}")
-    console.print(f"  {'config_sha256':<20}{known['config_sha256']}")
+    console.print(f"  {'config_sha256':<20}{known['config_sha256'] or 'none'}")
     decision = known["decision"]
     if decision["decision_id"]:
         console.print(f"  capital follows this slot by decision {decision['decision_id']}")

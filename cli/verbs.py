@@ -34,7 +34,7 @@ from cli import (
     trace,
 )
 from cli.console import WIDTH_MAX, stderr
-from cli.errors import Failed
+from cli.errors import Failed, told
 from serving.runtime import logs
 from serving.runtime.settings import load_settings
 
@@ -159,7 +159,7 @@ def _first_line(error: Exception) -> str:
         return _os_sentence(error.__cause__)
     if "disk is full" in str(error):
         return _disk_full()
-    said = str(error).partition("[SQL:")[0].partition("(Background on")[0]
+    said = told(error).partition("[SQL:")[0].partition("(Background on")[0]
     return " ".join(said.split()) or type(error).__name__
 
 

@@ -178,6 +178,11 @@ def test_a_database_on_disk_is_opened(home: Path) -> None:
     assert found({"DATABASE_URL": f"sqlite:///{path}"})["database"].ok
 
 
+def test_a_kafka_that_is_away_is_told_in_a_sentence(home: Path) -> None:
+    answer = found({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})["kafka"]
+    assert not answer.ok and answer.detail.startswith("Failed to get metadata: ")
+
+
 def test_kafka_tells_its_brokers(home: Path) -> None:
     # librdkafka's own broker, inside the client: enough for one question of metadata.
     producer = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "unused"})

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.trace import Source, document
+from cli.trace_line import rows
+from serving.ledger.database import open_database, upgrade
+from serving.ledger.journal_source import catch_up, url_beside
 from tests.cli.conftest import Verb
 
 KEYS = {
@@ -21,6 +25,9 @@ KEYS = {
     "verdict",
     "decision",
 }
+
+# What a ledger does not hold: how the line was begun, and a set's numbers.
+OF_THE_LOG = {"git_commit", "tape_sha256", "config_sha256", "parameters", "journal", "line"}
 
 
 def test_every_kind_of_order_is_traced(hft: Verb, tape: Path, params: Path) -> None:
@@ -42,6 +49,27 @@ def test_every_kind_of_order_is_traced(hft: Verb, tape: Path, params: Path) -> N
         assert [fill["price"] for fill in traced["fills"]] == [float(f["price"]) for f in ours]
     told = hft("trace", first["capital"]["client_order_id"])
     assert told.code == 0 and max(map(len, told.out.splitlines())) <= 100
+
+
+def test_a_ledger_says_of_an_order_what_its_log_says(hft: Verb, tape: Path, params: Path) -> None:
+    hft("run", "--tape", tape, "--params", params)
+    hft("replay", "--tape", tape, "--params", params, "--orders", "o.csv")
+    path = max(Path("home").rglob("journal"))
+    database = open_database(url_beside(path))
+    upgrade(database)
+    line = catch_up(database, path)
+    last = {row["account"]: row["client_order_id"] for row in csv.DictReader(Path("o.csv").open())}
+    assert {"capital", "slot-0", "slot-1"} <= set(last)
+    with database.connect() as connection:
+        for order in last.values():
+            found = rows(connection, line, order)
+            assert found is not None
+            ours = document(Source(line=line), *found)
+            theirs = hft("trace", order, "--json").json
+            assert ours["fills"] and ours["role"]
+            for name in theirs.keys() - OF_THE_LOG - {"verdict"}:
+                assert ours[name] == theirs[name], name
+        assert rows(connection, line, "nosuch") is None
 
 
 def test_an_order_is_found_beside_a_broken_journal(hft: Verb, tape: Path, params: Path) -> None:
