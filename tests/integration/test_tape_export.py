@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from serving.adapters.kafka_bus import KafkaBus
+from serving.adapters.kafka_bus import HEADER, KafkaBus
 from serving.adapters.kafka_snapshots import Snapshots
 from serving.adapters.kafka_topics import topic_of
+from serving.runtime.chain import Outgoing
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened
 from tests.builders import quote, story_config
 from tests.cli.conftest import HFT, ROOT, Answer
@@ -42,17 +43,21 @@ def export(tmp_path: Path) -> Export:
 
 
 def fed(servers: str) -> None:
-    """A live line that is open, and three quotes in its inbox."""
+    """A live line that is open, and three quotes in its inbox, among them what is none of its."""
     keeper = Snapshots(servers, "test")
     keeper.put(FEED, LIVE_FEED)
     keeper.put(LINE, LineOpened(config=story_config(), sets=()))
     bus = KafkaBus(servers, "test")
     bus.read("ingestion", lambda fact: None)
     bus.open()
-    inlet = bus.edge(FEED, "ingestion")
+    inlet, producer = bus.edge(FEED, "ingestion"), Producer({"bootstrap.servers": servers})
     for number in range(1, 4):
         inlet.write(quote("ETH/USDT", number * 1_000_000_000, 100.0))
-    bus.flush()
+        bus.flush()
+        stranger = Outgoing("stranger").header("ingestion", "", b"x")
+        for header in (stranger, b"no header"):
+            producer.produce(topic_of("ingestion"), b"x", b"", 0, headers=[(HEADER, header)])
+        producer.flush()
     bus.close()
 
 
@@ -87,6 +92,7 @@ def test_a_log_whose_start_is_gone_is_refused_and_a_whole_one_written_over_nothi
     whole = export(servers, out)
     assert whole.code == 0, whole.err
     assert (whole.json["rows"], whole.json["symbols"]) == (3, ["ETH/USDT"])
+    assert whole.json["given"] == 0, "strangers are passed over"
     taken = export(servers, out)
     assert (taken.code, taken.sentence) == (
         2,
