@@ -16,7 +16,7 @@ from serving.runtime.journal import replace_file
 
 # A change takes a millisecond: who waits longer for another's is told.
 TURN_S_MAX = 2.0
-# When a word was written, in nanoseconds: what no clock says is no word, and stops nobody who reads.
+# When a word was written, in nanoseconds: what no clock says is no word, and stops nobody.
 Time: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 WordType = TypeVar("WordType")
 Change = Callable[[Mapping[str, WordType]], Mapping[str, WordType]]
