@@ -26,7 +26,7 @@ from serving.runtime.latch import HOST, Watch, opening
 from serving.runtime.lease import Holder, Keeper, this_process
 from serving.runtime.model_words import MovesEdge, MovesWatch
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened, NotThisLine
-from serving.runtime.pages import Pages
+from serving.runtime.pages import BROKER_ANSWERS, Pages
 from serving.runtime.pair_words import newest_ns
 from serving.runtime.service import Worker
 from serving.runtime.settings import Settings, SettingsError
@@ -125,7 +125,7 @@ class Process:
                 return act()
             except Away as error:
                 _log.warning("waits for the broker", why=str(error))
-                self._pages.wait_for(f"the broker answers ({error})")
+                self._pages.wait_for(f"{BROKER_ANSWERS} ({error})")
                 stop.wait(POLL_S)
         return None
 

@@ -30,6 +30,8 @@ from serving.runtime.access import Access, Guard
 from serving.runtime.chain import LOGIC_VERSION
 
 STOP_S_MAX = 5
+# What a start waits for while nothing of a broker is heard.
+BROKER_ANSWERS = "the broker answers"
 
 
 class PortTaken(Exception):
@@ -202,6 +204,9 @@ class Pages:
             return f"catches up, {worker.bus.behind} facts behind"
         return "; ".join(why for part in self._parts if (why := part.why()))
 
+    def _waits_for_broker(self) -> bool:
+        return self.waits_for.startswith(BROKER_ANSWERS)
+
     # --- the pages ---
 
     async def _healthz(self, _request: Request) -> Response:
@@ -245,6 +250,9 @@ class Pages:
             for name, (text, value) in part.figures().items():
                 yield GaugeMetricFamily(name, text, value)
         worker = self._worker
+        away = bool(worker.away) if worker is not None else self._waits_for_broker()
+        text = "1 while the broker does not answer"
+        yield GaugeMetricFamily("hft_broker_away", text, float(away))
         if worker is None:
             return
         bus, host = worker.bus, worker.host
@@ -257,11 +265,9 @@ class Pages:
         }
         for name, (text, value) in counters.items():
             yield CounterMetricFamily(name, text, value)
-        diverged, away = float(bool(worker.diverged)), float(bool(worker.away))
         yield GaugeMetricFamily(
-            "hft_diverged", "1 once the log diverged: nothing goes on", diverged
+            "hft_diverged", "1 once the log diverged: nothing goes on", float(bool(worker.diverged))
         )
-        yield GaugeMetricFamily("hft_broker_away", "1 while the broker does not answer", away)
         yield GaugeMetricFamily("hft_grid_seconds", "between two grid points", host.grid_s)
         yield GaugeMetricFamily("hft_epoch", "the epoch it runs under", worker.epoch)
         yield GaugeMetricFamily("hft_snapshot_bytes", "size of the last", worker.snapshot_bytes)

@@ -12,7 +12,7 @@ from serving.adapters.memory_bus import MemoryBus
 from serving.runtime.chain import LOGIC_VERSION
 from serving.runtime.host import serve
 from serving.runtime.metered import Hosted
-from serving.runtime.pages import Pages
+from serving.runtime.pages import BROKER_ANSWERS, Pages
 from serving.services import INBOXES, stages
 from tests.builders import story_config
 
@@ -70,6 +70,14 @@ def test_a_diverged_log_and_a_broker_that_is_away_are_figures(served: Served):
     assert [served.figures()[name] for name in names[:3]] == [0.0, 0.0, 1.0]
     served.hosted.away, served.hosted.diverged = "", "a number is missing"
     assert [served.figures()[name] for name in names[:3]] == [0.0, 1.0, 0.0]
+
+
+def test_a_start_that_waits_for_the_broker_says_so_in_its_figures(served: Served):
+    asked = []
+    for waits in ("", f"{BROKER_ANSWERS} (it did not)", "the line is opened"):
+        served.pages.wait_for(waits)
+        asked.append(served.figures()["hft_broker_away"])
+    assert asked == [0.0, 1.0, 0.0]
 
 
 def test_the_start_takes_until_the_service_is_ready_first_and_no_longer(served: Served):
