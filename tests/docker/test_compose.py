@@ -249,8 +249,7 @@ def test_the_monitoring_is_started_as_there() -> None:
     assert all(word in script for word in container("alertmanager")["args"])
     variables = {one["name"]: one["value"] for one in container("grafana")["env"]}
     told = dict(RUN["grafana"]["environment"])
-    given = {"ADMIN_PASSWORD": "GRAFANA", "SECRET_KEY": "GRAFANA_CIPHER"}
-    for name, kept in given.items():
+    for name, kept in (("ADMIN_PASSWORD", "GRAFANA"), ("SECRET_KEY", "GRAFANA_CIPHER")):
         assert variables.pop(f"GF_SECURITY_{name}__FILE")
         assert told.pop(f"GF_SECURITY_{name}") == PASSWORDS[f"STACK_{kept}_PASSWORD"]
     assert told == variables
