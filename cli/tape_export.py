@@ -10,6 +10,7 @@ import typer
 from cli import console
 from cli.context import iso
 from cli.errors import BadInput
+from cli.tape_text import render_live
 from serving.runtime.settings import Settings
 
 
@@ -67,14 +68,7 @@ def _teller(task: console.Task) -> Callable[[int], Callable[[int], None]]:
 
 
 def _render(document: dict[str, Any]) -> None:
-    out = console.text()
-    symbols = ", ".join(document["symbols"])
-    line = f"{document['rows']:,} rows of {symbols} in {document['out']}"
-    out.print(line, markup=False, soft_wrap=True)
-    out.print(f"from {document['start']} to {document['end']}", markup=False)
-    out.print(f"sha256 {document['tape_sha256']}")
-    for reason, count in document["rejected"].items():
-        out.print(f"{reason:22} {count:>8,} refused", markup=False)
+    render_live(document)
     words = ("hft", "replay", "--tape", Path(document["out"]))
     verify = console.command(*words, "--verify", Path(document["journal"]))
-    out.print(f"verify: {verify}", markup=False, soft_wrap=True)
+    console.text().print(f"verify: {verify}", markup=False, soft_wrap=True)

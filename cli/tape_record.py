@@ -11,6 +11,7 @@ import typer
 from cli import console, interrupt
 from cli.context import check_pair, iso
 from cli.errors import BadInput, Failed
+from cli.tape_text import render_live
 from serving.runtime.settings import Settings
 
 SECONDS_MAX = 31 * 86_400.0
@@ -133,15 +134,8 @@ def _teller(task: console.Task) -> Callable[[Any, Any], None]:
 
 
 def _render(document: dict[str, Any]) -> None:
-    out = console.text()
-    symbols = ", ".join(document["symbols"])
-    line = f"{document['rows']:,} rows of {symbols} in {document['out']}"
-    out.print(line, markup=False, soft_wrap=True)
-    out.print(f"from {document['start']} to {document['end']}", markup=False)
-    out.print(f"sha256 {document['tape_sha256']}")
-    for reason, count in document["rejected"].items():
-        out.print(f"{reason:22} {count:>8,} refused", markup=False)
-    out.print(
+    render_live(document)
+    console.text().print(
         f"{document['backfilled_trades']:,} trades filled in, "
         f"{document['reconnects']:,} connections made again"
     )

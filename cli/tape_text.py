@@ -19,6 +19,17 @@ def render_tape(document: dict[str, Any]) -> None:
     render_flaws(document.get("flaws", []))
 
 
+def render_live(document: dict[str, Any]) -> None:
+    """What of a live market was kept, and what was refused."""
+    out = console.text()
+    line = f"{document['rows']:,} rows of {', '.join(document['symbols'])} in {document['out']}"
+    out.print(line, markup=False, soft_wrap=True)
+    out.print(f"from {document['start']} to {document['end']}", markup=False)
+    out.print(f"sha256 {document['tape_sha256']}")
+    for reason, count in document["rejected"].items():
+        out.print(f"{reason:22} {count:>8,} refused", markup=False)
+
+
 def render_flaws(flaws: list[Any]) -> None:
     """A line for each reason and symbol, with its first run; `--json` has all of them."""
     out = console.text()

@@ -11,7 +11,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
-from serving.adapters.kafka_client import client_config
+from serving.adapters.kafka_client import ANSWER_S_MAX, client_config
 from serving.adapters.kafka_errors import PASSING, is_passing, refusal
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, topic_of
 from serving.runtime.chain import Mark, Undecodable, read_header
@@ -33,7 +33,6 @@ LAG_S = 1.0  # between two looks at how far behind we are
 _FETCH_BYTES, _WAITING_KBYTES = 1024 * 1024, 4 * 1024
 # How soon it is looked whether there is room for more; librdkafka's second starves who is behind.
 _FULL_MS = 10
-ANSWER_S_MAX = 5.0  # a broker that is there says in milliseconds what it holds
 # Messages that the broker has not taken yet, from which on nothing more is read: what one batch
 # still makes of them has room in the queue, so that no step stops in its middle.
 UNTAKEN_MAX = 20_000
@@ -81,6 +80,43 @@ class _Statistics(msgspec.Struct):
     brokers: dict[str, _Broker] = {}
 
 
+class _Heard:
+    """What librdkafka says of a client, between its calls.
+
+    Apart from the client, which would else be in a circle with it: one that is dropped ends at once
+    and where it is dropped, and not whenever rubbish is collected.
+    """
+
+    def __init__(self) -> None:
+        self.is_there = True  # whether the broker is, as of the last second
+        self.sends = True  # the same, where nothing is read because much is still to be sent
+        self.refused = ""  # what the broker said of our login, while it does
+        self.failed: KafkaError | None = None
+        self._statistics = msgspec.json.Decoder(_Statistics)
+
+    def delivery(self, error: KafkaError | None, _message: Message) -> None:
+        """A message was not taken."""
+        self.failed = self.failed or error
+
+    def error(self, error: KafkaError) -> None:
+        """Something went wrong, which may pass."""
+        if error.code() == KafkaError._AUTHENTICATION:
+            self.refused = refusal(error)
+
+    def statistics(self, content: str) -> None:
+        """The consumer's; it always has a connection."""
+        self.is_there = self._has_broker(content)
+        self.refused = "" if self.is_there else self.refused
+
+    def sent_statistics(self, content: str) -> None:
+        """The producer's."""
+        self.sends = self._has_broker(content)
+
+    def _has_broker(self, content: str) -> bool:
+        brokers = self._statistics.decode(content).brokers.values()
+        return any(broker.state in ("UP", "UPDATE") for broker in brokers)
+
+
 class KafkaClient:
     """One producer and one consumer of a broker, for one process named `name`.
 
@@ -90,13 +126,8 @@ class KafkaClient:
     """
 
     def __init__(self, servers: str, name: str) -> None:
-        # Whether the broker is there, as of the last second.
-        self.is_there = True
-        self.refused = ""  # what the broker said of our login, while it does
-        self._sends = True  # the same, where nothing is read because much is still to be sent
-        self._failed: KafkaError | None = None
+        self._heard = _Heard()
         self._logs: dict[str, str] = {}
-        self._statistics = msgspec.json.Decoder(_Statistics)
         self._producer = Producer(
             {
                 **client_config(servers),
@@ -115,9 +146,9 @@ class KafkaClient:
                 "socket.timeout.ms": _SILENT_MS_MAX,
                 "delivery.report.only.error": True,
                 "statistics.interval.ms": 1000,
-                "stats_cb": self._on_sent_statistics,
-                "error_cb": self._on_error,
-                "on_delivery": self._on_delivery,
+                "stats_cb": self._heard.sent_statistics,
+                "error_cb": self._heard.error,
+                "on_delivery": self._heard.delivery,
             }
         )
         self._consumer = Consumer(
@@ -137,10 +168,20 @@ class KafkaClient:
                 "reconnect.backoff.max.ms": _RECONNECT_MS_MAX,
                 "socket.timeout.ms": _SILENT_MS_MAX,
                 "statistics.interval.ms": 1000,
-                "error_cb": self._on_error,
-                "stats_cb": self._on_statistics,  # a consumer always has a connection
+                "error_cb": self._heard.error,
+                "stats_cb": self._heard.statistics,
             }
         )
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the broker answers, as of the last second."""
+        return self._heard.is_there
+
+    @property
+    def refused(self) -> str:
+        """What the broker said of our login, while it refuses it."""
+        return self._heard.refused
 
     def append(self, log: str, key: str, header: bytes, content: bytes) -> None:
         """Send a message; where the queue is full, wait for room in it."""
@@ -179,7 +220,7 @@ class KafkaClient:
         """
         if len(self._producer) > UNTAKEN_MAX:
             self._serve(timeout_s)
-            self.is_there = self._sends
+            self._heard.is_there = self._heard.sends
             return
         first = self._consumer.poll(timeout_s)
         messages = [] if first is None else [first, *self._consumer.consume(BATCH_MAX - 1, 0)]
@@ -219,24 +260,6 @@ class KafkaClient:
             message.value() or b"",
         )
 
-    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
-        self._failed = self._failed or error
-
-    def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._AUTHENTICATION:
-            self.refused = refusal(error)
-
-    def _on_statistics(self, content: str) -> None:
-        self.is_there = self._has_broker(content)
-        self.refused = "" if self.is_there else self.refused
-
-    def _on_sent_statistics(self, content: str) -> None:
-        self._sends = self._has_broker(content)
-
-    def _has_broker(self, content: str) -> bool:
-        brokers = self._statistics.decode(content).brokers.values()
-        return any(broker.state in ("UP", "UPDATE") for broker in brokers)
-
     def _serve(self, timeout_s: float) -> None:
         try:
             self._producer.poll(timeout_s)
@@ -245,12 +268,12 @@ class KafkaClient:
         self._check()
 
     def _check(self) -> None:
-        if self._failed is not None:
-            raise self._end(self._failed)
+        if self._heard.failed is not None:
+            raise self._end(self._heard.failed)
 
     def _end(self, error: KafkaError) -> BusError:
         """Nothing more is sent, now or later."""
-        self._failed = error
+        self._heard.failed = error
         self._producer.purge(in_queue=True, in_flight=False, blocking=False)
         return BusError(f"the broker did not take a message: {error.str()}")
 

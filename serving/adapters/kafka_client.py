@@ -1,7 +1,18 @@
 """How every client of a broker begins: where it is, and who the client says it is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from serving.adapters.kafka_errors import is_passing, refusal
+from serving.runtime.addresses import masked
+from serving.runtime.chained import Away
+
+ANSWER_S_MAX = 5.0  # a broker that is there says in milliseconds what it holds
 
 
 def client_config(servers: str) -> dict[str, Any]:
@@ -21,3 +32,27 @@ def client_config(servers: str) -> dict[str, Any]:
             "sasl.password": unquote(password),
         }
     return config
+
+
+@contextmanager
+def administering(servers: str) -> Iterator[AdminClient]:
+    """Ask a broker about itself; raises Away where it does not answer, or refuses our login."""
+    refusals: list[str] = []
+
+    def hear(error: KafkaError) -> None:
+        if error.code() == KafkaError._AUTHENTICATION:
+            refusals.append(refusal(error))
+
+    admin = AdminClient({**client_config(servers), "error_cb": hear})
+    try:
+        yield admin
+    except (TimeoutError, KafkaException) as error:
+        admin.poll(0.0)
+        if refusals:
+            raise Away(refusals[-1]) from error
+        if not isinstance(error, TimeoutError) and not is_passing(error):
+            raise
+        why = (
+            f"none in {ANSWER_S_MAX} s" if isinstance(error, TimeoutError) else error.args[0].str()
+        )
+        raise Away(f"no broker answers at {masked(servers)}: {why}") from error

@@ -4,15 +4,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from hft_lib.events import Event
-from serving.adapters.kafka_bus import ANSWER_S_MAX, BATCH_MAX, header_of, watermarks
-from serving.adapters.kafka_client import client_config
-from serving.adapters.kafka_errors import refusal
+from serving.adapters.kafka_bus import BATCH_MAX, header_of, watermarks
+from serving.adapters.kafka_client import ANSWER_S_MAX, administering, client_config
 from serving.adapters.kafka_topics import topic_of
-from serving.runtime.addresses import masked
 from serving.runtime.chain import Header, Incoming, Undecodable, Verdict, read_fact, read_header
 from serving.runtime.chained import Away, must_be_of_the_line
 
@@ -99,17 +96,6 @@ class Cluster(msgspec.Struct, frozen=True):
 
 def cluster_of(servers: str) -> Cluster:
     """What is there; raises Away where nobody answers, or our login is refused."""
-    refusals: list[str] = []
-
-    def hear(error: KafkaError) -> None:
-        if error.code() == KafkaError._AUTHENTICATION:
-            refusals.append(refusal(error))
-
-    admin = AdminClient({**client_config(servers), "error_cb": hear})
-    try:
+    with administering(servers) as admin:
         found = admin.list_topics(timeout=ANSWER_S_MAX)
-    except KafkaException as error:
-        admin.poll(0.0)
-        why = refusals[-1] if refusals else error.args[0].str()
-        raise Away(f"no broker answers at {masked(servers)}: {why}") from error
     return Cluster(str(found.cluster_id), frozenset(found.topics))

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from serving.adapters.kafka_bus import ANSWER_S_MAX, KafkaBus, watermarks
-from serving.adapters.kafka_client import client_config
+from serving.adapters.kafka_bus import KafkaBus, watermarks
+from serving.adapters.kafka_client import ANSWER_S_MAX, client_config
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, SNAPSHOTS
 from serving.runtime.chained import Away, BusError
 from serving.runtime.snapshots import SnapshotKeeper

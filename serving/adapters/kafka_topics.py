@@ -19,9 +19,9 @@ from confluent_kafka.admin import (
 )
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from serving.adapters.kafka_client import client_config
-from serving.adapters.kafka_errors import is_passing, refusal
-from serving.runtime.chained import DEAD_LETTERS, Away
+from serving.adapters.kafka_client import ANSWER_S_MAX, administering, client_config
+from serving.adapters.kafka_errors import is_passing
+from serving.runtime.chained import DEAD_LETTERS
 from serving.runtime.opening import NotThisLine
 from serving.services import SERVICES
 
@@ -29,7 +29,6 @@ REGISTRY, RECORDS, VENUE = "hft.registry", "hft.records", "hft.venue"
 SNAPSHOTS = "hft.snapshots"
 VIEWER = "User:viewer"  # of a broker that knows users: it reads all that is said and writes nothing
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
-_ANSWER_S_MAX = 5.0
 _WEEK_MS = 7 * 86_400_000
 _FOREVER = -1
 
@@ -80,33 +79,17 @@ def ensure_topics(servers: str, replication: int = 1) -> None:
     Raises TopicsError where a topic has other partitions, Away where the broker does not answer or
     refuses our login.
     """
-    refusals: list[str] = []
-
-    def hear(error: KafkaError) -> None:
-        if error.code() == KafkaError._AUTHENTICATION:
-            refusals.append(refusal(error))
-
-    admin = AdminClient({**client_config(servers), "error_cb": hear})
-    try:
+    with administering(servers) as admin:
         _ensure(admin, replication)
-    except (TimeoutError, KafkaException) as error:
-        admin.poll(0.0)
-        if refusals:
-            raise Away(refusals[-1]) from error
-        if isinstance(error, TimeoutError):
-            raise Away(f"it must answer in {_ANSWER_S_MAX} s, did not") from error
-        if is_passing(error):
-            raise Away(str(error.args[0].str())) from error
-        raise
 
 
 def _ensure(admin: AdminClient, replication: int) -> None:
     wanted = [
         NewTopic(topic.name, topic.partitions, replication, config=topic.config) for topic in TOPICS
     ]
-    for name, answer in admin.create_topics(wanted, request_timeout=_ANSWER_S_MAX).items():
+    for name, answer in admin.create_topics(wanted, request_timeout=ANSWER_S_MAX).items():
         try:
-            answer.result(_ANSWER_S_MAX)
+            answer.result(ANSWER_S_MAX)
         except KafkaException as error:
             if is_passing(error):
                 raise
@@ -127,9 +110,9 @@ def _let_viewer_read(admin: AdminClient) -> None:
             (ResourceType.BROKER, "kafka-cluster", cluster, AclOperation.IDEMPOTENT_WRITE),
         )
     ]
-    for answer in admin.create_acls(may, request_timeout=_ANSWER_S_MAX).values():
+    for answer in admin.create_acls(may, request_timeout=ANSWER_S_MAX).values():
         try:
-            answer.result(_ANSWER_S_MAX)
+            answer.result(ANSWER_S_MAX)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.SECURITY_DISABLED:  # a broker without users
                 raise
@@ -137,13 +120,13 @@ def _let_viewer_read(admin: AdminClient) -> None:
 
 @retry(
     retry=retry_if_exception_type(TopicsError),
-    stop=stop_after_delay(_ANSWER_S_MAX),
+    stop=stop_after_delay(ANSWER_S_MAX),
     wait=wait_fixed(0.1),
     reraise=True,
 )
 def _check_partitions(admin: AdminClient) -> None:
     """A topic that was just made is a moment later known to all."""
-    there = admin.list_topics(timeout=_ANSWER_S_MAX).topics
+    there = admin.list_topics(timeout=ANSWER_S_MAX).topics
     for topic in TOPICS:
         partitions = len(there[topic.name].partitions) if topic.name in there else 0
         if partitions != topic.partitions:
@@ -156,5 +139,5 @@ def topic_config(servers: str, name: str) -> dict[str, str]:
     """What the broker says of a topic's configuration."""
     resource = ConfigResource(ResourceType.TOPIC, name)
     admin = AdminClient(client_config(servers))
-    found = admin.describe_configs([resource])[resource].result(_ANSWER_S_MAX)
+    found = admin.describe_configs([resource])[resource].result(ANSWER_S_MAX)
     return {key: entry.value for key, entry in found.items()}

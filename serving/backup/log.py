@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from serving.adapters.kafka_bus import ANSWER_S_MAX, HEADER, watermarks
-from serving.adapters.kafka_client import client_config
+from serving.adapters.kafka_bus import HEADER, watermarks
+from serving.adapters.kafka_client import ANSWER_S_MAX, administering, client_config
 from serving.adapters.kafka_topics import (
     MESSAGE_BYTES_MAX,
     RECORDS,
@@ -71,7 +71,8 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 
 def cluster_id(servers: str) -> str:
     """The broker's own name, by which the ledger knows the line."""
-    return str(_admin(servers).list_topics(timeout=ANSWER_S_MAX).cluster_id)
+    with administering(servers) as admin:
+        return str(admin.list_topics(timeout=ANSWER_S_MAX).cluster_id)
 
 
 def save(servers: str, folder: Path) -> dict[str, int]:

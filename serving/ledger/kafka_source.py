@@ -13,13 +13,12 @@ from typing import Any
 import msgspec
 import structlog
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hft_lib.events import Event
 from serving.adapters.kafka_bus import KafkaBus, continue_letters
-from serving.adapters.kafka_client import client_config
+from serving.adapters.kafka_client import ANSWER_S_MAX, administering
 from serving.adapters.kafka_topics import RECORDS
 from serving.ledger.database import FILE, LedgerError, open_database, upgrade
 from serving.ledger.writer import Moved, Writer, throw_away
@@ -31,7 +30,6 @@ from serving.runtime.settings import Settings
 
 SOURCE = "kafka"
 PUMP_S = 0.2  # a fifth of what a record may wait for its batch
-ANSWER_S_MAX = 5.0  # a broker that is there answers at once
 # Between tries: soon after a restart of the other side, and no storm where it stays away.
 WAIT_S_MIN, WAIT_S_MAX = 0.5, 30.0
 # A batch under way is written; a database that answers later than this is not waited for.
@@ -47,9 +45,9 @@ def url_of(settings: Settings) -> str:
 
 
 def line_of(servers: str) -> str:
-    """The name of the line on a broker: a cluster holds one. Raises KafkaException."""
-    found = AdminClient(client_config(servers)).list_topics(timeout=ANSWER_S_MAX)
-    return f"kafka-{found.cluster_id}"
+    """The name of the line on a broker: a cluster holds one. Raises Away where none answers."""
+    with administering(servers) as admin:
+        return f"kafka-{admin.list_topics(timeout=ANSWER_S_MAX).cluster_id}"
 
 
 @contextmanager
