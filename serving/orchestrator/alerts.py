@@ -149,7 +149,8 @@ def _relations(now: Gathered) -> Iterator[Alert]:
                 urgent=True,
                 what=f"`{seen.pair}` promotes nothing: the live account does not do what its twin "
                 "says",
-                todo=f"Refit the fills, then `hft pair resume {seen.pair}`",
+                todo="Capital was halted and its twin was not, or the fills flatter: find which, "
+                f"then `hft pair resume {seen.pair}`",
             )
         if seen.pair not in alarmed and is_alarmed(seen):
             yield Alert(
