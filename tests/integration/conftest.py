@@ -1,6 +1,7 @@
 """Real servers for the tests: each is started once, on a port of its own, and ended after."""
 
 import fcntl
+import gc
 import os
 import random
 import shutil
@@ -24,6 +25,15 @@ Outside = Callable[..., Answer]
 KAFKA = ROOT / "scripts" / "kafka.sh"
 START_S_MAX = 180
 PORTS = (12_000, 32_000)
+
+
+@pytest.fixture(autouse=True)
+def no_client_is_left() -> Iterator[None]:
+    """A bus and its host are a circle: what a test forgot ends here, and speaks to no broker whose
+    topics the next test takes away.
+    """
+    yield
+    gc.collect()
 
 
 def needs(*commands: str) -> None:
