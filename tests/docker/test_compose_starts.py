@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import redis
 
+from serving.adapters.kafka_topics import ensure_topics
+from serving.runtime.chained import Away
 from tests.docker.test_compose import RUN
 from tests.docker.test_images import ROOT
 from tests.integration.conftest import free_ports, needs
+from tests.k8s.servers import KAFKA_USERS, KafkaServer
 from tests.monitoring.written import ALERTMANAGER
 
 START_S_MAX = 60
@@ -78,6 +81,22 @@ def test_redis_starts_with_the_clusters_file_and_asks_for_the_password(tmp_path:
             redis.Redis(port=port).ping()
         assert "made-up" not in environment_of(process)
         assert (users / "users.acl").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_kafka_starts_with_the_clusters_file_and_asks_for_the_password(tmp_path: Path) -> None:
+    server = KafkaServer(tmp_path)
+    for name in KAFKA_USERS:
+        (tmp_path / name).unlink()  # the entry writes its own
+    told = RUN["execution-service"]["environment"]["KAFKA_BOOTSTRAP_SERVERS"]
+    address = told.replace("kafka:9092", server.address)
+    places = {"/etc/hft-kafka-users": str(tmp_path), **server.places}
+    with entry("kafka", places, LOG_DIR=str(tmp_path / "log")) as process:
+        answer(lambda: ensure_topics(address), process, Away)
+        with pytest.raises(Away):
+            ensure_topics(server.address)
+        assert "made-up" not in environment_of(process)
+        assert (tmp_path / "services").stat().st_mode & 0o077 == 0
 
 
 def test_alertmanager_starts_where_no_address_for_its_messages_is_given(tmp_path: Path) -> None:

@@ -62,6 +62,17 @@ class KafkaServer:
             )
         )
 
+    @property
+    def places(self) -> dict[str, str]:
+        """Programs and folders of the container, and which they are here."""
+        java = f"java -Xmx256m -cp '{KAFKA.parents[1]}/build/kafka/jars/*'"
+        return {
+            "/opt/kafka/bin/kafka-storage.sh": f"{java} kafka.tools.StorageTool",
+            "/opt/kafka/bin/kafka-server-start.sh": f"{java} kafka.Kafka",
+            "/etc/hft-kafka": str(self._folder),
+            "/var/lib/kafka": str(self._folder),
+        }
+
     def of(self, user: str, password: str = "") -> str:
         """Its address for one of its users."""
         return f"{user}:{password or KAFKA_USERS[user]}@{self.address}"
@@ -70,7 +81,7 @@ class KafkaServer:
     def running(self) -> Iterator[None]:
         """It answers while the block runs."""
         words = ["bash", "-ec", self._script()]
-        with running(words, self._folder / "log", lambda: self._answers()):
+        with running(words, self._folder / "log", self._answers):
             yield
 
     def _script(self) -> str:
@@ -78,16 +89,7 @@ class KafkaServer:
         item = rendered.named("staging", "StatefulSet", "kafka")
         (container,) = rendered.template(item)["spec"]["containers"]
         (script,) = container["args"]
-        java = f"java -Xmx256m -cp '{KAFKA.parents[1]}/build/kafka/jars/*'"
-        return replaced(
-            script,
-            {
-                "/opt/kafka/bin/kafka-storage.sh": f"{java} kafka.tools.StorageTool",
-                "/opt/kafka/bin/kafka-server-start.sh": f"{java} kafka.Kafka",
-                "/etc/hft-kafka": str(self._folder),
-                "/var/lib/kafka": str(self._folder),
-            },
-        )
+        return replaced(script, self.places)
 
     def _answers(self) -> bool:
         try:
