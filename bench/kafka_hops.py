@@ -134,7 +134,7 @@ def _warm(first: Callable[[int], None], last: Callable[[float], int], took: list
 def _ours_ends(
     servers: str, before: str, after: str, took: list[float]
 ) -> tuple[Callable[[int], None], Callable[[float], int]]:
-    bus = KafkaBus(servers, "bench-ends")
+    bus = KafkaBus(servers, "feed")
 
     def arrived(fact: Event) -> None:
         assert isinstance(fact, Mark)
@@ -199,7 +199,7 @@ def _bare(servers: str, log: str) -> tuple[Producer, Consumer]:
 
 
 def _relay_ours(servers: str, before: str, after: str) -> None:
-    bus = KafkaBus(servers, f"bench-{before}")
+    bus = KafkaBus(servers, "host")  # readers bury what no writer of a line says
     bus.read(before, lambda fact: bus.write(after, fact))
     bus.open()
     while True:
