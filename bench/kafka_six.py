@@ -249,6 +249,8 @@ class _Six:
             "REDIS_URL": url,
             "HFT_HOME": str(folder / "home"),
         }
+        # As in an image, nothing that is imported is compiled again at each start.
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._options = {
             "ingestion": (
                 "--tape",

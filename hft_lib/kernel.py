@@ -63,6 +63,7 @@ KEPT = _is_kept(CACHE_DIR)
 if not KEPT:
     _LOCATOR = f"{__name__}.{BakedCacheLocator.__name__}"
     numba.config.CACHE_LOCATOR_CLASSES = _LOCATOR  # type: ignore[attr-defined]
+_KERNELS: list[Any] = []  # those that were imported and not asked for by `load_kept` yet
 
 
 @overload
@@ -84,9 +85,31 @@ def kernel(function: Function | None = None, *, nogil: bool = False) -> Any:
         dispatcher: Any = compiled(source)
         if not KEPT:
             dispatcher._cache.save_overload = lambda signature, data: None
+        _KERNELS.append(dispatcher)
         return cast(Function, dispatcher)
 
     return kept if function is None else kept(function)
+
+
+def load_kept() -> int:
+    """Load what the cache holds of each kernel imported since the last call; how many there were.
+
+    Otherwise the first events pay for it, while an operator's kill waits behind them: numba's own
+    start is half a second of work, each kernel some milliseconds more. What the cache does not hold
+    is compiled when it is called.
+    """
+    kept = [(each, signature) for each in _KERNELS for signature in _kept_signatures(each)]
+    _KERNELS.clear()
+    for dispatcher, signature in kept:
+        dispatcher.compile(signature)
+    return len(kept)
+
+
+def _kept_signatures(dispatcher: Any) -> list[tuple[types.Type, ...]]:
+    """The types of arguments for which the cache holds code of this kernel and this processor."""
+    cache, library = dispatcher._cache, dispatcher.targetctx.codegen()
+    index = cache._cache_file._load_index()
+    return [key[0] for key in index if key == cache._index_key(key[0], library)]
 
 
 class _BorrowedType(types.Array):

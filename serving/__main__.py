@@ -130,16 +130,20 @@ def _serve(
         if service.name != "orchestrator":  # MLflow's own client may need it, and no kernel runs
             without_linear_algebra()
         process = Process(settings, service, start, page)
+        service.load()
         give_back()
         process.run(stop)
     elif len(services) == 1:
         from serving.memory import serve_alone
 
         ending.begun()
+        service.load()
         serve_alone(settings, service, start, page, stop)
     else:
         from serving.memory import MemoryLine
 
+        for each in services:
+            each.load()
         MemoryLine(settings, start, pages).run(stop, ending.begun)
 
 

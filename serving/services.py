@@ -4,8 +4,11 @@ from importlib import import_module
 from typing import Any
 
 import msgspec
+import structlog
 
 from hft_lib.stage import Stage
+
+_log = structlog.get_logger(__name__)
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -21,6 +24,14 @@ class Service(msgspec.Struct, frozen=True):
         """
         stage: Stage[Any, Any] = import_module(f"hft_lib.stages.{self.name}").STAGE
         return stage
+
+    def load(self) -> None:
+        """Load the stage and its kernels, so that the first events do not wait for them."""
+        # Here, because numba is half a second of a verb that only asks for a name or a port.
+        from hft_lib.kernel import load_kept
+
+        stage = self.stage
+        _log.info("loaded", service=stage.name, kernels=load_kept())
 
 
 SERVICES = (

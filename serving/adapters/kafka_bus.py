@@ -11,7 +11,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
-from serving.adapters.kafka_client import ANSWER_S_MAX, client_config
+from serving.adapters.kafka_client import ANSWER_S_MAX, client_config, meet
 from serving.adapters.kafka_errors import PASSING, is_passing, refusal
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, topic_of
 from serving.runtime.chain import Mark, Undecodable, read_header
@@ -128,6 +128,7 @@ class KafkaClient:
     def __init__(self, servers: str, name: str) -> None:
         self._heard = _Heard()
         self._logs: dict[str, str] = {}
+        self._met: set[str] = set()  # topics of which the producer knows where they are
         self._producer = Producer(
             {
                 **client_config(servers),
@@ -185,14 +186,15 @@ class KafkaClient:
 
     def append(self, log: str, key: str, header: bytes, content: bytes) -> None:
         """Send a message; where the queue is full, wait for room in it."""
-        until_s = 0.0
+        topic, until_s = topic_of(log), 0.0
+        if topic not in self._met:
+            self._met.add(topic)
+            meet(self._producer, topic)
         while True:
             try:
                 self._producer.poll(0)
                 self._check()
-                self._producer.produce(
-                    topic_of(log), content, key.encode(), 0, headers=[(HEADER, header)]
-                )
+                self._producer.produce(topic, content, key.encode(), 0, headers=[(HEADER, header)])
                 return
             except BufferError:  # the broker is slow or away
                 until_s = until_s or time.monotonic() + _QUEUE_FULL_S_MAX

@@ -1,11 +1,11 @@
 """How every client of a broker begins: where it is, and who the client says it is."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import unquote
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from serving.adapters.kafka_errors import is_passing, refusal
@@ -13,6 +13,7 @@ from serving.runtime.addresses import masked
 from serving.runtime.chained import Away
 
 ANSWER_S_MAX = 5.0  # a broker that is there says in milliseconds what it holds
+_MEET_S_MAX = 0.5
 
 
 def client_config(servers: str) -> dict[str, Any]:
@@ -32,6 +33,16 @@ def client_config(servers: str) -> dict[str, Any]:
             "sasl.password": unquote(password),
         }
     return config
+
+
+def meet(producer: Producer, topic: str) -> None:
+    """Let a producer ask where a topic is, before its first message to it.
+
+    By itself it looks once a second, and the message, which may be an order, waits for that. A
+    broker that is away is waited for with the message, as with every other.
+    """
+    with suppress(KafkaException):
+        producer.list_topics(topic, timeout=_MEET_S_MAX)
 
 
 @contextmanager

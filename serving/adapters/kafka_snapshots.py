@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from serving.adapters.kafka_bus import KafkaBus, watermarks
-from serving.adapters.kafka_client import ANSWER_S_MAX, client_config
+from serving.adapters.kafka_client import ANSWER_S_MAX, client_config, meet
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, SNAPSHOTS
 from serving.runtime.chained import Away, BusError
 from serving.runtime.snapshots import SnapshotKeeper
@@ -40,6 +40,7 @@ class KafkaStore:
         self._send(key, None)
 
     def _send(self, key: str, value: bytes | None) -> None:
+        meet(self._producer, SNAPSHOTS)
         self._producer.produce(SNAPSHOTS, value, key.encode(), 0)
         if self._producer.flush(PUT_S_MAX):
             raise Away(f"the broker must take {key} in {PUT_S_MAX} s, and did not")

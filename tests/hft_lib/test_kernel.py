@@ -27,6 +27,15 @@ aim(account[0], legs, 1.0)
 import sys
 sys.stdout.write(repr(account[0]["goal"].tolist()) + chr(10) + repr(len(aim.stats.cache_hits)))
 """
+LOADED_FIRST = """
+import sys
+from hft_lib import kernel
+from hft_lib.stages.legs import aim
+before = len(aim.signatures)
+loaded = kernel.load_kept()
+say = [before, loaded > 0, len(aim.signatures), kernel.load_kept()]
+sys.stdout.write(repr(say) + chr(10))
+"""
 
 
 # Root writes where nobody may, until it has put that away.
@@ -37,11 +46,11 @@ UNPRIVILEGED = (
 )
 
 
-def run(folder: Path, *before: str) -> list[str]:
+def run(folder: Path, *before: str, script: str = SCRIPT) -> list[str]:
     """The result of a loop and how often it came from the cache, by a process of its own."""
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(folder)}
     done = subprocess.run(
-        [*before, sys.executable, "-c", SCRIPT],
+        [*before, sys.executable, "-c", script],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -77,6 +86,17 @@ def test_a_folder_that_cannot_be_written_is_read_and_what_it_lacks_is_compiled(t
     index.parent.chmod(0o555)
     assert run(tmp_path, *UNPRIVILEGED) == ["[1.2, -2.4]", "0"]
     assert sorted(baked.rglob("*")) == [path for path in before if path != index]
+
+
+def test_what_the_cache_holds_can_be_loaded_before_it_is_called(tmp_path: Path):
+    shutil.copytree(LIBRARY, tmp_path / "hft_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    first = LOADED_FIRST + SCRIPT
+    assert run(tmp_path, script=first) == ["[0, False, 0, 0]", "[1.2, -2.4]", "0"]
+    assert run(tmp_path, script=first) == ["[0, True, 1, 0]", "[1.2, -2.4]", "1"]
+    # An entry whose code is gone is compiled again, and kept.
+    next(tmp_path.rglob("legs.aim-*.nbc")).unlink()
+    assert run(tmp_path, script=first) == ["[0, True, 1, 0]", "[1.2, -2.4]", "0"]
+    assert run(tmp_path, script=first) == ["[0, True, 1, 0]", "[1.2, -2.4]", "1"]
 
 
 def kernels_of(tree: ast.Module) -> list[ast.FunctionDef]:

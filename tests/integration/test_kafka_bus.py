@@ -23,6 +23,7 @@ from serving.runtime.chain import Diverged, Outgoing, read_header
 from serving.runtime.chained import (
     DEAD_LETTERS,
     LETTER_BYTES_MAX,
+    Away,
     BusError,
     DeadLetter,
     Position,
@@ -30,6 +31,7 @@ from serving.runtime.chained import (
 from serving.runtime.host import Host, Snapshot, serve
 from serving.services import INBOXES, SERVICES
 from tests.builders import DAY_NS, PAIR, START_NS, Told, encoded, story, story_config, told
+from tests.integration.conftest import free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -256,6 +258,15 @@ def test_an_offset_that_the_broker_no_longer_keeps_is_refused(servers: str):
     position.read["execution"] = msgspec.structs.replace(position.read["execution"], offset=99)
     with pytest.raises(BusError, match="must hold offset 99, held 0 to 0"):
         bus.open(position)
+    bus.close()
+
+
+def test_the_first_message_to_a_broker_that_is_away_waits_for_it():
+    (port,) = free_ports(1)
+    bus = KafkaBus(f"127.0.0.1:{port}", "risk_manager")
+    bus.write("execution", TimePassed(START_NS))
+    with pytest.raises(Away, match="1 were left"):
+        bus.flush(0.1)
     bus.close()
 
 
