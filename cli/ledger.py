@@ -48,7 +48,6 @@ def rebuild(
         path = journal or latest_journal(settings)
         url = settings.database_url or journal_source.url_beside(path)
         engine = database.open_database(url)
-        database.upgrade(engine)
         line = journal_source.rebuild(engine, path)
     emit(_document(url, line), as_json, _print)
 

@@ -75,8 +75,7 @@ def upgrade(engine: Engine) -> None:
     Raises LedgerError for tables of a version that this program does not know, or that are not all
     there.
     """
-    if engine.dialect.name == "sqlite":
-        Path(engine.url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(engine)
     with engine.begin() as connection:
         if _revision(connection) == head():
             _must_be_whole(connection)
@@ -84,6 +83,21 @@ def upgrade(engine: Engine) -> None:
     with engine.connect() as connection, _alone(connection):
         _known(_revision(connection))
         command.upgrade(_config(connection), "head")
+
+
+def drop_remains(engine: Engine) -> None:
+    """Where a table is lost drop the others too, so that `upgrade` makes all of them again.
+
+    The rows of every line go, for those that were lost were every line's; whoever follows its log
+    makes them again.
+    """
+    _make_folder(engine)
+    names = {*METADATA.tables, VERSION_TABLE}
+    with engine.connect() as connection, _alone(connection):
+        there = names & set(inspect(connection).get_table_names())
+        if there < names and _revision(connection) in (None, head()):
+            for name in sorted(there):
+                connection.exec_driver_sql(f"DROP TABLE {name}")
 
 
 def check_version(connection: Connection) -> None:
@@ -125,6 +139,11 @@ def upsert(
 # --- leaves ---
 
 
+def _make_folder(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        Path(engine.url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
+
+
 def _config(connection: Connection | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
@@ -155,8 +174,8 @@ def _must_be_whole(connection: Connection) -> None:
     missing = METADATA.tables.keys() - set(inspect(connection).get_table_names())
     if missing:
         raise LedgerError(
-            f"the ledger must have all its tables, {', '.join(sorted(missing))} is missing: drop "
-            f"the others and {VERSION_TABLE} too, the log makes them again"
+            f"the ledger must have all its tables, {', '.join(sorted(missing))} is missing: "
+            "`hft ledger rebuild` makes them again"
         )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Engine
 
-from serving.ledger.database import FILE, LedgerError
+from serving.ledger.database import FILE, LedgerError, drop_remains, upgrade
 from serving.ledger.tables import RECORDS
 from serving.ledger.writer import Moved, Writer, throw_away
 from serving.runtime import journal
@@ -43,7 +43,10 @@ def catch_up(engine: Engine, path: Path) -> str:
 
 def rebuild(engine: Engine, path: Path) -> str:
     """Throw the ledger of a journal away and build it again; returns the name of its line."""
-    throw_away(engine, line_of(path))
+    line = line_of(path)
+    drop_remains(engine)
+    upgrade(engine)
+    throw_away(engine, line)
     return catch_up(engine, path)
 
 

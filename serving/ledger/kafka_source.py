@@ -20,7 +20,7 @@ from hft_lib.events import Event
 from serving.adapters.kafka_bus import KafkaBus, continue_letters
 from serving.adapters.kafka_client import ANSWER_S_MAX, administering
 from serving.adapters.kafka_topics import RECORDS
-from serving.ledger.database import FILE, LedgerError, open_database, upgrade
+from serving.ledger.database import FILE, LedgerError, drop_remains, open_database, upgrade
 from serving.ledger.writer import Moved, Writer, throw_away
 from serving.runtime.chain import Diverged
 from serving.runtime.chained import BusError, Position
@@ -148,6 +148,7 @@ class Following:
     def rebuild(self, stop: threading.Event) -> str:
         """Throw the ledger of the line away and build it again, as far as the log went."""
         line = line_of(self._servers)
+        drop_remains(self._engine)
         upgrade(self._engine)
         throw_away(self._engine, line)
         while True:

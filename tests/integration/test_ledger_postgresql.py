@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from serving.ledger import database
 from serving.ledger.journal_source import catch_up, line_of, rebuild
@@ -79,6 +79,15 @@ def test_models_and_migrations_agree(engine: Engine):
 def test_both_databases_hold_the_same_rows(engine: Engine, path: Path, whole: Rows):
     line = catch_up(engine, path)
     assert rows_of(engine, line) == whole
+    rebuild(engine, path)
+    assert rows_of(engine, line) == whole
+
+
+@pytest.mark.parametrize("lost", ["fills", "lines", database.VERSION_TABLE])
+def test_a_ledger_that_lost_a_table_is_rebuilt(engine: Engine, path: Path, whole: Rows, lost: str):
+    line = catch_up(engine, path)
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP TABLE {lost}"))
     rebuild(engine, path)
     assert rows_of(engine, line) == whole
 

@@ -7,11 +7,19 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, insert, inspect, select, text
 
 from serving.ledger import database
-from serving.ledger.database import LedgerError, check_version, open_database, upgrade
-from serving.ledger.tables import METADATA, TABLES
+from serving.ledger.database import (
+    LedgerError,
+    check_version,
+    drop_remains,
+    open_database,
+    upgrade,
+)
+from serving.ledger.tables import LINES, METADATA, TABLES
+
+LINE = {"line": "line", "source": "", "read": 0, "records": 0, "time_ns": 0, "mark": b""}
 
 
 @pytest.fixture
@@ -81,12 +89,39 @@ def test_a_database_without_a_ledger_is_not_read(engine: Engine, tmp_path: Path)
     assert not (tmp_path / "other.db").exists()
 
 
+@pytest.mark.parametrize("lost", ["fills", "lines", database.VERSION_TABLE])
+def test_tables_that_are_not_all_there_are_dropped_and_made_again(engine: Engine, lost: str):
+    upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE of_others (kept INTEGER)"))
+        connection.execute(text(f"DROP TABLE {lost}"))
+    drop_remains(engine)
+    upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE of_others"))  # was left alone
+    assert drift(engine) == []
+
+
 def test_a_ledger_that_is_not_whole_says_what_is_missing(engine: Engine):
     upgrade(engine)
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE fills"))
-    with pytest.raises(LedgerError, match="fills is missing: drop the others and ledger_version"):
+    with pytest.raises(LedgerError, match="fills is missing: `hft ledger rebuild`"):
         upgrade(engine)
+
+
+def test_tables_that_are_whole_or_of_another_version_are_left_alone(engine: Engine):
+    upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(insert(LINES), LINE)
+    drop_remains(engine)
+    with engine.begin() as connection:
+        assert connection.execute(select(LINES.c.line)).all() == [("line",)]
+        connection.execute(text(f"UPDATE {database.VERSION_TABLE} SET version_num = '9999'"))
+        connection.execute(text("DROP TABLE fills"))
+    drop_remains(engine)
+    with engine.connect() as connection:
+        assert connection.execute(select(LINES.c.line)).all() == [("line",)]
 
 
 def test_the_folder_of_a_file_is_made(tmp_path: Path):
