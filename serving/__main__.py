@@ -1,5 +1,6 @@
 """`python -m serving NAME`: one of the six services, or `all` of them, until it is told to stop."""
 
+import errno
 import logging
 import os
 import signal
@@ -10,6 +11,12 @@ from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
+
+if __name__ == "__main__":
+    # From the first moment on: a container's first process does not hear what it has no handler
+    # for, and the imports below take a second and more on a busy machine.
+    for _number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(_number, lambda *_: os._exit(0))
 
 import structlog
 import typer
@@ -29,6 +36,8 @@ from serving.services import SERVICES, Service
 from serving.start import Start
 
 REFUSED, BAD_USAGE, FAILED = 3, 2, 1
+# Where HFT_HOME cannot be: a setting is wrong.
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 ALL = "all"
 Name = Enum(  # type: ignore[misc]
     "Name", {name: name for name in (*(service.name for service in SERVICES), ALL)}
@@ -198,7 +207,7 @@ def _log_to_stderr(settings: Settings) -> None:
 
 def main() -> None:
     """Leave with 2 where the settings, the usage or a file are wrong, 3 where a rule refuses, 1
-    where the broker refused what was sent.
+    where the broker refused what was sent or the system what was to be written.
     """
     try:
         typer.run(serve)
@@ -208,6 +217,10 @@ def main() -> None:
         sys.exit(_say(str(error), REFUSED))
     except BusError as error:
         sys.exit(_say(f"{error}; the next start goes on from the snapshot", FAILED))
+    except OSError as error:
+        where = f" at {error.filename}" if error.filename else ""
+        code = BAD_USAGE if error.errno in DENIED else FAILED
+        sys.exit(_say(f"{error.strerror or error}{where}", code))
 
 
 def _say(sentence: str, code: int) -> int:

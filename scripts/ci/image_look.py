@@ -4,7 +4,7 @@ The first word is the folder that may be written, the others are those that may 
 """
 
 LOOK = """
-import importlib.util, json, os, pathlib, shutil, sys
+import importlib.util, json, os, pathlib, shutil, stat, sys
 lines = pathlib.Path("/proc/1/status").read_text().splitlines()
 said = dict(line.split(":", 1) for line in lines)
 def writable(path):
@@ -13,6 +13,12 @@ def writable(path):
     except OSError:
         return False
     return True
+def raises(path):
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID)
 tools = ("pip", "pip3", "gcc", "cc", "curl", "wget", "git")
 print(json.dumps({
     "uids": said["Uid"].split(),
@@ -23,6 +29,13 @@ print(json.dumps({
     "home": writable(sys.argv[1]),
     "tools": [tool for tool in tools if shutil.which(tool)]
     + ["pip"] * (importlib.util.find_spec("pip") is not None),
+    "raising": sorted({
+        os.path.join(folder, name)
+        for top in ("/usr", *os.environ["PATH"].split(os.pathsep))
+        for folder, _, names in os.walk(top)
+        for name in names
+        if raises(os.path.join(folder, name))
+    }),
 }))
 """
 # The same where there is no Python. What else the makers put into their images is theirs.

@@ -87,6 +87,7 @@ def broken(seen: dict[str, Any], kind: Kind) -> list[str]:
         f"nothing of the image may be written, could be {seen['writable']}": not seen["writable"],
         f"{kind.home} must be writable, was not": seen["home"],
         f"no tool of a thief's may be there, were {seen['tools']}": not seen["tools"],
+        f"no program may raise its caller's rights, may {seen['raising']}": not seen["raising"],
         f"{kind.first} must be the first process, was {seen['first']}": (
             kind.first in seen["first"]
         ),
@@ -122,6 +123,7 @@ def look(kind: Kind, *words: str) -> dict[str, Any]:
         "writable": said["Writable"],
         "home": bool(said["Home"]),
         "tools": [],
+        "raising": [],
     }
 
 

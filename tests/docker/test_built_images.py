@@ -84,19 +84,32 @@ class Built:
 
 def base(name: str) -> None:
     """Have what an image stands on here, or skip."""
+    had(stands_on(name))
+
+
+def stands_on(name: str) -> str:
+    """The image that one of ours is made from here."""
     path = ROOT / ("serving" if name in SERVICES else "docker") / name / "Dockerfile"
     (own,) = re.findall(r"^ARG BASE_IMAGE=(.*)$", path.read_text(), re.MULTILINE)
     is_makers = own.partition(":")[0] != "python"
-    had(own if is_makers else os.environ.get("BASE_IMAGE", own))
+    return own if is_makers else os.environ.get("BASE_IMAGE", own)
 
 
 def had(wanted: str) -> None:
     """Have an image of somebody else's here, or skip."""
+    why = why_absent(wanted)
+    if why:
+        pytest.skip(why)
+
+
+def why_absent(wanted: str) -> str:
+    """Why an image of somebody else's cannot be had here; empty where it can."""
     if called("docker", "image", "inspect", wanted).returncode == 0:
-        return
+        return ""
     done = called("docker", "pull", "--quiet", wanted)
-    if done.returncode != 0:
-        pytest.skip(f"{wanted} cannot be had: {done.stderr.strip().splitlines()[-1]}")
+    if done.returncode == 0:
+        return ""
+    return f"{wanted} cannot be had: {done.stderr.strip().splitlines()[-1]}"
 
 
 @pytest.fixture(scope="module")

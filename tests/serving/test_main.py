@@ -1,9 +1,13 @@
 """What a service loads before it knows which one it is."""
 
 import json
+import os
+import resource
+import signal
 import subprocess
 import sys
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -11,6 +15,7 @@ import structlog
 from serving.__main__ import _log_to_stderr
 from serving.runtime.settings import Settings
 from tests.cli.conftest import ROOT
+from tests.integration.conftest import free_ports
 
 STEPPED = """
 import sys
@@ -40,6 +45,46 @@ def test_a_service_loads_no_layer_that_only_another_one_needs():
         check=True,
     ).stdout.split()
     assert [name for name in HEAVY if name in found] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_end_is_heard_while_the_libraries_are_still_imported(
+    number: signal.Signals, tmp_path: Path
+):
+    asked = f"import os; os.kill(os.getpid(), {number:d})\nraise SystemExit('it went on')\n"
+    (tmp_path / "structlog.py").write_text(asked)
+    environ = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    words = (sys.executable, "-m", "serving", "execution", "--bus", "memory")
+    done = subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def all_in_one(home: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """The six services with their files in `home`, which must end by themselves."""
+    (port,) = free_ports(1)
+    words = (sys.executable, "-m", "serving", "all", "--bus", "memory", "--port", str(port))
+    environ = {**os.environ, "HFT_HOME": home}
+    return subprocess.run(
+        words, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300, **more
+    )
+
+
+@pytest.mark.parametrize("home", ["/sys/hft", "/dev/full/hft"])
+def test_a_home_that_nobody_can_write_to_is_a_wrong_setting(home: str):
+    done = all_in_one(home)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("serving: ") and home in said
+
+
+def test_a_disk_that_takes_no_more_ends_the_start_with_one_sentence(tmp_path: Path):
+    # A limit on file size fails as a full disk does, and needs no rights.
+    limits = (200_000, 200_000)
+    done = all_in_one(
+        str(tmp_path), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert done.stderr.splitlines()[-1].startswith("serving: ")
 
 
 def test_kernels_run_without_linear_algebra():

@@ -52,6 +52,7 @@ WELL = {
     "writable": [],
     "home": True,
     "tools": [],
+    "raising": [],
 }
 
 
@@ -116,6 +117,10 @@ def test_an_image_that_keeps_the_rules_passes_and_its_figures_are_said(world: Wo
         ({"writable": ["/app"]}, "nothing of the image may be written, could be ['/app']"),
         ({"home": False}, "/var/lib/hft must be writable, was not"),
         ({"tools": ["gcc"]}, "no tool of a thief's may be there, were ['gcc']"),
+        (
+            {"raising": ["/usr/bin/su"]},
+            "no program may raise its caller's rights, may ['/usr/bin/su",
+        ),
         ({"first": "sh"}, "python must be the first process, was sh"),
         ({"code": 143}, "must end with 0, did with 143"),
     ],
@@ -183,6 +188,21 @@ def test_what_looks_inside_tells_what_can_be_written(
     assert "Writable:\n" in other or '"writable": []' in other
     # The first process is the machine's here, whatever it is.
     assert "CapBnd: " in other.replace("\t", " ") or '"capabilities": ["' in other
+
+
+def test_what_looks_inside_finds_a_program_that_raises_its_callers_rights(tmp_path: Path) -> None:
+    def found() -> list[str]:
+        environ = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+        words = (sys.executable, "-c", LOOK, str(tmp_path))
+        done = subprocess.run(words, capture_output=True, check=True, timeout=60, env=environ)
+        return [path for path in json.loads(done.stdout)["raising"] if str(tmp_path) in path]
+
+    (tmp_path / "plain").touch(0o755)
+    (tmp_path / "link").symlink_to(tmp_path / "raising")
+    assert found() == []
+    (tmp_path / "raising").touch()
+    (tmp_path / "raising").chmod(0o4755)
+    assert found() == [str(tmp_path / "raising")]
 
 
 def test_a_step_of_a_pipeline_does_its_work_and_ends(world: World) -> None:
