@@ -251,6 +251,7 @@ deploy() {
   if [ "$code" = 0 ] && [ "$dry" = 0 ]; then
     say "nothing differs from what is deployed"
     status
+    settle
     return
   fi
   take_turn

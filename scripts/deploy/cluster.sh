@@ -157,6 +157,14 @@ take_turn() {
   hold_turn
 }
 
+settle() { # what was left half-way is all there and serves: from now on it is what is put back
+  local found
+  found=$(ask get configmap "$turn" --ignore-not-found --output 'jsonpath={.data.holder}') ||
+    fail "whether the deploy before was left half-way is not known"
+  [ "$found" != unfinished ] || hand_on unfinished "" ||
+    fail "that the deploy before is whole is not noted: the same again does it"
+}
+
 hold_turn() {
   [ "$dry" = 1 ] || trap 'give_turn' EXIT
 }

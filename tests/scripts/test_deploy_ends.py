@@ -311,6 +311,16 @@ def test_whose_turn_it_is(serving: Cluster, by: str, environ: dict[str, str], co
     assert set(serving.served().values()) == images("old" if code else "new")
 
 
+def test_what_was_left_half_way_and_now_serves_is_what_is_put_back(serving: Cluster) -> None:
+    assert serving.run("--tag", "new", "deploy").code == 0
+    hold(serving, "unfinished")
+    done = serving.run("--tag", "new", "deploy")
+    assert done.code == 0 and "nothing differs" in done.said and holder(serving) == ""
+    serving.plan(broken="garch_model:bad")
+    assert serving.run("--tag", "bad", "deploy").code == 1
+    assert set(serving.served().values()) == images("new")
+
+
 def test_a_deploy_that_could_not_be_taken_back_keeps_what_served(serving: Cluster) -> None:
     calls = calls_of_a_deploy(serving)
     step = next(n for n, call in enumerate(calls, 1) if "deployment/risk-manager-service" in call)
