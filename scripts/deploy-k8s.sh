@@ -16,7 +16,7 @@ pipelines mlflow prometheus alertmanager grafana"
 # Others' images, as the manifests name them: SET=IMAGE.
 readonly theirs="kafka=apache/kafka redis=redis postgres=postgres"
 readonly databases="ledger mlflow" replicas_max=3
-readonly rollout_s_max=${ROLLOUT_S_MAX:-600} answer_s_max=30
+readonly rollout_s_max=${ROLLOUT_S_MAX:-600}
 kinds=serviceaccounts,configmaps,services,persistentvolumeclaims
 kinds+=,deployments,statefulsets,cronjobs,networkpolicies,ingresses
 # As each object was applied; a cluster's own fields are not in it.
@@ -44,66 +44,31 @@ scripts/deploy-k8s.sh [-e ENV] [OPTION...] VERB [ARGUMENT...]
                            asks for it; what is there already stays
 
   -e ENV           staging (the default) or production
-  --tag TAG        the version of our images (the default is $IMAGE_TAG); in staging alone
+  --tag TAG        the version of our images (the default is $IMAGE_TAG, else the commit, as
+                   scripts/docker-build.sh and the workflow name them); in staging alone
   --digests FILE   or each image by its content, as lines "NAME sha256:...", those of Kafka, Redis
                    and PostgreSQL too; production takes nothing else
   --context NAME   the context of kubectl, in place of the current one
+  --take-over      the deploy that is said to be under way is dead: go on without it
   --first          the line was never open: deploy does not wait for its services (as where there
                    are none yet)
   --dry-run        print what would be asked of the cluster, and ask nothing
   --help           this
 
+One deploy or rollback at a time: a second is refused. What is told to end (INT, TERM, HUP) puts back
+what served before it ends.
+
 Environment: REGISTRY (docker.io), DOCKER_USERNAME, IMAGE_PREFIX (hft-crypto-bot), IMAGE_TAG,
-KUBECTL (kubectl), ROLLOUT_S_MAX (600): how long one roll-out is waited for.
+KUBECTL (kubectl), ROLLOUT_S_MAX (600) and ANSWER_S_MAX (180): how many seconds one roll-out, and
+another answer of the cluster, is waited for.
 Exit codes: 0 done, 1 failed, 2 bad usage, 3 refused by a rule.
 
 Example: DOCKER_USERNAME=ada scripts/deploy-k8s.sh -e staging --tag 1a2b3c4 deploy
 END
 }
 
-say() { echo "deploy-k8s: $*" >&2; }
-done_is() { [ "$dry" = 1 ] || say "$*"; } # what a dry run does not bring about
-fail() { say "$*" && exit 1; }
-bad_usage() { say "$*; scripts/deploy-k8s.sh --help says how" && exit 2; }
-refuse() { say "refused: $*" && exit 3; }
-
-# --- the cluster ---
-
-words_of() { # the words of a call, in `call`
-  call=("${KUBECTL:-kubectl}")
-  [ -z "$context" ] || call+=(--context "$context")
-  call+=(--namespace "$namespace" "$@")
-}
-
-ask() { # what changes nothing
-  local call
-  words_of "$@"
-  if [ "$dry" = 1 ]; then show "${call[@]}"; else "${call[@]}"; fi
-}
-
-change() { ask "$@"; } # what changes something: one place to see every such call
-
-show() { printf '%q ' "$@" >&3 && echo >&3; }
-
-# Whose cluster it is, before anything is asked of it.
-guard() { # VERB RESOURCE [OPTION]: what must be allowed
-  local other=production found=$context
-  [ "$environment" = staging ] || other=staging
-  [ "$dry" = 1 ] || [ -n "$found" ] || found=$("${KUBECTL:-kubectl}" config current-context) ||
-    fail "kubectl has no current context, so which cluster; nothing was changed"
-  case $found in
-    *"$other"* | *"${other:0:4}-"* | *"-${other:0:4}")
-      refuse "context $found is $other's and ENV is $environment"
-      ;;
-  esac
-  ask --request-timeout="${answer_s_max}s" auth can-i --quiet "$@" >/dev/null ||
-    fail "context $found may not $1 $2 in $namespace (an administrator applies" \
-      "k8s/access/$environment first), or does not answer; nothing was changed"
-}
-
-rolled_out() { # KIND/NAME
-  change rollout status "$1" --timeout="${rollout_s_max}s"
-}
+# shellcheck source=scripts/deploy/cluster.sh
+. scripts/deploy/cluster.sh
 
 # --- rendering ---
 
@@ -120,10 +85,21 @@ names_of_theirs() {
   for pair in $theirs; do echo "${pair%%=*}"; done
 }
 
-check_references() {
-  local name
+check_names() { # a name that no registry takes would be found out by pods that do not start
+  local part='[a-z0-9]+([._-]+[a-z0-9]+)*'
   [ -n "${DOCKER_USERNAME:-}" ] ||
     bad_usage "DOCKER_USERNAME must be set: images are REGISTRY/DOCKER_USERNAME/..."
+  [[ $DOCKER_USERNAME =~ ^$part(/$part)*$ ]] ||
+    bad_usage "DOCKER_USERNAME must be small letters, digits and . _ - /, was '$DOCKER_USERNAME'"
+  [[ ${REGISTRY:-docker.io} =~ ^[A-Za-z0-9.-]+(:[0-9]+)?(/$part)*$ ]] ||
+    bad_usage "REGISTRY must be HOST or HOST:PORT, was '$REGISTRY'"
+  [[ ${IMAGE_PREFIX:-hft-crypto-bot} =~ ^$part$ ]] ||
+    bad_usage "IMAGE_PREFIX must be small letters, digits and . _ -, was '$IMAGE_PREFIX'"
+}
+
+check_references() {
+  local name
+  check_names
   if [ -n "$digests" ]; then
     [ -r "$digests" ] || bad_usage "--digests must name a readable file, was $digests"
     for name in $images $(names_of_theirs); do
@@ -134,13 +110,21 @@ check_references() {
   fi
   [ "$environment" = staging ] ||
     refuse "production is deployed by --digests: a tag may come to name something else"
+  [ -n "$tag" ] || tag=$(git rev-parse HEAD 2>/dev/null) || true
   [[ $tag =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$ ]] ||
     bad_usage "--tag must be a tag of an image, was '$tag'"
 }
 
+# A dry run shows what it made in one place; whatever else does has a folder of its own, so that no
+# run beside it changes what it applies or puts back.
+prepare() {
+  [ "$dry" = 1 ] || work=$work.$(date -u +%Y%m%dT%H%M%SZ).$$
+  mkdir -p "$work"
+}
+
 render() { # into $work/rendered.yaml
   local name prefix=${REGISTRY:-docker.io}/$DOCKER_USERNAME/${IMAGE_PREFIX:-hft-crypto-bot}
-  mkdir -p "$work"
+  prepare
   {
     printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n'
     printf 'resources: [../../../k8s/%s]\nimages:\n' "$environment"
@@ -161,10 +145,18 @@ render() { # into $work/rendered.yaml
 # --- deploy ---
 
 remember() { # what serves now, here and in the cluster, where the next operator finds it
+  if [ "$turn_is" = unfinished ]; then
+    kept --ignore-not-found >"$work/before.yaml" || return 1
+    if holds_services "$work/before.yaml"; then
+      say "the deploy before this one ended half-way: what served before it stays kept"
+      look_ready
+      return
+    fi
+  fi
   ask get "$kinds" --selector "$ours" --output "jsonpath=$applied" >"$work/before.yaml" || return 1
+  is_whole "$work/before.yaml" || return 1
   ! is_first || return 0
-  ready=$(ask get deployment orchestrator-service --output 'jsonpath={.status.readyReplicas}') ||
-    return 1
+  look_ready || return 1
   local call
   words_of create configmap "$before" --from-file "manifests.yaml=$work/before.yaml" \
     --dry-run=client --output yaml
@@ -173,6 +165,29 @@ remember() { # what serves now, here and in the cluster, where the next operator
   fi
   # Applied by the server: an annotation would hold all of it a second time.
   change apply --server-side --force-conflicts --filename "$work/remembered.yaml" >/dev/null
+}
+
+look_ready() { # whether the line is open
+  ready=$(ask get deployment orchestrator-service --output 'jsonpath={.status.readyReplicas}')
+}
+
+kept() { # [OPTION]: what served before the last deploy
+  ask get configmap "$before" "$@" --output 'jsonpath={.data.manifests\.yaml}'
+}
+
+is_whole() { # FILE: whether it can be put back, all of what runs
+  local running
+  [ "$dry" = 0 ] || return 0
+  ! grep -qvE '^(---|\{.*\})?$' "$1" || {
+    say "the cluster's answer holds something else than manifests"
+    return 1
+  }
+  running=$(ask get deployments --selector "$ours,app.kubernetes.io/component=stage" \
+    --output name) || return 1
+  [ -z "$running" ] || holds_services "$1" || {
+    say "services run that were not applied by this script: they could not be put back"
+    return 1
+  }
 }
 
 is_first() { # whether no version served before
@@ -186,12 +201,17 @@ serves() { [ "$dry" = 1 ] || [ -n "$ready" ]; }
 
 put_back() { # STEP: what served before the deploy, after a step of it failed
   local name kept=""
+  # Nothing stops this but its own end, so that an impatient second signal leaves nothing half-way.
+  trap '' INT TERM HUP
   say "failed: $1"
   if is_first; then
+    turn_after=""
     fail "nothing served before, so nothing is put back; what was applied stays, and is not ready"
   fi
   say "puts back what served before"
   change apply --filename "$work/before.yaml" >/dev/null || kept+=" (the manifests were not taken)"
+  on_end=ended_back
+  trap ended INT TERM HUP
   for name in $sets; do rolled_out "statefulset/$name" >&2 || kept+=" $name"; done
   for name in $rolling $singletons; do
     rolled_out "deployment/$name-service" >&2 || kept+=" $name"
@@ -199,7 +219,19 @@ put_back() { # STEP: what served before the deploy, after a step of it failed
   [ -z "$kept" ] ||
     fail "DEPLOY FAILED AND THE OLD VERSION IS NOT BACK:$kept." \
       "Its manifests: $work/before.yaml, configmap $before"
+  turn_after=""
   fail "deploy failed, the old version serves"
+}
+
+ended_changed() { put_back "told to end half-way"; }
+ended_back() {
+  fail "THE OLD VERSION'S MANIFESTS ARE APPLIED, AND WHETHER IT SERVES WAS NOT WAITED FOR:" \
+    "scripts/deploy-k8s.sh -e $environment status"
+}
+
+begins() { # ENDED: from here on something is changed, and an end from outside has that to do
+  turn_after=unfinished
+  on_end=$1
 }
 
 selected() { # LABELS: the rendered objects that carry them
@@ -219,14 +251,18 @@ deploy() {
   if [ "$code" = 0 ] && [ "$dry" = 0 ]; then
     say "nothing differs from what is deployed"
     status
+    settle
     return
   fi
+  take_turn
   remember || fail "what serves now could not be kept; nothing was changed"
+  begins ended_changed
   selected app.kubernetes.io/component!=stage ||
     put_back "what the services rest on was not taken"
   for name in $sets; do rolled_out "statefulset/$name" || put_back "$name is not ready"; done
   if is_first; then
     selected app.kubernetes.io/component=stage || put_back "the services were not taken"
+    turn_after=""
     done_is "deployed. The line opens once the registry has a champion:" \
       "scripts/deploy-k8s.sh -e $environment open"
     return
@@ -239,6 +275,7 @@ deploy() {
       put_back "$name was not taken"
     rolled_out "deployment/$name-service" || put_back "$name is not ready"
   done
+  turn_after=""
   done_is "deployed, everything serves"
 }
 
@@ -246,6 +283,7 @@ open_line() {
   local job
   job=opening-$(date -u +%Y%m%d%H%M%S)
   guard create jobs.batch
+  on_end=ended_somewhere
   change create job "$job" --from cronjob/calibration || fail "the calibration was not started"
   change wait --for condition=complete "job/$job" --timeout "${rollout_s_max}s" ||
     fail "the calibration did not end well: scripts/deploy-k8s.sh -e $environment logs calibration"
@@ -258,6 +296,12 @@ open_line() {
 
 # --- what an operator does ---
 
+ended_somewhere() {
+  fail "told to end half-way: scripts/deploy-k8s.sh -e $environment status says how it stands"
+}
+ended_reading() { fail "told to end: the back-up is not whole; nothing was changed"; }
+ended_logs() { exit 130; }
+
 service_of() { # NAME: of the six, as its manifests call it, in `service`
   service=${1//_/-} && service=${service%-service}
   case " $rolling $singletons " in
@@ -268,6 +312,7 @@ service_of() { # NAME: of the six, as its manifests call it, in `service`
 
 status() {
   local name late=""
+  has_kubectl
   ask get deployments,statefulsets,cronjobs,pods --selector "$ours" --output wide ||
     fail "the cluster does not answer"
   for name in $sets; do is_out "statefulset/$name" || late+=" $name"; done
@@ -284,6 +329,8 @@ is_out() { # KIND/NAME: whether it is rolled out at this moment
 }
 
 logs() {
+  has_kubectl
+  on_end=ended_logs # it has no other end
   local service tail=(--tail=200 --prefix --all-containers --follow)
   if [ "${1:-}" = calibration ]; then
     ask logs --selector app.kubernetes.io/name=calibration --tail=200 --prefix
@@ -299,25 +346,35 @@ rollback() {
   local service name late=""
   [ -z "${1:-}" ] || service_of "$1"
   guard patch deployments.apps
+  prepare
   if [ -n "${1:-}" ]; then
+    take_turn
+    on_end=ended_rolling
     change rollout undo "deployment/$service-service" ||
       fail "$service has no earlier version, or it was not taken"
     rolled_out "deployment/$service-service" || fail "$service is not ready"
     done_is "$service is at its earlier version"
     return
   fi
-  mkdir -p "$work"
   # A failed query is no empty answer.
-  ask get configmap "$before" --output 'jsonpath={.data.manifests\.yaml}' >"$work/rollback.yaml" ||
+  kept >"$work/rollback.yaml" ||
     fail "nothing is kept of before the last deploy, or no answer came; nothing was changed"
   [ "$dry" = 1 ] || holds_services "$work/rollback.yaml" ||
     fail "what is kept of before the last deploy holds no service; nothing was changed"
+  take_turn
+  begins ended_rolling
   change apply --filename "$work/rollback.yaml" ||
     fail "NOT ROLLED BACK, or in part: scripts/deploy-k8s.sh -e $environment status"
   for name in $sets; do rolled_out "statefulset/$name" || late+=" $name"; done
   for name in $rolling $singletons; do rolled_out "deployment/$name-service" || late+=" $name"; done
   [ -z "$late" ] || fail "rolled back, and not ready:$late"
+  turn_after=""
   done_is "everything is as before the last deploy"
+}
+
+ended_rolling() {
+  fail "told to end half-way: NOT ROLLED BACK, or in part:" \
+    "scripts/deploy-k8s.sh -e $environment rollback, or status"
 }
 
 scale() { # SERVICE REPLICAS
@@ -334,6 +391,7 @@ scale() { # SERVICE REPLICAS
   [ "$2" -le "$replicas_max" ] ||
     refuse "$service has one partition, $replicas_max are enough, was $2"
   guard patch deployments.apps/scale
+  on_end=ended_somewhere
   change scale "deployment/$service-service" --replicas "$2" || fail "$service was not scaled"
   rolled_out "deployment/$service-service" || fail "$service is not ready"
   done_is "$service runs $2 times"
@@ -350,6 +408,7 @@ backup() { # [DIR]
   [ ! -e "$dir" ] || bad_usage "DIR must not be there yet, was $dir"
   guard create pods/postgres-0 --subresource=exec
   local part=$dir.part
+  on_end=ended_reading
   [ "$dry" = 1 ] || { rm -rf "$part" && mkdir -p "$part"; }
   for name in $databases; do
     to "$part/$name.dump" inside postgres pg_dump --username=postgres --format=custom "$name" ||
@@ -382,6 +441,7 @@ restore() { # DIR
     fail "$dir is damaged; nothing was changed"
   [ "$yes" = 1 ] || refuse "restore puts $dir in place of what is in $namespace: say --yes"
   guard create pods/postgres-0 --subresource=exec
+  on_end=ended_somewhere
   change scale deployment/orchestrator-service --replicas 0 ||
     fail "the orchestrator goes on; nothing was changed"
   # Whatever happens, it comes back: the rest of the line needs it.
@@ -427,6 +487,7 @@ records() { # DIR
   read -ra found < <(records_of "$dir") || true
   [ ${#found[@]} -gt 0 ] || bad_usage "DIR must hold records of runs or of deployments, was $dir"
   guard create pods/pipeline-metrics-0 --subresource=exec
+  on_end=ended_somewhere
   if [ "$dry" = 1 ]; then
     inside pipeline-metrics sh -ec "$take_records"
     return
@@ -448,13 +509,14 @@ begin_again() {
 
 # --- words ---
 
-environment=staging dry=0 yes=0 first=0 ready="" context="" tag=${IMAGE_TAG:-} digests="" given=()
+environment=staging dry=0 yes=0 first=0 take_over=0 ready="" context="" tag=${IMAGE_TAG:-} digests="" given=()
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage && exit ;;
     --dry-run) dry=1 ;;
     --yes) yes=1 ;;
     --first) first=1 ;;
+    --take-over) take_over=1 ;;
     -e | --tag | --digests | --context)
       [ -n "${2:-}" ] || bad_usage "$1 must have a value"
       case $1 in
@@ -475,7 +537,8 @@ case $environment in
   *) bad_usage "-e must be staging or production, was $environment" ;;
 esac
 [ ${#given[@]} -gt 0 ] || bad_usage "a verb is missing"
-readonly namespace=hft-$environment work=build/deploy/$environment
+readonly namespace=hft-$environment
+work=build/deploy/$environment
 set -- "${given[@]:1}"
 case ${given[0]} in
   deploy | open | status) [ $# = 0 ] || bad_usage "${given[0]} takes no argument, was $*" ;;

@@ -12,6 +12,13 @@ made() { # SERVICE PORT
   sed -e "s/^ARG SERVICE=.*/ARG SERVICE=$1/" -e "s/^ARG PORT=.*/ARG PORT=$2/" docker/services/Dockerfile
 }
 
+case ${1:-} in
+  "" | --check) ;;
+  *)
+    echo "dockerfiles: usage: scripts/dockerfiles.sh [--check]" >&2
+    exit 2
+    ;;
+esac
 stale=0
 for entry in $services; do
   service=${entry%:*} port=${entry#*:}

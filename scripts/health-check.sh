@@ -7,19 +7,20 @@ readonly all="ingestion:8000 kalman_filter:8001 garch_model:8002 risk_manager:80
 
 usage() {
   cat <<'END'
-scripts/health-check.sh [-e ENV] [--local | --address URL] [--wait SECONDS] [--dry-run] [SERVICE...]
+scripts/health-check.sh [-e ENV] [--context NAME | --local | --address URL] [--wait SECONDS] [--dry-run] [SERVICE...]
 
 Asks /healthz and /readyz of the named services, or of all six, and says of each whether it is ready, and if not why.
 
   -e ENV           staging (the default) or production: in the cluster, by kubectl exec in namespace hft-ENV
+  --context NAME   the context of kubectl, in place of the current one
   --local          here instead, on this host's ports 8000 to 8005
   --address URL    here instead, on the host of URL, such as http://10.0.0.7
   --wait SECONDS   ask again until all are ready, or so long (default 0)
   --dry-run        print what would be asked, and ask nothing
   --help           this
 
-Environment: KUBECTL (kubectl); PORT_FIRST, for --local and --address, where `python -m serving all --port` was given.
-Exit codes: 0 all are ready, 1 one is not or does not answer, 2 bad usage.
+Environment: KUBECTL (kubectl); ANSWER_S_MAX (30), how many seconds a page is waited for; PORT_FIRST, for --local and --address, where `python -m serving all --port` was given.
+Exit codes: 0 all are ready, 1 one is not or does not answer in time, 2 bad usage.
 
 Example: scripts/health-check.sh -e production --wait 300
 END
@@ -41,6 +42,8 @@ except OSError as error:
     sys.exit(print("000", getattr(error, "reason", error)))
 print(answer.status, answer.read(500).decode("utf-8", "replace").partition("\n")[0])'
 
+readonly answer_s_max=${ANSWER_S_MAX:-30}
+
 deployment_of() { echo "deployment/${1//_/-}-service"; }
 
 port_of() { # NAME PORT: where it is asked from here
@@ -59,16 +62,20 @@ command_of() { # NAME PORT PAGE; the words of the command, in `words`
   if [ -n "$address" ]; then
     words=(python3 -c "$ask" "$address:$(port_of "$1" "$2")$3")
   else
-    words=("${KUBECTL:-kubectl}" --namespace "hft-$environment" --request-timeout=20s exec "$(deployment_of "$1")" --
-      python3 -c "$ask" "http://127.0.0.1:$2$3")
+    words=("${KUBECTL:-kubectl}" ${context:+--context "$context"} --namespace "hft-$environment" --request-timeout=20s
+      exec "$(deployment_of "$1")" -- python3 -c "$ask" "http://127.0.0.1:$2$3")
   fi
 }
 
 answer_of() { # NAME PORT PAGE: code and first line; never fails
-  local words said
+  local words said code=0
   command_of "$@"
-  if said=$("${words[@]}" 2>&1); then
+  # What runs in a pod is under no time limit of the cluster's.
+  said=$(timeout --kill-after=5 "$answer_s_max" "${words[@]}" 2>&1 </dev/null) || code=$?
+  if [ "$code" = 0 ]; then
     echo "$said"
+  elif [ "$code" = 124 ]; then
+    echo "000 no answer within $answer_s_max s"
   else
     echo "000 $(tail -n 1 <<<"$said")"
   fi
@@ -96,16 +103,17 @@ round() { # every service once; the lines in `report`
   return "$code"
 }
 
-environment=staging address="" wait_s=0 dry=0 names=()
+environment=staging context="" address="" wait_s=0 dry=0 names=()
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage && exit ;;
     --dry-run) dry=1 ;;
     --local) address=http://127.0.0.1 ;;
-    -e | --address | --wait)
+    -e | --context | --address | --wait)
       [ -n "${2:-}" ] || bad_usage "$1 must have a value"
       case $1 in
         -e) environment=$2 ;;
+        --context) context=$2 ;;
         --address) address=${2%/} ;;
         --wait) wait_s=$2 ;;
       esac

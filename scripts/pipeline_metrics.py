@@ -4,16 +4,18 @@
     pipeline_metrics.py record --folder DIR --target staging --version main-a1b2c3d ...
     pipeline_metrics.py serve --folder DIR --port 9108
 
-DIR holds `runs/ID/run.json`, which the workflow writes (scripts/ci/run_record.py) and `fetch` gets
-from GitHub with the run's reports of Trivy; and where somebody deploys by hand, `deployments.jsonl`
-of `record` and more reports, `*.trivy.json`. All is read anew at every scrape. What cannot be read
-fails the scrape, so that it is not passed over.
+DIR holds `runs/RUN-ARTIFACT/run.json`, which the workflow writes (scripts/ci/run_record.py) and
+`fetch` gets from GitHub with the run's reports of Trivy; and where somebody deploys by hand,
+`deployments.jsonl` of `record` and more reports, `*.trivy.json`. All is read anew at every scrape.
+What cannot be read fails the scrape, so that it is not passed over.
 """
 
+import io
 import os
 import shutil
 import subprocess
 import time
+import zipfile
 from collections.abc import Iterator
 from datetime import datetime
 from enum import Enum
@@ -98,7 +100,8 @@ class Pipeline:
     def collect(self) -> Iterator[Metric]:
         """The figures at this moment; raises what a record that cannot be read raises."""
         known = runs(self._folder)
-        told = deployments(self._folder) + [made for run in known for made in deployed(run)]
+        made = dict.fromkeys(made for run in known for made in deployed(run))
+        told = [*deployments(self._folder), *made]
         yield from _deployments(sorted(told, key=lambda item: item.ended), time.time())
         yield from _runs([run for run in known if run.branch == MAIN], time.time())
         yield from _scans([msgspec.json.decode(path.read_bytes()) for path in self._reports()])
@@ -118,11 +121,15 @@ def runs(folder: Path) -> list[Run]:
     """All that are recorded and in which something ran, oldest first."""
     paths = folder.glob(RUNS)
     known = [msgspec.json.decode(path.read_bytes(), type=Run) for path in paths]
-    return sorted((run for run in known if run.jobs), key=lambda run: run.ended)
+    once = {(run.run, run.attempt): run for run in known if run.jobs}
+    return sorted(once.values(), key=lambda run: run.ended)
 
 
 def deployed(run: Run) -> Iterator[Deployment]:
-    """The deployments of a run; one that was cancelled is none."""
+    """The deployments of a run; one that was cancelled before it began is none.
+
+    A later attempt tells again of what the one before did, with the same times.
+    """
     for job in run.jobs:
         if job.stage in TARGETS and job.result in [result.value for result in Result]:
             yield Deployment(
@@ -299,26 +306,27 @@ def fetch(
         "api",
         f"repos/{repo}/actions/artifacts?name={ARTIFACT}&per_page={ARTIFACTS_MAX}",
         "--jq",
-        ".artifacts[] | select(.expired | not) | .workflow_run.id",
+        r'.artifacts[] | select(.expired | not) | "\(.workflow_run.id)-\(.id)"',
     )
-    for run in dict.fromkeys(listed.split()):
-        place = folder / "runs" / run
+    # A run that is begun again has an artifact for each attempt.
+    for name in dict.fromkeys(listed.decode().split()):
+        place = folder / "runs" / name
         if not place.exists():
             # Beside its place first: what is in it is whole.
-            half = folder / f"fetching-{run}"
+            half = folder / f"fetching-{name}"
             shutil.rmtree(half, ignore_errors=True)
-            gh("run", "download", run, "--repo", repo, "--name", ARTIFACT, "--dir", str(half))
+            sent = gh("api", f"repos/{repo}/actions/artifacts/{name.partition('-')[2]}/zip")
+            with zipfile.ZipFile(io.BytesIO(sent)) as archive:
+                archive.extractall(half)
             place.parent.mkdir(parents=True, exist_ok=True)
             half.rename(place)
-            typer.echo(f"run {run} is here")
+            typer.echo(f"run {name} is here")
 
 
-def gh(*words: str) -> str:
+def gh(*words: str) -> bytes:
     """GitHub's command (GH names another); raises CalledProcessError where it fails."""
     command = (os.environ.get("GH", "gh"), *words)
-    return subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, timeout=300
-    ).stdout
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=300).stdout
 
 
 @app.command()

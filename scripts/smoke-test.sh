@@ -7,17 +7,18 @@ execution:8003 orchestrator:8005"
 
 usage() {
   cat <<'END'
-scripts/smoke-test.sh [-e ENV] [--moving SECONDS]
+scripts/smoke-test.sh [-e ENV] [--context NAME] [--moving SECONDS]
 
 Reads /metrics of the six services, and says what is wrong: one that is not ready, services of
 different versions of logic or schema, and with --moving one that no fact reaches.
 
   -e ENV             staging (the default) or production: in the cluster, by kubectl exec
+  --context NAME     the context of kubectl, in place of the current one
   --moving SECONDS   within so long facts must reach all but the orchestrator, which hears of
                      days; only where a market is open or a tape goes on
   --help             this
 
-Environment: KUBECTL (kubectl).
+Environment: KUBECTL (kubectl); ANSWER_S_MAX (30), how many seconds a page is waited for.
 Exit codes: 0 it works, 1 it does not, 2 bad usage.
 END
 }
@@ -31,8 +32,16 @@ readonly ask='import sys, urllib.request as request
 print(request.urlopen(sys.argv[1], timeout=5).read().decode())'
 
 page_of() { # NAME PORT: its /metrics
-  "${KUBECTL:-kubectl}" --namespace "hft-$environment" --request-timeout=20s \
-    exec "deployment/${1//_/-}-service" -- python3 -c "$ask" "http://127.0.0.1:$2/metrics"
+  # What runs in a pod is under no time limit of the cluster's.
+  timeout --kill-after=5 "${ANSWER_S_MAX:-30}" \
+    "${KUBECTL:-kubectl}" ${context:+--context "$context"} --namespace "hft-$environment" \
+    --request-timeout=20s exec "deployment/${1//_/-}-service" -- python3 -c "$ask" "http://127.0.0.1:$2/metrics" </dev/null
+}
+
+why_not() { # CODE: of a page that was not read
+  if [ "$1" = 124 ]; then echo "no answer within ${ANSWER_S_MAX:-30} s"; else
+    tail -n 1 "$work/error"
+  fi
 }
 
 value_of() { # METRIC, of the page on stdin: the sum over its labels
@@ -44,7 +53,7 @@ read_all() { # each page into $work/NAME
   local entry
   for entry in $all; do
     page_of "${entry%:*}" "${entry#*:}" >"$work/${entry%:*}" 2>"$work/error" ||
-      wrong+=("${entry%:*} does not answer: $(tail -n 1 "$work/error")")
+      wrong+=("${entry%:*} does not answer: $(why_not $?)")
   done
 }
 
@@ -83,13 +92,13 @@ must_move() {
   [ ${#left[@]} -eq 0 ] || wrong+=("no fact reached ${left[*]} in $moving_s s")
 }
 
-environment=staging moving_s=""
+environment=staging context="" moving_s=""
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage && exit ;;
-    -e | --moving)
+    -e | --context | --moving)
       [ -n "${2:-}" ] || bad_usage "$1 must have a value"
-      case $1 in -e) environment=$2 ;; --moving) moving_s=$2 ;; esac
+      case $1 in -e) environment=$2 ;; --context) context=$2 ;; --moving) moving_s=$2 ;; esac
       shift
       ;;
     *) bad_usage "there is no $1" ;;

@@ -4,7 +4,7 @@ set -euo pipefail
 [ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly name=$1
+readonly name=${1:?usage: scripts/step.sh NAME COMMAND...}
 shift
 mkdir -p build
 readonly steps=${STEPS_FILE:-build/steps.tsv}

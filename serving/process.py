@@ -282,7 +282,9 @@ class Process:
                 from serving.tape_edge import TapeEdge
 
                 path = _tape_path(self._start)
-                return TapeEdge(worker, opened.config, path, self._start.speed).turn
+                tape = TapeEdge(worker, opened.config, path, self._start.speed)
+                self._pages.add(tape)
+                return tape.turn
             case "orchestrator":
                 # Here, because of the registry's layer there is need in one service alone.
                 from serving.registry_edge import RegistryEdge

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -55,6 +56,19 @@ class TapeEdge:
         decided = self._worker.host.state.decided_ns
         until_ns = limit_ns(decided, self._pairs, self._lead_ns)
         return feeding.push(until_ns, self._worker.bus.heard("ingestion", FEED))
+
+    def why(self) -> str:
+        """Nothing: a tape that came to its end is no fault of a service."""
+        return ""
+
+    def document(self) -> dict[str, Any]:
+        """Nothing of it is in `/state`."""
+        return {}
+
+    def figures(self) -> dict[str, tuple[str, float]]:
+        """Whether there is more to come: what is silent at its end is not broken."""
+        ended = self._feeding is not None and self._feeding.ended
+        return {"hft_tape_ended": ("1 once the tape that feeds the line is through", float(ended))}
 
     def _begin(self) -> Feeding:
         inlet = self._worker.bus.edge(FEED, "ingestion")

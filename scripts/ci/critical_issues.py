@@ -3,8 +3,9 @@
     python scripts/ci/critical_issues.py SARIF_FILE
 
 The file is Trivy's. Exit code 1 where it holds a finding of severity 9.0 (CVSS's "critical") or
-more, or is no report. With GH_TOKEN, GITHUB_REPOSITORY and RUN_URL in the environment an issue is
-opened for each, unless one of its title is open; without the first nothing is written.
+more, or one that Trivy calls critical, or is no report. With GH_TOKEN,
+GITHUB_REPOSITORY and RUN_URL in the environment an issue is opened for each, unless one of its
+title is open; without the first nothing is written.
 """
 
 import json
@@ -48,7 +49,10 @@ def findings(report: dict[str, Any]) -> list[Finding]:
 
 
 def _severity(rule: dict[str, Any]) -> float:
-    return float(rule.get("properties", {}).get("security-severity", 0.0))
+    """Its CVSS score, and never below critical where Trivy itself calls it that."""
+    known = rule.get("properties", {})
+    score = float(known.get("security-severity", 0.0))
+    return max(score, CRITICAL) if "CRITICAL" in known.get("tags", ()) else score
 
 
 def gh(*arguments: str) -> str:

@@ -5,10 +5,10 @@
 #   IMAGE=execution scripts/ci/digest.sh target    type and image to scan, as outputs of a step; here, on stdout
 #   scripts/ci/digest.sh list                      a line `IMAGE sha256:...` each, for scripts/deploy-k8s.sh --digests
 #   scripts/ci/digest.sh theirs                    what Kafka, Redis and PostgreSQL of the manifests are now, beside ours
-#   scripts/ci/digest.sh verify                    every image there was built by this repository, or exit 1
+#   scripts/ci/digest.sh verify                    every image there was built of this commit, or exit 1
 #
-# `target` is the repository itself where the image was sent nowhere, and for a pull request in place of others' too. `verify` needs `gh` and GITHUB_REPOSITORY, and
-# passes over what `theirs` wrote. `theirs` needs `docker buildx`, and asks for none that is there: production takes
+# `target` is the repository itself where the image was sent nowhere, and for a pull request in place of others' too. `verify` needs `gh`, GITHUB_REPOSITORY,
+# GITHUB_REF and GITHUB_SHA, and passes over what `theirs` wrote. `theirs` needs `docker buildx`, and asks for none that is there: production takes
 # what staging ran.
 set -euo pipefail
 [ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
@@ -79,8 +79,13 @@ verify() {
   for file in "$folder"/*; do
     [ -f "$file" ] || continue
     ! is_theirs "$file" || continue
-    gh attestation verify "oci://$(cat "$file")" --repo "${GITHUB_REPOSITORY:?}" ||
-      fail "$(basename "$file") must be attested by ${GITHUB_REPOSITORY}, was not"
+    # By this repository alone would be by any branch of it, whatever its workflow was made to do.
+    gh attestation verify "oci://$(cat "$file")" --repo "${GITHUB_REPOSITORY:?}" \
+      --signer-workflow "$GITHUB_REPOSITORY/.github/workflows/image.yml" \
+      --source-ref "${GITHUB_REF:?}" --source-digest "${GITHUB_SHA:?}" \
+      --deny-self-hosted-runners ||
+      fail "$(basename "$file") must be attested by image.yml of ${GITHUB_REPOSITORY} at" \
+        "$GITHUB_SHA, was not"
     found=$((found + 1))
   done
   [ "$found" -gt 0 ] || fail "there must be a digest in $folder, there was none"

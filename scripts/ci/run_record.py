@@ -20,6 +20,8 @@ from xml.etree import ElementTree
 
 LOCKS_SINCE = "90 days ago"
 ENDED = ("success", "failure", "cancelled", "timed_out")
+CUT_OFF = ("cancelled", "timed_out")
+DEPLOYING = "Deploy,"  # what the step that changes a cluster begins with
 
 
 def stage_of(name: str) -> str:
@@ -27,12 +29,20 @@ def stage_of(name: str) -> str:
     return re.sub(r" \(.*| / .*", "", name)
 
 
+def result_of(job: dict[str, Any]) -> str:
+    """How a job ended; a deployment that was cut off half-way failed."""
+    begun = [step["name"] for step in job["steps"] if step["conclusion"] in ENDED]
+    if job["conclusion"] in CUT_OFF and any(name.startswith(DEPLOYING) for name in begun):
+        return "failure"
+    return str(job["conclusion"])
+
+
 def jobs(path: Path) -> Iterator[dict[str, str]]:
     """What ran and ended; the job that writes this has not."""
     for line in path.read_text(encoding="utf-8").splitlines():
         job: dict[str, Any] = json.loads(line)
         if job["conclusion"] in ENDED and job["started_at"] and job["completed_at"]:
-            known = {"stage": stage_of(job["name"]), "result": job["conclusion"]}
+            known = {"stage": stage_of(job["name"]), "result": result_of(job)}
             yield known | {"began": job["started_at"], "ended": job["completed_at"]}
 
 

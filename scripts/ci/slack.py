@@ -19,6 +19,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 ANSWER_S_MAX = 20.0
+# What took longer than it may is cancelled, to GitHub.
+FAILED = ("failure", "cancelled", "timed_out")
 USAGE = "slack: usage: scripts/ci/slack.py success|failure ENVIRONMENT [NAME=VALUE...]\n"
 
 
@@ -45,7 +47,7 @@ def of_run(environ: Mapping[str, str], now_s: float) -> dict[str, str]:
     if url := environ.get("RUN_URL"):
         known["logs"] = f"<{url}|View Details>"
     needs = json.loads(environ.get("NEEDS") or "{}")
-    known["stage"] = ", ".join(job for job in needs if needs[job]["result"] == "failure")
+    known["stage"] = ", ".join(job for job in needs if needs[job]["result"] in FAILED)
     known |= of_jobs(Path(environ.get("JOBS_FILE", "")))
     file = Path(environ.get("COVERAGE_FILE", ""))
     if file.is_file():
@@ -57,14 +59,14 @@ def of_run(environ: Mapping[str, str], now_s: float) -> dict[str, str]:
 def of_jobs(file: Path) -> dict[str, str]:
     """Stage and details: the jobs that failed, and of each the step; nothing where none is told."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    failed = [job for line in lines if (job := json.loads(line))["conclusion"] == "failure"]
+    failed = [job for line in lines if (job := json.loads(line))["conclusion"] in FAILED]
     steps = [step["name"] for job in failed for step in job["steps"] if _failed(step)]
     told = {"stage": [job["name"] for job in failed], "details": steps}
     return {name: ", ".join(dict.fromkeys(words)) for name, words in told.items() if words}
 
 
 def _failed(step: Mapping[str, str]) -> bool:
-    return step["conclusion"] == "failure"
+    return step["conclusion"] in FAILED
 
 
 def send(webhook: str, text: str) -> None:

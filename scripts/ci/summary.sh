@@ -4,7 +4,7 @@ set -euo pipefail
 [ "${1:-}" != --help ] || exec sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" # the lines above
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-readonly title=$1
+readonly title=${1:?usage: scripts/ci/summary.sh TITLE COMMAND...}
 shift
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT

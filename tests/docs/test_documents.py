@@ -146,6 +146,13 @@ def test_words_that_a_script_does_not_know_are_seen() -> None:
     assert strange("scripts/deploy-k8s.sh", ["-e", "production", "scale", "execution", "0"]) == []
 
 
+@pytest.mark.parametrize("path", TRUE_NOW, ids=name_of)
+def test_a_python_script_is_not_called_as_if_it_could_be_executed(path: Path) -> None:
+    typed = [words for words in code(path) if re.match(r"(\./)?[\w/]+\.py ", words)]
+    called = [words for words in typed if (ROOT / words.split()[0]).is_file()]
+    assert [w for w in called if not (ROOT / w.split()[0]).stat().st_mode & 0o111] == []
+
+
 # --- verbs ---
 
 

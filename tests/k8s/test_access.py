@@ -81,6 +81,27 @@ def test_who_keeps_gets_inside_two_pods_alone_and_who_watches_inside_none(enviro
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_who_keeps_sees_how_a_back_up_ended_and_begins_none(environment: str) -> None:
+    mine = [rule for name, rule in rules(environment) if name == "keeper"]
+    of_jobs = [rule for rule in mine if "jobs" in rule["resources"]]
+    assert [(rule["apiGroups"], set(rule["verbs"])) for rule in of_jobs] == [
+        (["batch"], {"get", "list", "watch"})
+    ]
+    assert may(environment, "keeper", "get", "pods/log")
+
+
+def test_a_job_that_a_document_tells_to_begin_can_be_begun_again() -> None:
+    begun = re.compile(r"create job --from=\S+ (\S+)")
+    names = {
+        name
+        for path in documents()
+        for name in begun.findall(" ".join(spans(text(path)) + commands(text(path))))
+    }
+    # No role may delete a job, and two have not one name.
+    assert names and [name for name in names if "$" not in name] == []
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("role", ["viewer", "operator"])
 def test_who_watches_or_says_a_word_changes_nothing_of_what_runs(
     environment: str, role: str

@@ -35,6 +35,7 @@ from serving.runtime.pages import Pages
 from serving.runtime.settings import Settings
 from serving.runtime.shown import ExecutionShown
 from serving.services import INBOXES, SERVICES, Service
+from serving.tape_edge import TapeEdge
 from tests.builders import PAIR, story_config, told
 from tests.hft_lib.health.made import REFERENCE, Made
 from tests.scripts.test_pipeline_metrics import deployment, keep, report, run_record, stage
@@ -83,6 +84,8 @@ def _sources(service: Service, folder: Path) -> list[Any]:
         service=service.name, host="box", pid=1, token="t", since_ns=0, place="", born=""
     )
     match service.name:
+        case "ingestion":
+            pages.add(TapeEdge(hosted, story_config(), folder, None))  # type: ignore[arg-type]
         case "execution":
             shown = ExecutionShown(lambda: state)
             shown.turn()

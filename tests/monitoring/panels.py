@@ -13,7 +13,7 @@ from tests.monitoring.written import metrics_in, rules
 
 # What a line on memory, of files, has none of, and what is there while a test is open alone.
 BROKERS: tuple[str, ...] = ("hft_lag", "hft_lease_", "hft_ledger_", "hft_registry_", "hft_moves_")
-BROKERS += ("hft_evop_evidence",)
+BROKERS += ("hft_evop_evidence", "hft_tape_")
 
 
 def is_brokers(query: str) -> bool:

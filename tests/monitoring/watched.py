@@ -56,15 +56,24 @@ class Inbox:
 
 
 class Watch:
-    """Prometheus and Alertmanager over the services at `targets`, by name."""
+    """Prometheus and Alertmanager over the services at `targets`, by name.
 
-    def __init__(self, folder: Path, ports: list[int], targets: dict[str, int]) -> None:
+    With `for_s_max` no alert waits longer than that before it fires.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ports: list[int],
+        targets: dict[str, int],
+        for_s_max: int | None = None,
+    ) -> None:
         needs("prometheus", "prometheus-alertmanager")
         self._folder, self.inbox = folder, Inbox()
         self._prometheus, self._alertmanager = (f"127.0.0.1:{port}" for port in ports[:2])
         self._processes: list[subprocess.Popen[bytes]] = []
         self._write_alertmanager()
-        self._write_prometheus(targets)
+        self._write_prometheus(targets, self._rules(for_s_max))
         self._began_s = time.time()
 
     def _write_alertmanager(self) -> None:
@@ -85,11 +94,28 @@ class Watch:
         text = yaml.safe_dump(known).replace(SECRETS, str(secrets))
         (self._folder / "alertmanager.yml").write_text(text)
 
-    def _write_prometheus(self, targets: dict[str, int]) -> None:
+    def _rules(self, for_s_max: int | None) -> list[str]:
+        """The files of the rules, which are the repository's own but for how long they wait."""
+        named = [
+            str(PROMETHEUS / name) for name in read(PROMETHEUS / "prometheus.yml")["rule_files"]
+        ]
+        if for_s_max is None:
+            return named
+        folder = self._folder / "rules"
+        folder.mkdir()
+        for path in (PROMETHEUS / "rules").glob("*.yml"):
+            known = read(path)
+            for rule in (rule for group in known["groups"] for rule in group["rules"]):
+                if "for" in rule:
+                    rule["for"] = f"{for_s_max}s"
+            (folder / path.name).write_text(yaml.safe_dump(known))
+        return [str(folder / "*.yml")]
+
+    def _write_prometheus(self, targets: dict[str, int], rule_files: list[str]) -> None:
         known = read(PROMETHEUS / "prometheus.yml")
         known["global"] |= {"scrape_interval": SCRAPE_S, "evaluation_interval": SCRAPE_S}
         known["global"]["scrape_timeout"] = SCRAPE_S
-        known["rule_files"] = [str(PROMETHEUS / name) for name in known["rule_files"]]
+        known["rule_files"] = rule_files
         (alertmanagers,) = known["alerting"]["alertmanagers"]
         alertmanagers["static_configs"][0]["targets"] = [self._alertmanager]
         at = {"prometheus": self._prometheus, "alertmanager": self._alertmanager}
@@ -151,6 +177,19 @@ class Watch:
         assert answer["status"] == "success", f"{text}: {answer}"
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
+
+    def firing(self, *alerts: str) -> set[tuple[str, str]]:
+        """Name and service of what fires now; of these alerts alone where some are named."""
+        found = {
+            (one["metric"]["alertname"], one["metric"].get("service", ""))
+            for one in self.query('ALERTS{alertstate="firing"}')
+        }
+        return {(name, service) for name, service in found if not alerts or name in alerts}
+
+    def fired(self) -> set[tuple[str, str]]:
+        """Name and service of what has ever fired."""
+        found = [one["metric"] for one in self.ever('ALERTS{alertstate="firing"}')]
+        return {(one["alertname"], one.get("service", "")) for one in found}
 
     def wait_for(self, what: str, holds: Callable[[], bool]) -> float:
         """Seconds until `holds`; raises with the last of the logs where that takes too long."""

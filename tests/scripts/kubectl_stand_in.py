@@ -3,8 +3,10 @@
 The cluster is a folder: `calls.jsonl` (argv and stdin, a line a call), `objects.json` (what was
 applied, by kind and name), `plan.json` (`fail`: numbers of the calls that fail, from 1; `from`: and
 all those from one on; `verbs`: words of which every call fails; `broken`: an image that never gets
-ready). `kustomize` is left to the real kubectl, and takes no number: it asks no cluster; what it
-made of one kustomization is kept in the folder RENDERED.
+ready; `hang`: the number of a call that answers nothing for `hang_s` seconds, once what it changes
+is changed; `says`: what the answer of a verb begins with). `kustomize` is left to the real kubectl,
+and takes no number: it asks no cluster; what it made of one kustomization is kept in the folder
+RENDERED.
 
 Every call is a process, and the tests make thousands: it imports only what starts in milliseconds.
 """
@@ -19,7 +21,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-KNOWING = ("apply", "get", "diff", "rollout")  # the verbs that need what was applied
+KNOWING = (
+    "apply",
+    "get",
+    "diff",
+    "rollout",
+    "create",
+    "patch",
+)  # the verbs that need what was applied
 LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/part-of")
 
 
@@ -96,11 +105,15 @@ def get(words: list[str], objects: dict[str, Any], broken: str) -> int:
     elif "readyReplicas" in output:
         sys.stdout.write("1" if is_ready(objects[f"deployment/{words[2]}"], broken) else "")
     elif "configmap" in words:
-        kept = objects.get("configmap/before-last-deploy")
+        name = words[2]
+        kept = objects.get(f"configmap/{name}")
         if kept is None:
-            sys.stderr.write('Error: configmaps "before-last-deploy" not found\n')
-            return 1
-        sys.stdout.write(kept["data"]["manifests.yaml"])
+            sys.stderr.write(f'Error: configmaps "{name}" not found\n')
+            return int("--ignore-not-found" not in words)
+        sys.stdout.write(kept["data"]["holder" if "holder" in output else "manifests.yaml"])
+    elif output == "name":
+        keys = [key for key in objects if key.startswith("deployment/")]
+        sys.stdout.write("".join(f"deployment.apps/{key}\n" for key in keys))
     return 0
 
 
@@ -121,12 +134,32 @@ def rollout(words: list[str], objects: dict[str, Any], broken: str) -> int:
     return 0
 
 
-def create(words: list[str]) -> int:
+def create(words: list[str], objects: dict[str, Any]) -> int:
     if words[1] != "configmap":
+        return 0
+    if literal := after(words, "--from-literal"):
+        name = f"configmap/{words[2]}"
+        if name in objects:
+            sys.stderr.write(f'error: configmaps "{words[2]}" already exists\n')
+            return 1
+        key, _, value = literal.partition("=")
+        made = {"kind": "ConfigMap", "metadata": {"name": words[2]}, "data": {key: value}}
+        write(home("objects.json"), json.dumps(objects | {name: made}).encode())
         return 0
     key, _, path = after(words, "--from-file").partition("=")
     made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": words[2]}}
     sys.stdout.write(json.dumps(made | {"data": {key: content_of(path).decode()}}))
+    return 0
+
+
+def patch(words: list[str], objects: dict[str, Any]) -> int:
+    item = objects[f"{words[1]}/{words[2]}"]
+    tested, replaced = json.loads(after(words, "--patch"))
+    if item["data"]["holder"] != tested["value"]:
+        sys.stderr.write("The request is invalid: testing value failed\n")
+        return 1
+    item["data"]["holder"] = replaced["value"]
+    write(home("objects.json"), json.dumps(objects).encode())
     return 0
 
 
@@ -151,7 +184,9 @@ def answer(words: list[str], given: str, plan: dict[str, Any]) -> int:
         case ["rollout", *_]:
             return rollout(words, objects, broken)
         case ["create", *_]:
-            return create(words)
+            return create(words, objects)
+        case ["patch", *_]:
+            return patch(words, objects)
         case ["exec", *_]:
             return inside(words, given)
     return 0
@@ -195,7 +230,14 @@ def main() -> int:
             next(rest)
         elif not word.startswith("--request-timeout"):
             words.append(word)
-    return answer(words, given, plan)
+    sys.stdout.write(plan.get("says", {}).get(words[0], ""))
+    code = answer(words, given, plan)
+    if number == plan.get("hang"):
+        sys.stdout.flush()
+        import time
+
+        time.sleep(plan["hang_s"])
+    return code
 
 
 if __name__ == "__main__":

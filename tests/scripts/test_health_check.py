@@ -100,6 +100,22 @@ def test_a_cluster_that_does_not_answer_is_no_health(tmp_path: Path, page: Pages
     assert done.stdout == "execution: does not answer: error: connection refused\n"
 
 
+def test_a_cluster_that_says_nothing_is_waited_for_so_long(tmp_path: Path) -> None:
+    kubectl = tmp_path / "hangs"
+    kubectl.write_text("#!/bin/sh\nexec sleep 600\n")
+    kubectl.chmod(0o755)
+    done = run("execution", KUBECTL=str(kubectl), ANSWER_S_MAX="1")
+    assert done.returncode == 1
+    assert done.stdout == "execution: does not answer: no answer within 1 s\n"
+
+
+def test_the_cluster_can_be_named(tmp_path: Path, page: Pages) -> None:
+    in_cluster(tmp_path, page, "-e", "production", "--context", "eu-prod")
+    lines = (tmp_path / "calls").read_text().splitlines()
+    calls = [line for line in lines if "--namespace " in line]
+    assert calls and all(call.startswith("--context eu-prod --namespace ") for call in calls)
+
+
 def test_a_dry_run_asks_nothing_and_says_what_it_would(tmp_path: Path) -> None:
     done = run("--dry-run", KUBECTL=str(tmp_path / "none"))
     lines = done.stdout.splitlines()

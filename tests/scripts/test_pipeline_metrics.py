@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -163,14 +164,16 @@ def test_deployments_a_day_are_those_of_the_last_thirty(tmp_path: Path):
 
 def test_records_are_fetched_once_each_and_a_download_that_fails_leaves_none(tmp_path: Path):
     program, folder = tmp_path / "gh", tmp_path / "records"
-    record = run_record(7, [stage("Code", 0, 1)])
+    for number, attempt in ((70, 1), (71, 2)):
+        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w") as archive:
+            result = "failure" if attempt == 1 else "success"
+            jobs = [stage("Code", 0, 1), stage("Deploy to Staging", 5 * attempt, 1, result)]
+            archive.writestr("run.json", run_record(7, jobs, attempt=attempt))
     program.write_text(f"""#!/bin/sh
 echo "$*" >>{tmp_path}/calls
-case $1 in
-  api) printf '7\\n7\\n8\\n' ;;
-  run) for last; do :; done; mkdir -p "$last"
-    [ "$3" = 7 ] || exit 1
-    echo '{record}' >"$last/run.json" ;;
+case $2 in
+  *artifacts\\?*) printf '7-71\\n7-70\\n7-71\\n8-80\\n' ;;
+  *) number=${{2%/zip}}; cat {tmp_path}/"${{number##*/}}".zip ;;
 esac
 """)
     program.chmod(0o755)
@@ -179,10 +182,25 @@ esac
     for _ in range(2):
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         assert done.returncode != 0
-    assert [path.name for path in (folder / "runs").iterdir()] == ["7"]
+    assert {path.name for path in (folder / "runs").iterdir()} == {"7-70", "7-71"}
     calls = (tmp_path / "calls").read_text()
-    assert calls.count("run download 7") == 1 and calls.count("run download 8") == 2
-    assert figures(folder)["hft_pipeline_runs_total", "success"] == 1.0
+    assert calls.count("artifacts/71/zip") == 1 and calls.count("artifacts/80/zip") == 2
+    # What failed and then, begun again, did not is over.
+    shown = figures(folder)
+    assert shown["hft_deployment_failed", "staging", "main-a1b2c3d"] == 0.0
+    assert shown["hft_pipeline_runs_total", "success"] == 1.0
+    assert shown["hft_pipeline_runs_total", "failure"] == 1.0
+
+
+def test_what_two_attempts_tell_of_one_deployment_is_one(tmp_path: Path):
+    staged = stage("Deploy to Staging", 0, 5)
+    keep(tmp_path, run_record(1, [staged, stage("Deploy to Production", 10, 5, "failure")]))
+    again = run_record(1, [staged, stage("Deploy to Production", 20, 5)], attempt=2)
+    (tmp_path / "runs" / "1-2").mkdir()
+    (tmp_path / "runs" / "1-2" / "run.json").write_text(again)
+    shown = figures(tmp_path)
+    assert shown["hft_deployments_total", "success", "staging"] == 1.0
+    assert shown["hft_deployment_failed", "production", "main-a1b2c3d"] == 0.0
 
 
 def test_a_recorded_deployment_is_read_again(tmp_path: Path):

@@ -56,9 +56,9 @@ exec {sys.executable} -S -E -c "$9" "http://127.0.0.1:{self.server.server_port}/
             f'hft_facts_read_total{{log="hft.{name}"}} {self.read[name]}\n'
         )
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """The script."""
-        environ = {"PATH": os.environ["PATH"], "KUBECTL": str(self.kubectl)}
+        environ |= {"PATH": os.environ["PATH"], "KUBECTL": str(self.kubectl)}
         return subprocess.run(
             [SCRIPT, *words], env=environ, capture_output=True, text=True, timeout=120
         )
@@ -106,6 +106,20 @@ def test_one_that_does_not_answer_is_named(line: Line) -> None:
     done = line.run()
     assert done.returncode == 1
     assert "ingestion does not answer: error: connection refused" in done.stderr
+
+
+def test_one_that_says_nothing_is_waited_for_so_long(line: Line) -> None:
+    line.kubectl.write_text("#!/bin/sh\nexec sleep 600\n")
+    done = line.run(ANSWER_S_MAX="1")
+    assert done.returncode == 1
+    assert "orchestrator does not answer: no answer within 1 s" in done.stderr
+
+
+def test_the_cluster_can_be_named(line: Line, tmp_path: Path) -> None:
+    line.run("--context", "eu-1")
+    lines = (tmp_path / "calls").read_text().splitlines()
+    calls = [line for line in lines if "--namespace " in line]
+    assert calls and all(call.startswith("--context eu-1 --namespace ") for call in calls)
 
 
 @pytest.mark.parametrize("words", [("-e", "nowhere"), ("--moving", "long"), ("-e",), ("--fast",)])

@@ -67,3 +67,17 @@ def test_without_a_speed_all_comes_that_may(tape: Path) -> None:
     assert START_NS % DAY_NS + 240 * S_NS < DAY_NS
     edge_of(worker, tape, None).turn()
     assert quotes(worker) == 10
+
+
+def test_a_tape_that_is_through_says_so_and_one_that_waits_for_its_time_does_not(
+    tape: Path,
+) -> None:
+    worker, now_s = Worker(), 0.0
+    edge = edge_of(worker, tape, 60.0, lambda: now_s)
+    told = []
+    for now_s in (0.0, 1.0, 100.0):
+        worker.host.state.decided_ns[PAIR] = START_NS + DAY_NS
+        edge.turn()
+        edge.turn()
+        told.append(edge.figures()["hft_tape_ended"][1])
+    assert told == [0.0, 0.0, 1.0]

@@ -118,6 +118,15 @@ def test_what_is_not_critical_passes(tmp_path: Path) -> None:
     assert refused(tmp_path, sarif(8.9), GH_TOKEN="token").returncode == 0
 
 
+def test_what_the_vendor_calls_critical_is_refused_whatever_its_score(tmp_path: Path) -> None:
+    report = json.loads(sarif(8.8, 7.5))
+    rules = report["runs"][0]["tool"]["driver"]["rules"]
+    rules[1]["properties"]["tags"] = ["vulnerability", "security", "HIGH"]
+    assert refused(tmp_path, json.dumps(report)).returncode == 0
+    rules[0]["properties"]["tags"] = ["vulnerability", "security", "CRITICAL"]
+    assert refused(tmp_path, json.dumps(report)).returncode == 1
+
+
 @pytest.mark.parametrize("report", ["", "{}", '{"runs": [{}]}'])
 def test_a_scan_that_left_no_report_is_refused(tmp_path: Path, report: str) -> None:
     done = refused(tmp_path, report)
@@ -143,6 +152,7 @@ def digest(folder: Path, verb: str, **environ: str) -> subprocess.CompletedProce
     """`scripts/ci/digest.sh` with its files in `folder`."""
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     known = {"PATH": path, "DIGESTS": str(folder / "digests"), "GITHUB_REPOSITORY": "owner/bot"}
+    known |= {"GITHUB_REF": "refs/heads/main", "GITHUB_SHA": "c0ffee"}
     return subprocess.run(
         [CI / "digest.sh", verb], env=known | environ, capture_output=True, text=True, timeout=60
     )
@@ -196,7 +206,12 @@ def test_an_image_without_an_attestation_is_refused(tmp_path: Path, answer: str,
     gh.chmod(0o755)
     assert digest(tmp_path, "verify").returncode == code
     asked = (tmp_path / "calls").read_text()
-    assert asked == f"attestation verify oci://x/y@sha256:{'a' * 64} --repo owner/bot\n"
+    # Of this commit and by the workflow that builds: not by whatever a branch was made to run.
+    assert asked == (
+        f"attestation verify oci://x/y@sha256:{'a' * 64} --repo owner/bot"
+        " --signer-workflow owner/bot/.github/workflows/image.yml"
+        " --source-ref refs/heads/main --source-digest c0ffee --deny-self-hosted-runners\n"
+    )
 
 
 def docker(folder: Path, digest: str) -> None:

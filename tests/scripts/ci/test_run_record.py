@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from scripts.pipeline_metrics import Run
 
@@ -77,6 +78,26 @@ def test_only_what_ran_and_ended_is_recorded_by_its_stage(tmp_path: Path) -> Non
         ("Unit & Integration Tests", "cancelled"),
     ]
     assert (made["coverage"], made["images"], made["boms"]) == (None, [], [])
+
+
+@pytest.mark.parametrize("cut_off", ["cancelled", "timed_out"])
+def test_a_deployment_that_was_cut_off_half_way_failed(tmp_path: Path, cut_off: str) -> None:
+    ci = yaml.safe_load((ROOT / ".github/workflows/ci-cd.yml").read_text(encoding="utf-8"))
+    named = [
+        step["name"]
+        for name in ("deploy-staging", "deploy-production")
+        for step in ci["jobs"][name]["steps"]
+        if step.get("run", "").endswith(" deploy")
+    ]
+    assert len(named) == 2
+    before = {"name": "The way to the cluster", "conclusion": "cancelled"}
+    jobs = [
+        job(name, cut_off, steps=[before, {"name": step, "conclusion": conclusion}])
+        for name, step in zip(("Deploy to Staging", "Deploy to Production"), named, strict=True)
+        for conclusion in (cut_off, "skipped", None)
+    ]
+    made = record(tmp_path, *jobs)
+    assert [one["result"] for one in made["jobs"]] == 2 * ["failure", cut_off, cut_off]
 
 
 @pytest.mark.parametrize(("said", "code"), [('{"name":"Notebooks"}', 0), ("", 1)])

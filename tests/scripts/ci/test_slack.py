@@ -109,6 +109,22 @@ def test_stage_and_details_are_the_jobs_and_steps_that_failed(
     ]
 
 
+@pytest.mark.parametrize("cut_off", ["cancelled", "timed_out"])
+def test_what_was_cut_off_is_told_as_what_failed_is(
+    webhook: Webhook, tmp_path: Path, cut_off: str
+) -> None:
+    jobs = tmp_path / "jobs.jsonl"
+    steps = [{"name": "Deploy, service by service", "conclusion": cut_off}]
+    job = {"name": "Deploy to Production", "conclusion": cut_off, "steps": steps}
+    jobs.write_text(json.dumps(job))
+    needs = json.dumps({"deploy-production": {"result": "cancelled"}})
+    told = {"SLACK_WEBHOOK": webhook.address, "NEEDS": needs}
+    assert run("failure", "production", **told).returncode == 0
+    assert run("failure", "production", JOBS_FILE=str(jobs), **told).returncode == 0
+    assert "🔍 Stage: deploy-production" in webhook.texts[0]
+    assert "🔍 Stage: Deploy to Production\n📋 Details: Deploy, service" in webhook.texts[1]
+
+
 def test_the_duration_is_counted_from_the_start_of_the_run(webhook: Webhook) -> None:
     run("success", "production", SLACK_WEBHOOK=webhook.address, STARTED="0")
     assert "🕐 Duration: " in webhook.texts[0] and "m " in webhook.texts[0]
