@@ -16,11 +16,12 @@ from hft_lib.lineage import CHAMPION, PREDECESSOR, Candidate
 from hft_lib.parameters import ParameterFile, Parameters, read_parameter_file
 from serving.adapters import mlflow_store
 from serving.adapters.registered_sets import registered_sets
+from serving.runtime.identity import git_commit
 from serving.runtime.settings import Settings
 from tests.integration.conftest import Outside, free_ports
 from tests.integration.registry_server import START_S_MAX, RegistryServer
 from tests.integration.six import NAMES, Played, SixProcesses, facts, recorded
-from tests.integration.test_six_services import is_through
+from tests.integration.test_six_services import is_through, traced_commit
 from tests.monitoring.panels import brokers_metrics_are_there
 from tests.monitoring.watched import Watch
 
@@ -121,6 +122,7 @@ def test_a_line_opened_from_the_registry_trades_its_sets_and_moves_its_aliases(
         line.wait_for("through", lambda: is_through(line, played), 300.0)
         brokers_metrics_are_there(watch)
     assert recorded(line.servers).orders_sha256() == replay["orders_sha256"]
+    assert traced_commit(line) == git_commit()
     said = facts(line.servers, "hft.registry")
     moves = [fact for fact in said if isinstance(fact, Promoted)]
     assert len(moves) > 1
