@@ -13,9 +13,9 @@ from serving.ledger.tables import FILLS, ORDERS
 from serving.runtime.identity import git_commit
 from serving.services import SERVICES
 from tests.integration.conftest import Broker, RedisServer
-from tests.integration.six import NAMES, Played, SixProcesses, facts, recorded
+from tests.integration.six import MARKS, NAMES, Played, SixProcesses, facts, recorded
 
-pytestmark = pytest.mark.slow
+pytestmark = MARKS
 KILLS = 24
 REST_S = 2.5  # longer than a service's look at how far behind it is
 
