@@ -12,6 +12,8 @@ PACKAGES := $(wildcard hft_lib components pipelines serving cli)
 # TESTS: in place of all (scripts/changed_tests.py prints those that a change can break).
 PYTEST := $(BIN)/pytest -n $(or $(WORKERS),3) --max-worker-restart=0 --dist loadfile --no-loadscope-reorder --doctest-modules
 
+COLLECT := $(BIN)/pytest --collect-only -q --doctest-modules hft_lib tests
+
 # What a check may write besides build/: the operator's own addresses are not a test's business.
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONHASHSEED := 0
@@ -19,7 +21,7 @@ export PYTHONHASHSEED := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo paper test check format lint types unit tests notebooks images containers lab bench lock setup dev clean \
-	black isort flake8 bandit secrets imports mypy
+	black isort flake8 bandit secrets imports mypy kernels bytecode
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +33,7 @@ paper: setup ## set up, then the six services on live market data, with paper fi
 	@echo "the operator's page: http://localhost:8005/ (Ctrl-C ends it, and a new start goes on)"
 	EXCHANGE=paper $(BIN)/python -m serving all --bus memory
 
-test: lint types tests notebooks ## set up, then every check, test and notebook, with coverage
+test: types kernels bytecode lint tests notebooks ## set up, then every check, test and notebook, with coverage
 
 check: lint types unit ## set up, then format, lint, types and unit tests: what a feature branch must pass
 
@@ -44,7 +46,7 @@ lint: black isort flake8 bandit imports ## format, style, security and import di
 types: mypy ## static types
 
 notebooks: dev ## execute every notebook, compare with its kept outputs; WRITE=1 keeps new ones
-	@$(STEP) notebooks $(BIN)/python scripts/notebooks.py $(if $(WRITE),write,all)
+	@$(STEP) notebooks $(BIN)/python scripts/notebooks.py $(if $(WRITE),write,all) $(NOTEBOOK_JOBS)
 
 lab: dev ## open JupyterLab on the notebooks, with the project's kernel; LAB="--no-browser" and so on
 	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB) \
@@ -70,10 +72,12 @@ clean: ## remove what checks and builds leave behind, not .venv and not runs
 
 # --- steps ---
 
-# With -j the style checks run beside the types, and the tests only once both have passed.
+# With -j all that needs no test runs two at a time, the types first, for they take longest; then the tests, who wait
+# much, and the notebooks beside them, one at a time.
 ifneq ($(filter test,$(MAKECMDGOALS)),)
-tests: | lint types
-notebooks: | tests
+tests notebooks: | types lint kernels bytecode
+bytecode: | kernels
+NOTEBOOK_JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),--jobs=1)
 endif
 
 setup:
@@ -101,6 +105,13 @@ secrets: dev ## look for secrets in every file that git keeps
 
 imports: dev
 	@$(STEP) imports $(BIN)/lint-imports
+
+# On a clean clone every worker would compile the same functions, and the same modules, at the same time.
+kernels: dev
+	@$(STEP) kernels $(BIN)/python scripts/bake_kernels.py
+
+bytecode: dev
+	@$(STEP) bytecode bash -c '$(COLLECT) >build/collected || { tail -n 50 build/collected; exit 1; }'
 
 mypy: dev
 	@$(STEP) mypy $(BIN)/mypy $(PACKAGES) scripts tests

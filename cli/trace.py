@@ -28,7 +28,7 @@ from serving.runtime.settings import Settings
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """What an order's log was begun with; empty and None what it does not say."""
+    """What an order's log was begun with; empty and None what it does not say, `unknown` why."""
 
     git_commit: str = ""
     tape_sha256: str = ""
@@ -36,6 +36,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits | None = None
     journal: str | None = None
     line: str | None = None
+    unknown: dict[str, str] = {}
 
 
 def trace(
@@ -183,6 +184,7 @@ def document(
         },
         "journal": source.journal,
         "line": source.line,
+        "unknown": source.unknown,
     }
 
 
@@ -206,6 +208,8 @@ def print_trace(known: dict[str, Any]) -> None:
     for label in ("model_version", "run_id", "parameters_sha256", "git_commit", "tape_sha256"):
         console.print(f"  {label:<20}{known[label] or 'none'}")
     console.print(f"  {'config_sha256':<20}{known['config_sha256'] or 'none'}")
+    for label, why in known["unknown"].items():
+        console.print(f"  no {label}: {why}")
     decision = known["decision"]
     if decision["decision_id"]:
         console.print(f"  capital follows this slot by decision {decision['decision_id']}")

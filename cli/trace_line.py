@@ -7,6 +7,10 @@ from cli.ledgers import open_ledger
 from cli.trace import Source, decision_of, document
 from serving.runtime.settings import Settings
 
+# What is said where the line was opened, and nowhere else.
+OPENED = ("git_commit", "tape_sha256", "config_sha256")
+NO_COMMIT = "the program that opened the line knew or kept none"
+
 
 def find(settings: Settings, order_id: str, unread: list[str]) -> dict[str, Any] | None:
     """All that is known of the order; None where the line has no such order, or cannot be asked:
@@ -54,7 +58,9 @@ def rows(
 
 
 def _source(settings: Settings, line: str, pair: str) -> Source:
-    """What the line was opened with; no more than its name where the broker does not say."""
+    """What the line was opened with; no more than its name where the broker does not say, and why
+    each thing is not known.
+    """
     from serving.adapters.kafka_snapshots import Snapshots
     from serving.runtime.chained import BusError
     from serving.runtime.identity import content_sha256
@@ -63,13 +69,15 @@ def _source(settings: Settings, line: str, pair: str) -> Source:
     snapshots = Snapshots(str(settings.kafka_bootstrap_servers), "trace")
     try:
         opened, feed = snapshots.read(LINE, LineOpened), snapshots.read(FEED, FeedOpened)
-    except BusError:
-        return Source(line=line)
+    except BusError as error:
+        return Source(line=line, unknown=dict.fromkeys(OPENED, str(error)))
     if opened is None:
-        return Source(line=line)
+        return Source(line=line, unknown=dict.fromkeys(OPENED, "the line is not open"))
     return Source(
+        git_commit=opened.git_commit,
         tape_sha256=feed.tape_sha256 if feed is not None else "",
         config_sha256=content_sha256(opened.config),
         limits=next((item.limits for item in opened.config.pairs if item.pair == pair), None),
         line=line,
+        unknown={} if opened.git_commit else {"git_commit": NO_COMMIT},
     )

@@ -55,6 +55,10 @@ END
 
 java_kafka() { java -Xms128m -Xmx512m -XX:+UseG1GC -cp "$jars/*" "$@"; }
 
+# What StorageTool's random-uuid gives, without a Java machine of its own: 16 bytes in the URL's base64, which must not
+# begin with a dash.
+random_id() { head -c 16 /dev/urandom | base64 | tr '+/' '__' | tr -d '='; }
+
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 start() { # DIR [PORT]
@@ -65,7 +69,7 @@ start() { # DIR [PORT]
   answers "$port" && fail "port $port is taken"
   properties "$dir" "$port" >"$dir/server.properties"
   if [ ! -f "$dir/logs/meta.properties" ]; then
-    id=${KAFKA_CLUSTER_ID:-$(java_kafka kafka.tools.StorageTool random-uuid 2>/dev/null)}
+    id=${KAFKA_CLUSTER_ID:-$(random_id)}
     java_kafka kafka.tools.StorageTool format --standalone --config "$dir/server.properties" \
       --cluster-id "$id" >"$dir/format.log" 2>&1 ||
       fail "the log folder cannot be formatted: $(tail -n 1 "$dir/format.log")"

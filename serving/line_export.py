@@ -157,7 +157,7 @@ def _header(line: str, feed: FeedOpened, opened: LineOpened) -> LineHeader:
         config_sha256=content_sha256(opened.config),
         sets=opened.sets,
         start_ns=feed.start_ns,
-        git_commit=git_commit(),
+        git_commit=opened.git_commit,
     )
 
 

@@ -21,6 +21,7 @@ from serving.adapters.redis_lease import RedisLease
 from serving.lines import begun_at, config_of, in_order, is_registered, sets_of
 from serving.runtime import model_words
 from serving.runtime.chained import Away
+from serving.runtime.identity import git_commit
 from serving.runtime.kept_words import Unreadable
 from serving.runtime.latch import HOST, Watch, opening
 from serving.runtime.lease import Holder, Keeper, this_process
@@ -263,7 +264,13 @@ class Process:
         _must_be_fed(feed, files)
         config = config_of(self._settings, files, self._start.borrow_rate_annual)
         words_ns, moves_ns = said_ns
-        return LineOpened(config=config, sets=tuple(sets), words_ns=words_ns, moves_ns=moves_ns)
+        return LineOpened(
+            config=config,
+            sets=tuple(sets),
+            words_ns=words_ns,
+            moves_ns=moves_ns,
+            git_commit=git_commit(),
+        )
 
     def _check(self, opened: LineOpened) -> None:
         ours, theirs = self._settings.pairs, tuple(item.pair for item in opened.config.pairs)

@@ -23,13 +23,15 @@ class LineOpened(msgspec.Struct, frozen=True, kw_only=True):
     """What every stage is started from, and the parameter sets that the registry held then.
 
     `words_ns` numbers the last word about a pair that an operator had said by then, `moves_ns` the
-    last about a pair's capital.
+    last about a pair's capital. `git_commit` is of the program that opened it, empty where that is
+    not known; lines that were opened before it was kept have none.
     """
 
     config: LineConfig
     sets: tuple[Registered, ...]
     words_ns: int = 0
     moves_ns: int = 0
+    git_commit: str = ""
 
 
 class NotThisLine(Exception):

@@ -73,6 +73,7 @@ def test_a_run_makes_the_orders_of_a_replay(
     assert verified["orders_sha256"] == whole["orders_sha256"]
 
 
+@pytest.mark.no_cover  # what goes on is covered by the runs that are resumed below
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("bytes_min", [1_000, 900_000])
 def test_a_run_that_is_ended_anywhere_goes_on_to_the_same_orders(

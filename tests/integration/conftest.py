@@ -1,6 +1,5 @@
 """Real servers for the tests: each is started once, on a port of its own, and ended after."""
 
-import fcntl
 import gc
 import os
 import random
@@ -20,11 +19,14 @@ from confluent_kafka.admin import AdminClient
 
 from serving.adapters.kafka_topics import ensure_topics
 from tests.cli.conftest import HFT, ROOT, Answer
+from tests.conftest import shared
 
 Outside = Callable[..., Answer]
 KAFKA = ROOT / "scripts" / "kafka.sh"
 START_S_MAX = 180
 PORTS = (12_000, 32_000)
+# A broker of a test lives for minutes: what the second compiler makes of its code is not paid back.
+JAVA_OF_TESTS = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +101,12 @@ class Broker:
 
     def _run(self, *words: str) -> None:
         done = subprocess.run(
-            [str(KAFKA), *words], capture_output=True, text=True, timeout=START_S_MAX, check=False
+            [str(KAFKA), *words],
+            env={**os.environ, **JAVA_OF_TESTS},
+            capture_output=True,
+            text=True,
+            timeout=START_S_MAX,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
 
@@ -219,19 +226,6 @@ def outside_of() -> Callable[[Path], Outside]:
 def outside(tmp_path: Path, outside_of: Callable[[Path], Outside]) -> Outside:
     """Run a verb in a process of its own, in a folder that is this test's."""
     return outside_of(tmp_path)
-
-
-@contextmanager
-def shared(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
-    """A folder that all processes of these tests have in common, this one's alone in the block."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder = base / name
-    folder.mkdir(exist_ok=True)
-    with (base / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
 
 
 @pytest.fixture(scope="session")

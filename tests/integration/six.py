@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hft_lib.backtest.tally import Tally
 from hft_lib.events import Event
 from hft_lib.market import synthetic
@@ -21,6 +23,9 @@ from serving.services import SERVICES
 from tests.cli.conftest import HFT, ROOT, Answer
 from tests.integration.conftest import Outside, free_ports
 
+# Of a file whose tests look at six processes. No tracer sees those, and reading and replaying their
+# logs, which other tests cover, takes three times as long under one.
+MARKS = [pytest.mark.slow, pytest.mark.no_cover]
 ANSWER_S_MAX = 2.0
 READY_S_MAX = 120.0
 NAMES = tuple(service.name for service in SERVICES)

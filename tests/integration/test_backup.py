@@ -54,6 +54,7 @@ def other(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     made.stop()
 
 
+@pytest.mark.no_cover
 def test_a_line_that_was_wiped_goes_on_from_its_backup_to_the_replays_orders(
     six: SixProcesses,
     played: Played,

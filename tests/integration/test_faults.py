@@ -17,10 +17,10 @@ from serving.runtime.latch import HOST, UNREADABLE, WENT_BACK
 from serving.services import INBOXES
 from tests.integration import faults
 from tests.integration.line import KILL_S_MAX, Line
-from tests.integration.six import NAMES, Played
+from tests.integration.six import MARKS, NAMES, Played
 from tests.integration.test_six_services import is_through
 
-pytestmark = pytest.mark.slow
+pytestmark = MARKS
 # The tape in twenty minutes: on a slow machine too there is some left for what comes last.
 SPEED = 10_000.0
 AWAY_S = 62.0

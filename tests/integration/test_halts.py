@@ -8,9 +8,9 @@ from hft_lib.events import CapitalOrder, Event, Halted, Resumed
 from serving.adapters.redis_client import connect
 from serving.adapters.redis_latch import PAIRS_KEY
 from tests.integration.line import KILL_S_MAX, Line
-from tests.integration.six import SixProcesses, facts
+from tests.integration.six import MARKS, SixProcesses, facts
 
-pytestmark = pytest.mark.slow
+pytestmark = MARKS
 SPEED = 30_000.0  # capital trades now and then
 
 

@@ -24,10 +24,10 @@ from serving.runtime.lease import TTL_S
 from tests.integration import faults
 from tests.integration.conftest import RedisServer
 from tests.integration.relay import Relay
-from tests.integration.six import NAMES, Played, SixProcesses, facts, recorded
+from tests.integration.six import MARKS, NAMES, Played, SixProcesses, facts, recorded
 from tests.integration.test_six_services import is_through
 
-pytestmark = pytest.mark.slow
+pytestmark = MARKS
 # A day in nine seconds: at its end the feed waits for the line's answer, so what is handed over is
 # handed over at its beginning, and the log is given ticks meanwhile.
 SPEED = 10_000.0

@@ -2,17 +2,15 @@
 
 from typing import Any
 
-import pytest
-
 from hft_lib.events import Halted, Resumed
 from serving.adapters.redis_client import connect
 from serving.adapters.redis_latch import KEY
 from serving.runtime.latch import ABSENT
 from tests.integration.conftest import RedisServer
 from tests.integration.line import Line
-from tests.integration.six import NAMES, SixProcesses
+from tests.integration.six import MARKS, NAMES, SixProcesses
 
-pytestmark = pytest.mark.slow
+pytestmark = MARKS
 SPEED = 10_000.0  # the tape in twenty minutes
 
 

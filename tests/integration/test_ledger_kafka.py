@@ -15,8 +15,12 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from sqlalchemy import inspect, select, text
 
-from hft_lib.events import CapitalOrder, Fill, ShadowOrder
+from cli import trace_line
+from cli.trace import print_trace
+from hft_lib.events import CapitalOrder, Fill, Registered, ShadowOrder
+from hft_lib.line import LineConfig
 from serving.adapters.kafka_bus import KafkaBus
+from serving.adapters.kafka_snapshots import Snapshots
 from serving.adapters.kafka_topics import RECORDS
 from serving.ledger import kafka_source
 from serving.ledger.database import VERSION_TABLE, open_database
@@ -25,7 +29,10 @@ from serving.ledger.projection import Projection
 from serving.ledger.tables import LINES, METADATA
 from serving.runtime.chain import Diverged, Incoming, Verdict, read_header
 from serving.runtime.chained import DEAD_LETTERS, DeadLetter
-from tests.builders import told
+from serving.runtime.identity import content_sha256
+from serving.runtime.opening import LINE, LineOpened
+from serving.runtime.settings import Settings
+from tests.builders import story_config, told
 from tests.cli.conftest import HFT, ROOT
 from tests.integration.conftest import Outside
 from tests.integration.postgresql import Postgresql, running
@@ -219,6 +226,43 @@ def test_a_verb_brings_the_ledger_up_to_date_and_reads_it_where_the_log_is_away(
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
     answer = outside("positions", "--json")
     assert answer.json == known and "the ledger is as it was" in answer.err
+
+
+class OpenedBefore(msgspec.Struct, kw_only=True):
+    """What was kept of a line's opening before its commit was."""
+
+    config: LineConfig
+    sets: tuple[Registered, ...] = ()
+    words_ns: int = 0
+    moves_ns: int = 0
+
+
+def test_an_order_is_traced_to_what_opened_the_line_and_what_nobody_knows_has_a_reason(
+    servers: str, telling: Telling, tmp_path: Path
+):
+    telling.tell(len(records()))
+    order = next(fact for fact in records() if isinstance(fact, CapitalOrder)).client_order_id
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    settings = Settings(kafka_bootstrap_servers=servers, database_url=url, hft_home=tmp_path)
+    config, snapshots = story_config(), Snapshots(servers, "test")
+
+    def traced() -> dict[str, Any]:
+        unread: list[str] = []
+        known = trace_line.find(settings, order, unread)
+        assert known is not None, unread
+        print_trace(known)  # for people, too, nothing that is not known is in the way
+        return known
+
+    known = traced()
+    assert (known["git_commit"], known["config_sha256"]) == (None, None)
+    assert known["unknown"] == dict.fromkeys(trace_line.OPENED, "the line is not open")
+    snapshots.put(LINE, OpenedBefore(config=config))
+    known = traced()
+    assert known["git_commit"] is None and known["config_sha256"] == content_sha256(config)
+    assert known["unknown"] == {"git_commit": trace_line.NO_COMMIT}
+    snapshots.put(LINE, LineOpened(config=config, sets=(), git_commit="c0ffee"))
+    known = traced()
+    assert (known["git_commit"], known["unknown"]) == ("c0ffee", {})
 
 
 def test_what_is_none_of_ours_leaves_no_row_and_stops_nothing(

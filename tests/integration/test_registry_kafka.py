@@ -1,7 +1,7 @@
 """A line on Kafka with a real MLflow: opened from it, told what is new, moving its aliases."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,26 @@ from hft_lib.lineage import CHAMPION, PREDECESSOR, Candidate
 from hft_lib.parameters import ParameterFile, Parameters, read_parameter_file
 from serving.adapters import mlflow_store
 from serving.adapters.registered_sets import registered_sets
+from serving.runtime.identity import git_commit
 from serving.runtime.settings import Settings
 from tests.integration.conftest import Outside, free_ports
 from tests.integration.registry_server import START_S_MAX, RegistryServer
-from tests.integration.six import NAMES, Played, SixProcesses, facts, recorded
-from tests.integration.test_six_services import is_through
+from tests.integration.six import MARKS, NAMES, Played, SixProcesses, facts, recorded
+from tests.integration.test_six_services import is_through, traced_commit
 from tests.monitoring.panels import brokers_metrics_are_there
 from tests.monitoring.watched import Watch
 
-pytestmark = pytest.mark.slow
+pytestmark = MARKS
 PAGE_S_MAX = 60.0
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
-    made = RegistryServer(tmp_path_factory.mktemp("mlflow"), free_ports(1)[0])
+def server(
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Callable[[Path], None]
+) -> Iterator[RegistryServer]:
+    folder = tmp_path_factory.mktemp("mlflow")
+    empty_registry(folder / "mlflow.db")
+    made = RegistryServer(folder, free_ports(1)[0])
     made.start()
     yield made
     made.kill()
@@ -121,6 +126,7 @@ def test_a_line_opened_from_the_registry_trades_its_sets_and_moves_its_aliases(
         line.wait_for("through", lambda: is_through(line, played), 300.0)
         brokers_metrics_are_there(watch)
     assert recorded(line.servers).orders_sha256() == replay["orders_sha256"]
+    assert traced_commit(line) == git_commit()
     said = facts(line.servers, "hft.registry")
     moves = [fact for fact in said if isinstance(fact, Promoted)]
     assert len(moves) > 1

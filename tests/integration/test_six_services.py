@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from hft_lib.events import CapitalOrder
 from serving.ledger.database import open_database
 from serving.ledger.tables import FILLS, ORDERS
+from serving.runtime.identity import git_commit
 from serving.services import SERVICES
 from tests.integration.conftest import Broker, RedisServer
-from tests.integration.six import NAMES, Played, SixProcesses, recorded
+from tests.integration.six import MARKS, NAMES, Played, SixProcesses, facts, recorded
 
-pytestmark = pytest.mark.slow
+pytestmark = MARKS
 KILLS = 24
 REST_S = 2.5  # longer than a service's look at how far behind it is
 
@@ -37,6 +39,15 @@ def ledger_counts(folder: Path) -> tuple[int, int]:
             for table in (ORDERS, FILLS)
         ]
     return counts[0], counts[1]
+
+
+def traced_commit(six: SixProcesses) -> str | None:
+    """The commit to which the line's last order is traced."""
+    orders = [f for f in facts(six.servers, "hft.records") if isinstance(f, CapitalOrder)]
+    known = six.verb("trace", orders[-1].client_order_id, "--json").json
+    assert known["unknown"] == {} and known["line"]
+    commit: str | None = known["git_commit"]
+    return commit
 
 
 def test_orders_equal_the_replays_though_every_service_broker_and_redis_are_killed(
@@ -71,6 +82,7 @@ def test_orders_equal_the_replays_though_every_service_broker_and_redis_are_kill
     assert told.orders_sha256() == played.replay["orders_sha256"]
     assert told.rejected == played.replay["rejected"]
     six.wait_for("in the ledger", lambda: ledger_counts(tmp_path) == (told.orders, told.fills))
+    assert traced_commit(six) == git_commit()
     began = time.monotonic()
     assert six.stop() == dict.fromkeys(NAMES, 0)
     assert time.monotonic() - began < 10.0

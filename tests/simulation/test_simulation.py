@@ -76,6 +76,7 @@ def test_the_stories_hold_what_can_go_wrong(number: int):
     assert [kind for kind in kinds if kind not in text] == []
 
 
+@pytest.mark.no_cover  # what is new here is a log without a message
 def test_a_message_lost_under_way_is_never_passed_over():
     """A broker that loses what it acknowledged: the line may stop, but never say something else."""
     ends: Counter[str] = Counter()
