@@ -162,6 +162,10 @@ class SixProcesses:
         for name in list(self._running):
             self.kill(name)
 
+    def port(self, name: str) -> int:
+        """The port of a service's pages."""
+        return self._ports[name]
+
     def url(self, name: str) -> str:
         """Where a service's pages are."""
         return f"http://127.0.0.1:{self._ports[name]}"
