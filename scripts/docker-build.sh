@@ -10,20 +10,23 @@ usage() {
   cat <<'END'
 scripts/docker-build.sh [--dry-run | --check | --sbom] [--push] [--platform LIST] [IMAGE...]
 
-Builds the named images, or all: ingestion kalman_filter garch_model execution risk_manager orchestrator, pipelines,
-mlflow, prometheus, alertmanager, grafana. An image is $REGISTRY/$DOCKER_USERNAME/$IMAGE_PREFIX-IMAGE:$TAG, without the first two where DOCKER_USERNAME
-is unset.
+Builds the named images, or all: ingestion, kalman_filter, garch_model, execution, risk_manager,
+orchestrator, pipelines, mlflow, prometheus, alertmanager, grafana. An image is
+$REGISTRY/$DOCKER_USERNAME/$IMAGE_PREFIX-IMAGE:$TAG, without the first two where DOCKER_USERNAME is
+unset.
 
   --dry-run        print the commands and run none
   --check          look the Dockerfiles over, and build nothing (Docker has no dry run of a build)
-  --sbom           write build/sbom/IMAGE.cdx.json of each: what the image's lock installs, as CycloneDX with the hashes;
-                   the monitoring's images have no lock, theirs is made of the image (image.yml)
+  --sbom           write build/sbom/IMAGE.cdx.json of each: what the image's lock installs, as
+                   CycloneDX with the hashes; the monitoring's images have no lock, theirs is made of
+                   the image (image.yml)
   --push           send the images to the registry
   --platform LIST  such as linux/amd64,linux/arm64; several need --push
   --help           this
 
-Environment: REGISTRY (docker.io), DOCKER_USERNAME, IMAGE_PREFIX (hft-crypto-bot), TAG (the commit), BASE_IMAGE (the
-Dockerfile's), NUMBA_CPU_NAME (generic), DOCKER (docker), DOCKER_BUILD_ARGUMENTS (more words for each build).
+Environment: REGISTRY (docker.io), DOCKER_USERNAME, IMAGE_PREFIX (hft-crypto-bot), TAG (the commit),
+BASE_IMAGE (the Dockerfile's), NUMBA_CPU_NAME (generic), SOURCE (where the source is, for the label;
+none), DOCKER (docker), DOCKER_BUILD_ARGUMENTS (more words for each build).
 Exit codes: 0 done, 1 a build or a check failed, 2 bad usage.
 
 Example: TAG=test scripts/docker-build.sh execution
@@ -81,6 +84,7 @@ build() { # IMAGE
     *) [ -z "${BASE_IMAGE:-}" ] || command+=(--build-arg "BASE_IMAGE=$BASE_IMAGE") ;;
   esac
   [ -z "${NUMBA_CPU_NAME:-}" ] || command+=(--build-arg "NUMBA_CPU_NAME=$NUMBA_CPU_NAME")
+  [ -z "${SOURCE:-}" ] || command+=(--build-arg "SOURCE=$SOURCE")
   [ -z "$platform" ] || command+=(--platform "$platform")
   # Of several platforms the builder keeps no image here: it sends them itself.
   if [ "$push" = 1 ] && [ -n "$platform" ]; then command+=(--push); fi

@@ -219,8 +219,9 @@ def main() -> None:
         sys.exit(_say(f"{error}; the next start goes on from the snapshot", FAILED))
     except OSError as error:
         where = f" at {error.filename}" if error.filename else ""
+        said = "the disk of HFT_HOME is full" if error.errno == errno.ENOSPC else error.strerror
         code = BAD_USAGE if error.errno in DENIED else FAILED
-        sys.exit(_say(f"{error.strerror or error}{where}", code))
+        sys.exit(_say(f"{said or error}{where}", code))
 
 
 def _say(sentence: str, code: int) -> int:

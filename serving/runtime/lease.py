@@ -105,6 +105,8 @@ class Keeper:
                 holder = self._claim(stop)
             except Unreachable as error:
                 waits(f"the lease can be had: {error}")
+                if str(error) != self._error:
+                    _log.warning("waits for the lease", service=self._me.service, why=str(error))
                 self._error = str(error)
                 seen_s = time.monotonic()
                 stop.wait(LOOK_S)

@@ -277,6 +277,18 @@ def test_what_is_waited_for_is_there_and_says_when_it_is_ready() -> None:
             assert how["condition"] == f"service_{wanted}" and name in RUN
 
 
+WAITED_FOR = {name for service in RUN.values() for name in service.get("depends_on", ())}
+
+
+@pytest.mark.parametrize("name", sorted(WAITED_FOR - ONCE))
+def test_what_others_wait_for_may_take_five_minutes_on_a_slow_machine(name: str) -> None:
+    service = RUN[name]
+    text = (ROOT / service["build"]["dockerfile"]).read_text() if "build" in service else ""
+    image = re.findall(r"--start-period=(\S+)", text)
+    asked = service.get("healthcheck", {}).get("start_period")
+    assert asked == "300s" or image == ["300s"]
+
+
 @pytest.mark.parametrize("name", PASSWORDS)
 def test_without_a_password_nothing_starts(name: str) -> None:
     without = {key: value for key, value in PASSWORDS.items() if key != name}

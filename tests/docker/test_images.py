@@ -125,6 +125,15 @@ def test_a_build_names_the_image_by_the_environment() -> None:
     assert "--file docker/mlflow/Dockerfile" in lines[2]
 
 
+def test_a_build_says_where_its_source_is_where_that_is_told() -> None:
+    words = (SCRIPTS / "docker-build.sh", "--dry-run", "execution")
+    assert "SOURCE" not in run(*words, SOURCE="").stdout
+    assert (
+        "--build-arg SOURCE=https://a.example/b "
+        in run(*words, SOURCE="https://a.example/b").stdout
+    )
+
+
 def test_without_a_name_every_image_is_built_and_none_is_sent() -> None:
     lines = run(SCRIPTS / "docker-build.sh", "--dry-run", DOCKER_USERNAME="").stdout.splitlines()
     assert len(lines) == len(SERVICES) + 5

@@ -21,7 +21,7 @@ import pytest
 from dotenv import dotenv_values
 
 from tests.docker.test_built_images import TAG, Built, called, daemon, had, stands_on, why_absent
-from tests.docker.test_compose import IMAGES, ONCE, RUN, STAGES
+from tests.docker.test_compose import IMAGES, ONCE, RUN, STAGES, WAITED_FOR
 from tests.docker.test_images import ROOT
 
 __all__ = ["daemon"]
@@ -30,7 +30,6 @@ PROJECT = "hft-held-by-tests"
 # What Java says when it was told to end, and has.
 ENDED = {"kafka": 143}
 FED_S_MAX, SEEN_S_MAX = 300, 120
-WAITED_FOR = {name for service in RUN.values() for name in service.get("depends_on", ())}
 # What watches the line.
 WATCHES = sorted(set(IMAGES) - set(STAGES) - ONCE - WAITED_FOR)
 

@@ -1,5 +1,6 @@
 """What a service loads before it knows which one it is."""
 
+import errno
 import json
 import os
 import resource
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import pytest
 import structlog
 
-from serving.__main__ import _log_to_stderr
+from serving.__main__ import _log_to_stderr, main
 from serving.runtime.settings import Settings
 from tests.cli.conftest import ROOT
 from tests.integration.conftest import free_ports
@@ -85,6 +86,20 @@ def test_a_disk_that_takes_no_more_ends_the_start_with_one_sentence(tmp_path: Pa
     )
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
     assert done.stderr.splitlines()[-1].startswith("serving: ")
+
+
+def test_a_full_disk_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "[errno 28]", "/var/lib/hft/line/journal")
+
+    monkeypatch.setattr("serving.__main__.typer.run", full)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    told = "serving: the disk of HFT_HOME is full at /var/lib/hft/line/journal\n"
+    assert capsys.readouterr().err == told
 
 
 def test_kernels_run_without_linear_algebra():

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+import structlog
 
 from serving.runtime import lease as leases
 from serving.runtime.lease import Held, Holder, Keeper, Unreachable, is_dead, this_process
@@ -122,6 +123,23 @@ def test_a_start_waits_for_the_place_and_lets_the_old_holder_come_first():
     with pytest.raises(Held):
         keeper(place, lost).acquire(threading.Event(), said.append)
     assert "the lease can be had: nobody answers" in said[0]
+
+
+def test_a_start_that_waits_for_the_place_says_so_in_the_log_once():
+    place, stop = Place(), threading.Event()
+    place.away = True
+    said: list[str] = []
+
+    def heard(what: str) -> None:
+        said.append(what)
+        if len(said) == 3:
+            stop.set()
+
+    with structlog.testing.capture_logs() as logged:
+        assert not keeper(place, []).acquire(stop, heard)
+    assert [(line["event"], line["why"]) for line in logged] == [
+        ("waits for the lease", "nobody answers")
+    ]
 
 
 def test_a_start_that_is_told_to_stop_takes_nothing():
