@@ -202,6 +202,13 @@ put_back() { # STEP: what served before the deploy, after a step of it failed
   fail "deploy failed, the old version serves"
 }
 
+give_rights() { # what the log's users may do; the job does it by itself too, now and then
+  local job
+  job=rights-$(date -u +%Y%m%d%H%M%S)
+  change create job "$job" --from cronjob/rights >/dev/null &&
+    change wait --for condition=complete "job/$job" --timeout "${rollout_s_max}s" >/dev/null
+}
+
 selected() { # LABELS: the rendered objects that carry them
   change apply --filename "$work/rendered.yaml" --selector "$1" >/dev/null
 }
@@ -225,6 +232,7 @@ deploy() {
   selected app.kubernetes.io/component!=stage ||
     put_back "what the services rest on was not taken"
   for name in $sets; do rolled_out "statefulset/$name" || put_back "$name is not ready"; done
+  give_rights || put_back "the log's users were not given their rights"
   if is_first; then
     selected app.kubernetes.io/component=stage || put_back "the services were not taken"
     done_is "deployed. The line opens once the registry has a champion:" \
