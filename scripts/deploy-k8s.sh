@@ -234,6 +234,13 @@ begins() { # ENDED: from here on something is changed, and an end from outside h
   on_end=$1
 }
 
+give_rights() { # what the log's users may do; the job does it by itself too, now and then
+  local job
+  job=rights-$(date -u +%Y%m%d%H%M%S)
+  change create job "$job" --from cronjob/rights >/dev/null &&
+    change wait --for condition=complete "job/$job" --timeout "${rollout_s_max}s" >/dev/null
+}
+
 selected() { # LABELS: the rendered objects that carry them
   change apply --filename "$work/rendered.yaml" --selector "$1" >/dev/null
 }
@@ -260,6 +267,7 @@ deploy() {
   selected app.kubernetes.io/component!=stage ||
     put_back "what the services rest on was not taken"
   for name in $sets; do rolled_out "statefulset/$name" || put_back "$name is not ready"; done
+  give_rights || put_back "the log's users were not given their rights"
   if is_first; then
     selected app.kubernetes.io/component=stage || put_back "the services were not taken"
     turn_after=""

@@ -12,6 +12,7 @@ import structlog
 
 from hft_lib.market.pairs import legs_of
 from hft_lib.parameters import ParameterFile
+from serving.adapters.kafka_rights import require_rights
 from serving.adapters.kafka_snapshots import Kafka, Snapshots
 from serving.adapters.kafka_topics import ensure_topics
 from serving.adapters.redis_client import connect
@@ -23,7 +24,7 @@ from serving.runtime import model_words
 from serving.runtime.chained import Away
 from serving.runtime.identity import git_commit
 from serving.runtime.kept_words import Unreadable
-from serving.runtime.latch import HOST, Watch, opening
+from serving.runtime.latch import Watch, opening
 from serving.runtime.lease import Holder, Keeper, this_process
 from serving.runtime.model_words import MovesEdge, MovesWatch
 from serving.runtime.opening import FEED, LINE, FeedOpened, LineOpened, NotThisLine
@@ -31,23 +32,18 @@ from serving.runtime.pages import BROKER_ANSWERS, Pages
 from serving.runtime.pair_words import newest_ns
 from serving.runtime.service import Worker
 from serving.runtime.settings import Settings, SettingsError
-from serving.services import Service
+from serving.services import SINGLETONS, Service
 from serving.start import Start
-from serving.waiting import POLL_S, Waiting
+from serving.waiting import Waiting
 
 if TYPE_CHECKING:
     from serving.orchestrator.gathering import Gatherer
 
-# Services of which one process alone is heard, and their edges, of which the same holds.
-SINGLETONS: dict[str, tuple[str, ...]] = {
-    "ingestion": (FEED,),
-    "execution": (HOST,),
-    "orchestrator": ("registry", HOST),
-}
 # Those that run under a latch. Of a feed the epoch is enough where there is no Redis for a lease: a
 # second one supersedes the first in place of being refused.
 UNDER_LATCH = ("execution", "orchestrator")
 FENCED = 3  # refused by a rule
+AGAIN_S = 1.0  # a broker that refuses says so at once, and is not asked without a pause
 REFUSED_S = 5.0  # a refusal is on the pages for some heartbeats before the process ends
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -121,18 +117,22 @@ class Process:
 
     def _patiently(self, stop: threading.Event, act: Callable[[], T]) -> T | None:
         """What `act` comes to once the broker answers it; None where `stop` came first."""
+        said = ""
         while not stop.is_set():
             try:
                 return act()
             except Away as error:
-                _log.warning("waits for the broker", why=str(error))
-                self._pages.wait_for(f"{BROKER_ANSWERS} ({error})")
-                stop.wait(POLL_S)
+                if str(error) != said:
+                    said = str(error)
+                    _log.warning("waits for the broker", why=said)
+                self._pages.wait_for(f"{BROKER_ANSWERS} ({said})")
+                stop.wait(AGAIN_S)
         return None
 
     def _begin(self, stop: threading.Event) -> tuple[LineOpened, Worker] | None:
         """The open line and this service at its snapshot; None where `stop` came first."""
         ensure_topics(self._servers)
+        require_rights(self._servers, self._service)
         opened = self._open(stop)
         if opened is None:
             return None

@@ -43,8 +43,15 @@ SERVICES = (
     Service("orchestrator", 8005),
 )
 INBOXES = frozenset(service.name for service in SERVICES)
+# Services of which one process alone is heard, and their edges, of which the same holds: each edge
+# writes into its service's inbox.
+SINGLETONS: dict[str, tuple[str, ...]] = {
+    "ingestion": ("feed",),
+    "execution": ("host",),
+    "orchestrator": ("registry", "host"),
+}
 # Who writes to the inboxes of a line: the services and their edges.
-WRITERS = INBOXES | {"feed", "host", "registry"}
+WRITERS = INBOXES | {edge for edges in SINGLETONS.values() for edge in edges}
 
 
 def stages() -> tuple[Stage[Any, Any], ...]:

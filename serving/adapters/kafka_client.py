@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from serving.adapters.kafka_errors import is_passing, refusal
+from serving.adapters.kafka_errors import is_forbidden, is_passing, refusal
 from serving.runtime.addresses import masked
 from serving.runtime.chained import Away
 
@@ -47,7 +47,9 @@ def meet(producer: Producer, topic: str) -> None:
 
 @contextmanager
 def administering(servers: str) -> Iterator[AdminClient]:
-    """Ask a broker about itself; raises Away where it does not answer, or refuses our login."""
+    """Ask a broker about itself; raises Away where it does not answer, refuses our login, or does
+    not let our user do that.
+    """
     refusals: list[str] = []
 
     def hear(error: KafkaError) -> None:
@@ -61,6 +63,10 @@ def administering(servers: str) -> Iterator[AdminClient]:
         admin.poll(0.0)
         if refusals:
             raise Away(refusals[-1]) from error
+        if is_forbidden(error):
+            raise Away(
+                f"the broker does not let this user do that: {error.args[0].str()}"
+            ) from error
         if not isinstance(error, TimeoutError) and not is_passing(error):
             raise
         why = (

@@ -17,6 +17,15 @@ PASSING = frozenset(
     )
 )
 
+# A user that the broker knows may not do what it asked for, until it is given the right.
+FORBIDDEN = frozenset(
+    (
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    )
+)
+
 
 def refusal(error: KafkaError) -> str:
     """What a broker that does not know our user or password says, in a sentence."""
@@ -26,3 +35,8 @@ def refusal(error: KafkaError) -> str:
 def is_passing(error: BaseException) -> bool:
     """Whether an error of Kafka is one that time mends."""
     return isinstance(error, KafkaException) and error.args[0].code() in PASSING
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether an error of Kafka says that our user may not do that."""
+    return isinstance(error, KafkaException) and error.args[0].code() in FORBIDDEN

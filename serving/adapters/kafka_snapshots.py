@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from serving.adapters.kafka_bus import KafkaBus, watermarks
 from serving.adapters.kafka_client import ANSWER_S_MAX, client_config, meet
@@ -40,10 +40,17 @@ class KafkaStore:
         self._send(key, None)
 
     def _send(self, key: str, value: bytes | None) -> None:
+        failed: list[KafkaError] = []
+
+        def hear(error: KafkaError | None, _message: Message) -> None:
+            failed.extend([error] if error is not None else [])
+
         meet(self._producer, SNAPSHOTS)
-        self._producer.produce(SNAPSHOTS, value, key.encode(), 0)
+        self._producer.produce(SNAPSHOTS, value, key.encode(), 0, on_delivery=hear)
         if self._producer.flush(PUT_S_MAX):
             raise Away(f"the broker must take {key} in {PUT_S_MAX} s, and did not")
+        if failed:
+            raise BusError(f"the broker did not take {key} of {SNAPSHOTS}: {failed[0].str()}")
 
     def values(self) -> Iterator[tuple[str, bytes | None]]:
         """Every key and value that the topic holds now, in order; None where a key was dropped."""

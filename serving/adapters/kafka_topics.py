@@ -7,27 +7,17 @@ compacted: the last of each key is enough.
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ConfigResource,
-    NewTopic,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from serving.adapters.kafka_client import ANSWER_S_MAX, administering, client_config
-from serving.adapters.kafka_errors import is_passing
-from serving.runtime.chained import DEAD_LETTERS
+from serving.adapters.kafka_errors import is_forbidden, is_passing
+from serving.runtime.chained import DEAD_LETTERS, Away
 from serving.runtime.opening import NotThisLine
 from serving.services import SERVICES
 
 REGISTRY, RECORDS, VENUE = "hft.registry", "hft.records", "hft.venue"
 SNAPSHOTS = "hft.snapshots"
-VIEWER = "User:viewer"  # of a broker that knows users: it reads all that is said and writes nothing
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 _WEEK_MS = 7 * 86_400_000
 _FOREVER = -1
@@ -74,48 +64,37 @@ TOPICS = (
 
 
 def ensure_topics(servers: str, replication: int = 1) -> None:
-    """Create the topics that are missing, and let `VIEWER` read them where a broker knows users.
+    """Create the topics that are missing.
 
-    Raises TopicsError where a topic has other partitions, Away where the broker does not answer or
-    refuses our login.
+    Raises TopicsError where a topic has other partitions, Away where the broker does not answer,
+    refuses our login, or lets another user alone make topics.
     """
     with administering(servers) as admin:
         _ensure(admin, replication)
 
 
 def _ensure(admin: AdminClient, replication: int) -> None:
+    there = admin.list_topics(timeout=ANSWER_S_MAX).topics
     wanted = [
-        NewTopic(topic.name, topic.partitions, replication, config=topic.config) for topic in TOPICS
+        NewTopic(topic.name, topic.partitions, replication, config=topic.config)
+        for topic in TOPICS
+        if topic.name not in there
     ]
-    for name, answer in admin.create_topics(wanted, request_timeout=ANSWER_S_MAX).items():
+    made = admin.create_topics(wanted, request_timeout=ANSWER_S_MAX) if wanted else {}
+    for name, answer in made.items():
         try:
             answer.result(ANSWER_S_MAX)
         except KafkaException as error:
             if is_passing(error):
                 raise
+            if is_forbidden(error):
+                raise Away(
+                    f"the broker shows no topic {name}, and this user may not make it: "
+                    "python -m serving.rights does"
+                ) from error
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise TopicsError(f"topic {name} cannot be made: {error.args[0].str()}") from error
     _check_partitions(admin)
-    _let_viewer_read(admin)
-
-
-def _let_viewer_read(admin: AdminClient) -> None:
-    prefixed, cluster = ResourcePatternType.PREFIXED, ResourcePatternType.LITERAL
-    may = [
-        AclBinding(*what, VIEWER, "*", operation, AclPermissionType.ALLOW)
-        for *what, operation in (
-            (ResourceType.TOPIC, "hft.", prefixed, AclOperation.READ),
-            (ResourceType.GROUP, "hft.", prefixed, AclOperation.READ),
-            # Our clients ask for a producer's id though a verb that looks sends nothing.
-            (ResourceType.BROKER, "kafka-cluster", cluster, AclOperation.IDEMPOTENT_WRITE),
-        )
-    ]
-    for answer in admin.create_acls(may, request_timeout=ANSWER_S_MAX).values():
-        try:
-            answer.result(ANSWER_S_MAX)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.SECURITY_DISABLED:  # a broker without users
-                raise
 
 
 @retry(

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
+from serving.adapters.kafka_rights import USERS
 from serving.runtime.settings import load_settings
 from serving.services import SERVICES
 from tests.docker.test_images import ROOT, SCRIPTS, run
@@ -21,7 +22,8 @@ from tests.k8s import rendered
 
 TEXT = (ROOT / "compose.yaml").read_text()
 STAGES = {f"{s.name.replace('_', '-')}-service": s for s in SERVICES}
-ONCE = {"market", "calibration"}
+ONCE = {"market", "calibration", "rights"}
+JOBS = {"calibration", "rights"}
 PASSWORDS = {
     name: f"made-up-0123456789-{name.lower()}"
     for name in dotenv_values(ROOT / ".env.example")
@@ -30,6 +32,7 @@ PASSWORDS = {
 VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::([-?])([^}]*))?\})")
 # Beside their own names: who they are on the host, as Docker has no fsGroup.
 IMAGES = {s: STAGES[s].name for s in STAGES} | {"market": "ingestion", "calibration": "pipelines"}
+IMAGES |= {"rights": "orchestrator"}
 # On one machine `scripts/backup.sh` and `restore.sh` do what these jobs do, and nobody deploys.
 CLUSTER_ALONE = {"backup", "backup-artifacts", "backup-tapes", "restore", "pipeline-metrics"}
 IMAGES |= {name: name for name in ("mlflow", "prometheus", "alertmanager", "grafana")}
@@ -61,7 +64,7 @@ def in_cluster(name: str) -> rendered.Object:
     if name == "market":
         return in_cluster("ingestion-service")
     kind = "Deployment" if name in STAGES else "StatefulSet"
-    return rendered.named("staging", "CronJob" if name == "calibration" else kind, name)
+    return rendered.named("staging", "CronJob" if name in JOBS else kind, name)
 
 
 def container(name: str) -> rendered.Object:
@@ -208,6 +211,20 @@ def test_a_service_is_told_the_same_on_its_command_line(name: str) -> None:
     assert "entrypoint" not in RUN[name]
 
 
+def test_each_is_its_own_user_of_the_log_once_rights_are_given() -> None:
+    for name in STAGES:
+        login = RUN[name]["environment"]["KAFKA_BOOTSTRAP_SERVERS"]
+        assert login == f"{STAGES[name].name}:{PASSWORDS['STACK_KAFKA_PASSWORD']}@kafka:9092"
+        given = RUN[name]["depends_on"]["rights"]["condition"]
+        assert given == "service_completed_successfully"
+    assert RUN["rights"]["entrypoint"] == container("rights")["command"]
+    told = {one["name"]: one.get("value") for one in container("rights")["env"]}
+    password = PASSWORDS["STACK_KAFKA_PASSWORD"]
+    assert RUN["rights"]["environment"]["KAFKA_BOOTSTRAP_SERVERS"] == told[
+        "KAFKA_BOOTSTRAP_SERVERS"
+    ].replace("$(KAFKA_PASSWORD)", password)
+
+
 def test_the_market_and_the_calibration_are_made_as_there() -> None:
     assert RUN["market"]["entrypoint"] == container("market")["command"]
     pod = container("calibration")
@@ -224,8 +241,11 @@ def test_kafka_is_started_as_there() -> None:
     assert told + rest == container("kafka")["args"][0]
     config = (ROOT / "k8s/base/config/server.properties").read_text()
     (folder,) = set(re.findall(r"\$\{file:([^:]+):", config))
-    users = set(re.findall(r"\$\{file:[^:]+:(\w+)\}", config))
-    assert written.startswith(f"for user in {' '.join(sorted(users))}; do") and folder in written
+    listed = re.search(r"in \$\((.*)\); do", written)
+    assert listed and folder in written
+    place = ROOT / "k8s/base/config/server.properties"
+    found = run("bash", "-ec", listed[1].replace('"$config"', f"'{place}'")).stdout.split()
+    assert found == sorted(USERS) == sorted(set(re.findall(r"\$\{file:[^:]+:(\w+)\}", config)))
 
 
 def options(words: list[str]) -> dict[str, str]:

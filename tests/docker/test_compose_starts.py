@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -12,15 +13,16 @@ from pathlib import Path
 import pytest
 import redis
 
+from serving.adapters.kafka_rights import require_rights
 from serving.adapters.kafka_topics import ensure_topics
 from serving.runtime.chained import Away
-from tests.docker.test_compose import RUN
+from tests.docker.test_compose import RUN, STAGES
 from tests.docker.test_images import ROOT
 from tests.integration.conftest import free_ports, needs
 from tests.k8s.servers import KAFKA_USERS, KafkaServer
 from tests.monitoring.written import ALERTMANAGER
 
-START_S_MAX = 60
+START_S_MAX = 180
 CONFIG = ROOT / "k8s" / "base" / "config"
 
 
@@ -88,15 +90,23 @@ def test_kafka_starts_with_the_clusters_file_and_asks_for_the_password(tmp_path:
     server = KafkaServer(tmp_path)
     for name in KAFKA_USERS:
         (tmp_path / name).unlink()  # the entry writes its own
-    told = RUN["execution-service"]["environment"]["KAFKA_BOOTSTRAP_SERVERS"]
-    address = told.replace("kafka:9092", server.address)
     places = {"/etc/hft-kafka-users": str(tmp_path), **server.places}
+
+    def address(name: str) -> str:
+        told = RUN[name]["environment"]["KAFKA_BOOTSTRAP_SERVERS"]
+        return str(told).replace("kafka:9092", server.address)
+
     with entry("kafka", places, LOG_DIR=str(tmp_path / "log")) as process:
-        answer(lambda: ensure_topics(address), process, Away)
+        answer(lambda: ensure_topics(address("rights")), process, Away)
+        module = RUN["rights"]["entrypoint"][1:]
+        environment = {"PYTHONPATH": str(ROOT), "KAFKA_BOOTSTRAP_SERVERS": address("rights")}
+        subprocess.run((sys.executable, *module), env=environment, check=True)
+        for name, service in STAGES.items():
+            require_rights(address(name), service)
         with pytest.raises(Away):
             ensure_topics(server.address)
         assert "made-up" not in environment_of(process)
-        assert (tmp_path / "services").stat().st_mode & 0o077 == 0
+        assert (tmp_path / "execution").stat().st_mode & 0o077 == 0
 
 
 def test_alertmanager_starts_where_no_address_for_its_messages_is_given(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ class SixProcesses:
         self.redis_url = redis_url
         self.speed: float | None = None  # times the tape's pace, None for as fast as it goes
         self.environment: dict[str, str] = {}  # beside what every line needs
+        self.logins: dict[str, str] = {}  # the broker as a service reaches it, where each is a user
         self._folder = folder
         self._ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
         self.options: dict[str, tuple[object, ...]] = {
@@ -124,14 +125,14 @@ class SixProcesses:
         if name == "ingestion" and self.speed is not None:
             words += ["--speed", str(self.speed)]
         return subprocess.Popen(
-            words, cwd=self._folder, env=self._environment(), stdout=out, stderr=out
+            words, cwd=self._folder, env=self._environment(name), stdout=out, stderr=out
         )
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, name: str = "") -> dict[str, str]:
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "KAFKA_BOOTSTRAP_SERVERS": self.servers,
+            "KAFKA_BOOTSTRAP_SERVERS": self.logins.get(name, self.servers),
             "REDIS_URL": self.redis_url,
             "HFT_HOME": str(self._folder / "home"),
             **self.environment,

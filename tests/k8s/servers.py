@@ -11,13 +11,14 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient
 
 from serving.adapters.kafka_client import client_config
+from serving.adapters.kafka_rights import ADMIN, USERS
 from tests.integration.conftest import KAFKA, free_ports, needs
 from tests.k8s import rendered
 from tests.k8s.rendered import replaced
 
 CONFIG = rendered.MANIFESTS / "base" / "config"
-START_S_MAX = 60.0
-KAFKA_USERS = {name: f"made-up-for-{name}" for name in ("broker", "services", "viewer")}
+START_S_MAX = 180.0
+KAFKA_USERS = {name: f"made-up-for-{name}" for name in USERS}
 
 
 @contextmanager
@@ -47,7 +48,7 @@ class KafkaServer:
         self.address = f"127.0.0.1:{clients}"
         self._folder = folder
         for name, password in KAFKA_USERS.items():
-            (folder / name).write_text(password)
+            self.let_in(name, password)
         text = (CONFIG / "server.properties").read_text()
         (folder / "server.properties").write_text(
             replaced(
@@ -73,6 +74,10 @@ class KafkaServer:
             "/var/lib/kafka": str(self._folder),
         }
 
+    def let_in(self, user: str, password: str) -> None:
+        """What the broker knows a user by, from its next start on."""
+        (self._folder / user).write_text(password)
+
     def of(self, user: str, password: str = "") -> str:
         """Its address for one of its users."""
         return f"{user}:{password or KAFKA_USERS[user]}@{self.address}"
@@ -93,7 +98,7 @@ class KafkaServer:
 
     def _answers(self) -> bool:
         try:
-            client = AdminClient(client_config(self.of("services")))
+            client = AdminClient(client_config(self.of(ADMIN)))
             return bool(client.list_topics(timeout=1).brokers)
         except Exception as error:  # librdkafka's own kind is no subclass of anything narrower
             said = str(error).lower()

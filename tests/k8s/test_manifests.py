@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from serving.process import SINGLETONS
-from serving.services import SERVICES
+from serving.adapters.kafka_rights import USERS
+from serving.services import SERVICES, SINGLETONS
 from tests.k8s import rendered
 from tests.k8s.rendered import COMPONENT, ENVIRONMENTS, NAME
 
 STOP_S_MAX = 10  # serving/six.py ends a service that takes longer
 UID = 10001
 OURS = "hft-crypto-bot-"
+STAGES = [service.name.replace("_", "-") for service in SERVICES]
 SINGLE = {name.replace("_", "-") for name in SINGLETONS}
 RESOURCES = {  # the guide's
     "staging": ({"memory": "256Mi", "cpu": "250m"}, {"memory": "512Mi", "cpu": "500m"}),
@@ -263,7 +264,37 @@ def test_secrets_are_references_and_go_to_those_alone_who_need_them(environment:
         "restore": {"kafka", "redis", "postgres"},
         "backup-artifacts": set(),
         "backup-tapes": set(),
+        "rights": {"kafka"},
     }
+
+
+def test_each_is_told_the_password_of_its_own_user_of_the_log(environment: str) -> None:
+    told = {}
+    for item in rendered.workloads(environment):
+        refers = [one.get("secretKeyRef", {}) for one in rendered.walk(rendered.template(item))]
+        keys = {one["key"] for one in refers if one.get("name") == "kafka"}
+        if keys:
+            told[item["metadata"]["labels"][NAME]] = keys
+    assert told == {
+        **{name: {f"{name}-password"} for name in STAGES},
+        "backup": {"backup-password"},
+        "restore": {"admin-password"},
+        "rights": {"admin-password"},
+    }
+    pod = rendered.template(rendered.named(environment, "StatefulSet", "kafka"))["spec"]
+    (users,) = (one["secret"] for one in pod["volumes"] if one["name"] == "users")
+    files = {one["path"]: one["key"] for one in users["items"]}
+    assert files == {user: f"{user.replace('_', '-')}-password" for user in USERS}
+
+
+def test_the_logs_rights_are_given_again_and_again(environment: str) -> None:
+    item = rendered.named_exactly(environment, "CronJob", "rights")
+    assert item["spec"]["suspend"] is False and item["spec"]["concurrencyPolicy"] == "Forbid"
+    (container,) = rendered.containers(item)
+    assert container["command"] == ["python", "-m", "serving.rights"]
+
+
+LOGIN = r"\w+:\$\(KAFKA_PASSWORD\)@kafka:9092"
 
 
 def secret_places(template: rendered.Object, container: rendered.Object) -> set[str]:
@@ -284,6 +315,9 @@ def test_no_variable_that_ought_to_be_secret_has_a_value(environment: str) -> No
                     if variable["name"].endswith("__FILE"):
                         places = secret_places(rendered.template(item), container)
                         assert variable["value"].rpartition("/")[0] in places, variable["name"]
+                        continue
+                    if variable["name"] == "KAFKA_BOOTSTRAP_SERVERS":  # of a variable that is one's
+                        assert re.fullmatch(LOGIN, variable["value"]), variable["value"]
                         continue
                     assert "value" not in variable, variable["name"]
     assert not re.search(

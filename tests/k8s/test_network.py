@@ -22,7 +22,7 @@ FLOWS = {
     ("mlflow", "postgres", 5432),
     ("prometheus", "alertmanager", 9093),
     ("prometheus", "pipeline-metrics", 9108),
-    *((job, "kafka", 9092) for job in ("backup", "restore")),
+    *((job, "kafka", 9092) for job in ("backup", "restore", "rights")),
     *((job, "redis", 6379) for job in ("backup", "restore")),
     *((job, "postgres", 5432) for job in ("backup", "restore")),
     ("grafana", "prometheus", 9090),

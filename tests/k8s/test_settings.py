@@ -7,10 +7,12 @@ import pytest
 
 from serving.runtime.access import access_of
 from serving.runtime.settings import load_settings
+from serving.services import SERVICES
 from tests.k8s import rendered
-from tests.k8s.rendered import ENVIRONMENTS
+from tests.k8s.rendered import ENVIRONMENTS, NAME
 from tests.serving.runtime.test_settings import OPERATOR, VIEWER
 
+STAGES = [service.name.replace("_", "-") for service in SERVICES]
 GUIDE = {
     "staging": {
         "ENVIRONMENT": "staging",
@@ -30,14 +32,17 @@ GUIDE = {
 SECRETS = {
     ("pages", "viewer-token"): VIEWER,
     ("pages", "operator-token"): OPERATOR,
-    ("kafka", "servers"): "services:made-up@kafka:9092",
     ("redis", "url"): "redis://services:made-up@redis:6379/0",
     ("ledger", "url"): "postgresql://ledger:made-up@postgres:5432/ledger",
+    **{("kafka", f"{name}-password"): f"made-up-for-{name}" for name in STAGES},
 }
 
 
 def environ(environment: str, item: rendered.Object) -> dict[str, str]:
-    """The variables of a service's container, its secrets made up."""
+    """The variables of a service's container, its secrets made up.
+
+    A value that names a variable must come after it: else a cluster leaves the name as it is.
+    """
     (container,) = rendered.template(item)["spec"]["containers"]
     found: dict[str, str] = {}
     for source in container["envFrom"]:
@@ -45,7 +50,8 @@ def environ(environment: str, item: rendered.Object) -> dict[str, str]:
         found |= rendered.named(environment, "ConfigMap", name)["data"]
     for variable in container["env"]:
         if "value" in variable:
-            found[variable["name"]] = variable["value"]
+            value = re.sub(r"\$\((\w+)\)", lambda name: found[name[1]], variable["value"])
+            found[variable["name"]] = value
         else:
             reference = variable["valueFrom"]["secretKeyRef"]
             found[variable["name"]] = SECRETS[reference["name"], reference["key"]]
@@ -59,7 +65,9 @@ def test_the_services_accept_what_they_are_told(environment: str, tmp_path: Path
         assert GUIDE[environment].items() <= told.items()
         settings = load_settings(told | {"HFT_HOME": str(tmp_path)})
         assert settings.exchange == "simulated"
-        assert settings.kafka_bootstrap_servers == "services:made-up@kafka:9092"
+        name = item["metadata"]["labels"][NAME]
+        login = f"{name.replace('-', '_')}:made-up-for-{name}"
+        assert settings.kafka_bootstrap_servers == f"{login}@kafka:9092"
         assert settings.redis_url is not None
         assert access_of(settings) is not None, "the pages have their tokens"
         is_orchestrator = item["metadata"]["name"] == "orchestrator-service"

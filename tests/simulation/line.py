@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Callable
 
 from hft_lib.events import Event
-from serving.process import SINGLETONS
 from serving.runtime.chain import Diverged, Superseded
 from serving.runtime.chained import BusError, ChainedBus
 from serving.runtime.feeding import Feeding, limit_ns
 from serving.runtime.opening import FEED
 from serving.runtime.service import Worker
 from serving.runtime.snapshots import SnapshotKeeper
-from serving.services import SERVICES, Service
+from serving.services import SERVICES, SINGLETONS, Service
 from tests.simulation.story import REGISTRY, Told
 from tests.simulation.world import (
     FAULTS,
