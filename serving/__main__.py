@@ -136,10 +136,12 @@ def _serve(
         from serving.slim import give_back, without_linear_algebra
 
         ending.begun()
-        if service.name != "orchestrator":  # MLflow's own client may need it, and no kernel runs
+        # No event waits for the orchestrator; MLflow's client, which may need all of scipy, leaves it
+        # little room.
+        if service.name != "orchestrator":
             without_linear_algebra()
+            service.load()
         process = Process(settings, service, start, page)
-        service.load()
         give_back()
         process.run(stop)
     elif len(services) == 1:
