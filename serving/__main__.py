@@ -136,8 +136,8 @@ def _serve(
         from serving.slim import give_back, without_linear_algebra
 
         ending.begun()
-        # No event waits for the orchestrator; MLflow's client, which may need all of scipy, leaves it
-        # little room.
+        # No event waits for the orchestrator, and MLflow's client, which may need all of scipy,
+        # leaves it little room.
         if service.name != "orchestrator":
             without_linear_algebra()
             service.load()
