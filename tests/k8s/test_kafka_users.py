@@ -39,7 +39,7 @@ from tests.k8s.servers import CONFIG, KAFKA_USERS, KafkaServer
 pytestmark = pytest.mark.slow
 FACT = TimePassed(time_ns=START_NS)
 S_MAX = 15.0
-HEARD_S_MAX = 60.0  # a client that was just made may not be connected yet, and says `away` until then
+HEARD_S_MAX = 60.0  # a client that was just made is `away` until it is connected
 NAMES = [topic.name for topic in TOPICS]
 # Who writes where and who reads what, in words of its own: whatever is not here is refused.
 SHARED = {"hft.snapshots", "hft.dead-letter"}

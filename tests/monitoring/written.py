@@ -44,5 +44,5 @@ def run(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
     needs(str(words[0]))
     known = {"PATH": os.environ["PATH"], **environment}
     return subprocess.run(
-        [*map(str, words)], capture_output=True, text=True, check=False, env=known, timeout=60
+        [*map(str, words)], capture_output=True, text=True, check=False, env=known, timeout=240
     )
