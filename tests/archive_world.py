@@ -6,6 +6,7 @@ sends other bytes, a number is answered as a status, `slow` sends the body in sm
 
 import hashlib
 import io
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 
 from hft_lib.market.archive import ArchiveFile, Kind
 
@@ -152,12 +154,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A reader that went away is no error: one that gives up does."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serving() -> Iterator[ArchiveServer]:
     """An empty archive that answers at its `url` while the block runs."""
     world = ArchiveServer()
     handler = type("Handler", (_Handler,), {"world": world})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     world.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 
 from hft_lib.events import CapitalOrder, ShadowOrder
-from serving.adapters.kafka_bus import header_of
+from serving.adapters.kafka_bus import header_of, watermarks
 from serving.adapters.kafka_topics import RECORDS, topic_of
 from serving.runtime.chain import Header, read_header
 from serving.runtime.lease import TTL_S
@@ -118,9 +118,9 @@ def read_epoch(six: SixProcesses) -> int:
 def end_of(six: SixProcesses, log: str) -> int:
     """How many messages a log has been given, read or not."""
     reader = Consumer({"bootstrap.servers": six.servers, "group.id": "handover"})
-    _, end = reader.get_watermark_offsets(TopicPartition(topic_of(log), 0), timeout=10)
+    _, end = watermarks(reader, topic_of(log))
     reader.close()
-    return int(end)
+    return end
 
 
 def headers(servers: str, topic: str) -> Iterator[Header]:

@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
 )
 
 from hft_lib.events import SCHEMA_VERSION, Decided, Event, Halted, TimePassed
-from serving.adapters.kafka_bus import KafkaBus
+from serving.adapters.kafka_bus import KafkaBus, watermarks
 from serving.adapters.kafka_topics import TOPICS, ensure_topics, topic_config, topic_of
 from serving.runtime.chain import Diverged, Outgoing, read_header
 from serving.runtime.chained import (
@@ -93,7 +93,7 @@ class Six:
 
     def _unread(self, log: str, bus: KafkaBus) -> bool:
         # Asked by a client of its own: a reader's connection waits for what it fetches.
-        _, end = self.watch.get_watermark_offsets(TopicPartition(topic_of(log), 0), timeout=10)
+        _, end = watermarks(self.watch, topic_of(log))
         return bool(bus.offset(log) < end)
 
     def close(self) -> None:
@@ -236,7 +236,7 @@ def buried(servers: str) -> list[DeadLetter]:
     """What the topic of dead letters holds."""
     reader = Consumer({"bootstrap.servers": servers, "group.id": "graves"})
     reader.assign([TopicPartition(DEAD_LETTERS, 0, 0)])
-    _, end = reader.get_watermark_offsets(TopicPartition(DEAD_LETTERS, 0), timeout=10)
+    _, end = watermarks(reader, DEAD_LETTERS)
     found = [reader.poll(10) for _ in range(end)]
     reader.close()
     return [msgspec.msgpack.decode(m.value() or b"", type=DeadLetter) for m in found if m]

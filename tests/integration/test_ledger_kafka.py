@@ -19,7 +19,7 @@ from cli import trace_line
 from cli.trace import print_trace
 from hft_lib.events import CapitalOrder, Fill, Registered, ShadowOrder
 from hft_lib.line import LineConfig
-from serving.adapters.kafka_bus import KafkaBus
+from serving.adapters.kafka_bus import KafkaBus, watermarks
 from serving.adapters.kafka_snapshots import Snapshots
 from serving.adapters.kafka_topics import RECORDS
 from serving.ledger import kafka_source
@@ -306,7 +306,7 @@ def letters(servers: str) -> list[DeadLetter]:
     incoming, found = Incoming(DEAD_LETTERS), []
     reader = Consumer({"bootstrap.servers": servers, "group.id": "graves"})
     reader.assign([TopicPartition(DEAD_LETTERS, 0, 0)])
-    for _ in range(reader.get_watermark_offsets(TopicPartition(DEAD_LETTERS, 0), timeout=10)[1]):
+    for _ in range(watermarks(reader, DEAD_LETTERS)[1]):
         message = reader.poll(10)
         assert message is not None
         headers: Any = message.headers()

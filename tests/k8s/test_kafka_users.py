@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 )
 
 from hft_lib.events import Event, TimePassed
-from serving.adapters.kafka_bus import KafkaBus, KafkaClient
+from serving.adapters.kafka_bus import KafkaBus, KafkaClient, watermarks
 from serving.adapters.kafka_client import client_config
 from serving.adapters.kafka_errors import FORBIDDEN
 from serving.adapters.kafka_rights import ADMIN, BROKER, USERS, give_rights, require_rights
@@ -87,7 +87,7 @@ def last_record(servers: str) -> Event:
     reader = Consumer({**client_config(servers), "group.id": "hft.test"})
     place = TopicPartition("hft.records", 0)
     try:
-        place.offset = reader.get_watermark_offsets(place, timeout=S_MAX)[1] - 1
+        place.offset = watermarks(reader, place.topic)[1] - 1
         reader.assign([place])
         message = reader.poll(S_MAX)
         assert message is not None and message.error() is None, message
