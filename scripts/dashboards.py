@@ -220,6 +220,16 @@ SERVICES = Dashboard(
             "Disk free",
             "percentunit",
             ("hft_disk_free_bytes / hft_disk_size_bytes", "{{service}}"),
+            (
+                'node_filesystem_avail_bytes{job="disks"} / node_filesystem_size_bytes',
+                "{{service}}, its volume",
+            ),
+            ("hft_backup_disk_free_bytes / hft_backup_disk_size_bytes", "back-ups, {{part}}"),
+        ),
+        panel(
+            "Age of the last back-up",
+            "s",
+            ("time() - hft_backup_success_timestamp_seconds", "{{part}}"),
         ),
         panel(
             "Versions of logic",

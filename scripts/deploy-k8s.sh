@@ -10,11 +10,12 @@ exec 3>&1
 readonly rolling="kalman-filter garch-model risk-manager"
 readonly singletons="execution ingestion orchestrator"
 readonly sets="kafka redis postgres mlflow prometheus alertmanager grafana \
-pipeline-metrics"
+pipeline-metrics pushgateway"
 readonly images="ingestion kalman_filter garch_model risk_manager execution orchestrator \
 pipelines mlflow prometheus alertmanager grafana"
-# Others' images, as the manifests name them: SET=IMAGE.
-readonly theirs="kafka=apache/kafka redis=redis postgres=postgres"
+# Others' images, as the manifests name them: NAME=IMAGE.
+readonly theirs="kafka=apache/kafka redis=redis postgres=postgres \
+node-exporter=prom/node-exporter pushgateway=prom/pushgateway"
 readonly databases="ledger mlflow" replicas_max=3
 readonly rollout_s_max=${ROLLOUT_S_MAX:-600}
 kinds=serviceaccounts,configmaps,services,persistentvolumeclaims
@@ -46,8 +47,8 @@ scripts/deploy-k8s.sh [-e ENV] [OPTION...] VERB [ARGUMENT...]
   -e ENV           staging (the default) or production
   --tag TAG        the version of our images (the default is $IMAGE_TAG, else the commit, as
                    scripts/docker-build.sh and the workflow name them); in staging alone
-  --digests FILE   or each image by its content, as lines "NAME sha256:...", those of Kafka, Redis
-                   and PostgreSQL too; production takes nothing else
+  --digests FILE   or each image by its content, as lines "NAME sha256:...", others' too
+                   (scripts/ci/digest.sh theirs); production takes nothing else
   --context NAME   the context of kubectl, in place of the current one
   --take-over      the deploy that is said to be under way is dead: go on without it
   --first          the line was never open: deploy does not wait for its services (as where there
@@ -408,7 +409,7 @@ scale() { # SERVICE REPLICAS
 inside() { # SET COMMAND...: in its one pod, stdin passed on
   local set_name=$1
   shift
-  ask exec --stdin "$set_name-0" -- "$@"
+  ask exec --stdin "$set_name-0" --container "$set_name" -- "$@"
 }
 
 backup() { # [DIR]

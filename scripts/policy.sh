@@ -26,7 +26,7 @@ install_checkov() {
 digests() { # of every image that is ours or another's: which it is does not matter here
   local name
   for name in $("$kubectl" kustomize k8s/production | sed -n 's/.* image: hft-crypto-bot-//p' | sort -u) \
-    kafka redis postgres; do
+    kafka redis postgres node-exporter pushgateway; do
     printf '%s sha256:%064d\n' "$name" 0
   done
 }

@@ -4,7 +4,7 @@
 #   IMAGE=execution NAME=docker.io/me/hft-crypto-bot-execution DIGEST=sha256:... scripts/ci/digest.sh write
 #   IMAGE=execution scripts/ci/digest.sh target    type and image to scan, as outputs of a step; here, on stdout
 #   scripts/ci/digest.sh list                      a line `IMAGE sha256:...` each, for scripts/deploy-k8s.sh --digests
-#   scripts/ci/digest.sh theirs                    what Kafka, Redis and PostgreSQL of the manifests are now, beside ours
+#   scripts/ci/digest.sh theirs                    what others' images of the manifests are now, beside ours
 #   scripts/ci/digest.sh verify                    every image there was built of this commit, or exit 1
 #
 # `target` is the repository itself where the image was sent nowhere, and for a pull request in place of others' too. `verify` needs `gh`, GITHUB_REPOSITORY,
@@ -51,9 +51,8 @@ list() {
 }
 
 others() { # NAME IMAGE:VERSION, a line each, as the manifests have them
-  awk '$1 == "image:" && $2 !~ /^hft-crypto-bot-/ {
-    name = $2; sub(/:.*/, "", name); sub(/.*\//, "", name); print name, $2 }' k8s/base/infrastructure/*.yaml |
-    sort --unique
+  grep -rhoE 'image(:|, value:) [^ ]+:[A-Za-z0-9._-]+' k8s/base |
+    awk '{ name = $NF; sub(/:.*/, "", name); sub(/.*\//, "", name); print name, $NF }' | sort --unique
 }
 
 theirs() {

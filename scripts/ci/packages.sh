@@ -12,6 +12,8 @@ wanted redis-server redis-server
 # The alerts' rules and routes are tried by the programs that raise and deliver them.
 wanted prometheus promtool
 wanted prometheus-alertmanager amtool
+wanted prometheus-node-exporter prometheus-node-exporter
+wanted prometheus-pushgateway prometheus-pushgateway
 command -v google-chrome >/dev/null || wanted chromium chromium
 
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -15,7 +15,7 @@ import typer
 from confluent_kafka import KafkaException
 
 from serving.adapters.kafka_topics import TopicsError
-from serving.backup import BackupError, databases, files, log, words
+from serving.backup import BackupError, databases, figures, files, log, words
 from serving.runtime.chained import BusError
 from serving.runtime.settings import Settings, SettingsError, load_settings
 
@@ -186,6 +186,16 @@ def restore(
             "backup: the broker has another name, so the ledger makes its rows anew from the log",
             err=True,
         )
+
+
+@app.command()
+def tell(
+    job: Annotated[figures.Job, typer.Argument(help="Which of the jobs has made one.")],
+    volume: Annotated[Path, typer.Argument(help="Where it is.", exists=True)],
+    gateway: Annotated[str, typer.Option(help="The Pushgateway.")] = "http://pushgateway:9091",
+) -> None:
+    """Tell the monitoring that a back-up was made; where none is for long it raises the alarm."""
+    figures.tell(job, volume, gateway)
 
 
 def _cluster(about: dict[str, Any]) -> str:

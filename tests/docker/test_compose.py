@@ -24,6 +24,8 @@ TEXT = (ROOT / "compose.yaml").read_text()
 STAGES = {f"{s.name.replace('_', '-')}-service": s for s in SERVICES}
 ONCE = {"market", "calibration", "rights"}
 JOBS = {"calibration", "rights"}
+# What is beside another in the cluster, or prepares it, and runs by itself here.
+ELSEWHERE = {"market": "ingestion-service", "disks": "prometheus"}
 PASSWORDS = {
     name: f"made-up-0123456789-{name.lower()}"
     for name in dotenv_values(ROOT / ".env.example")
@@ -35,6 +37,7 @@ IMAGES = {s: STAGES[s].name for s in STAGES} | {"market": "ingestion", "calibrat
 IMAGES |= {"rights": "orchestrator"}
 # On one machine `scripts/backup.sh` and `restore.sh` do what these jobs do, and nobody deploys.
 CLUSTER_ALONE = {"backup", "backup-artifacts", "backup-tapes", "restore", "pipeline-metrics"}
+CLUSTER_ALONE |= {"pushgateway"}
 IMAGES |= {name: name for name in ("mlflow", "prometheus", "alertmanager", "grafana")}
 
 
@@ -61,16 +64,17 @@ RUN: dict[str, Any] = STACK["services"]
 
 def in_cluster(name: str) -> rendered.Object:
     """The workload of staging with a service's name."""
-    if name == "market":
-        return in_cluster("ingestion-service")
+    if name in ELSEWHERE:
+        return in_cluster(ELSEWHERE[name])
     kind = "Deployment" if name in STAGES else "StatefulSet"
     return rendered.named("staging", "CronJob" if name in JOBS else kind, name)
 
 
 def container(name: str) -> rendered.Object:
     """Its container there."""
-    containers = rendered.containers(in_cluster(name))
-    return containers[0] if name == "market" else containers[-1]
+    if name == "disks":
+        return rendered.containers(in_cluster(name))[-1]
+    return rendered.servers(in_cluster(name))[0 if name == "market" else -1]
 
 
 def mebibytes(size: str) -> int:
@@ -101,7 +105,7 @@ def test_compose_itself_takes_it() -> None:
 def test_whatever_runs_in_the_cluster_runs_here_and_nothing_else() -> None:
     there = {item["metadata"]["name"] for item in rendered.workloads("staging")}
     assert CLUSTER_ALONE < there
-    assert set(RUN) == (there - CLUSTER_ALONE) | {"market"}
+    assert set(RUN) == (there - CLUSTER_ALONE) | {"market", "disks"}
     assert set(STAGES) | ONCE < set(RUN)
 
 
@@ -168,8 +172,14 @@ def test_only_files_of_the_project_are_seen_and_none_can_be_written() -> None:
     assert os.access(ROOT / "k8s/base/config/databases.sh", os.X_OK)
 
 
+def test_somebody_says_of_every_servers_volume_how_full_it_is() -> None:
+    kept = {one for one in STACK["volumes"] if one != "tapes"}
+    assert set(RUN["disks"]["volumes"]) == {f"{name}:/disks/{name}:ro" for name in kept}
+    assert kept <= set(RUN)
+
+
 def test_files_are_where_the_cluster_has_them() -> None:
-    for name in RUN:
+    for name in RUN.keys() - {"disks"}:
         there = {one["mountPath"] for one in container(name)["volumeMounts"]}
         places = {volume.split(":")[1] for volume in RUN[name].get("volumes", ())}
         places |= {place.partition(":")[0] for place in RUN[name].get("tmpfs", ())}

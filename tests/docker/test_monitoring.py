@@ -88,7 +88,7 @@ def test_an_image_runs_as_nobody_says_what_it_is_and_asks_itself(name: str) -> N
     for key in ("title", "description", "licenses", "source", "version", "revision"):
         assert f"org.opencontainers.image.{key}=" in labels
     asked = " ".join(word for line in lines(name, "HEALTHCHECK") for word in line)
-    (pod,) = rendered.template(rendered.named("staging", "StatefulSet", name))["spec"]["containers"]
+    (pod,) = rendered.servers(rendered.named("staging", "StatefulSet", name))
     (port,) = pod["ports"]
     path = pod["livenessProbe"]["httpGet"]["path"]
     assert f"http://127.0.0.1:{port['containerPort']}{path}" in asked
@@ -97,7 +97,7 @@ def test_an_image_runs_as_nobody_says_what_it_is_and_asks_itself(name: str) -> N
 
 @pytest.mark.parametrize("name", ["prometheus", "alertmanager"])
 def test_an_image_started_alone_is_started_as_in_the_cluster(name: str) -> None:
-    (pod,) = rendered.template(rendered.named("staging", "StatefulSet", name))["spec"]["containers"]
+    (pod,) = rendered.servers(rendered.named("staging", "StatefulSet", name))
     more = {word for word in pod["args"] if "retention" in word}
     text = _text(name).replace("\\\n", " ")
     # The last CMD at a line's begin: another is part of HEALTHCHECK.

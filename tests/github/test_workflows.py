@@ -203,7 +203,7 @@ def test_what_the_guide_names_is_built_and_all_of_it_is_scanned() -> None:
     assert build["service"] == services
     monitoring = MAIN["jobs"]["build-monitoring"]["strategy"]["matrix"]["image"]
     more = [more["service"] for more in build["include"]]
-    others = ["kafka", "redis", "postgres"]
+    others = ["kafka", "redis", "postgres", "node-exporter", "pushgateway"]
     assert scan["service"] == services + more + monitoring + others
     # Others' images are all that the manifests name, and no digest of theirs was kept here.
     named = {c["image"].partition(":")[0].rpartition("/")[2] for c in _containers()}

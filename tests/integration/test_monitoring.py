@@ -126,4 +126,4 @@ def every_panel_has_data(watch: Watch) -> None:
 
 def is_elsewhere(query: str) -> bool:
     """Whether another test asks it, of who has it."""
-    return panels.is_brokers(query) or panels.is_pipelines(query)
+    return panels.is_brokers(query) or panels.is_pipelines(query) or panels.is_disks(query)

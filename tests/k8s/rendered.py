@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "k8s"
 ENVIRONMENTS = ("staging", "production")
 NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
+DISK = "disk"  # beside each server, whoever says how full its volume is
 Object = dict[str, Any]
 
 
@@ -75,6 +76,11 @@ def containers(item: Object) -> list[Object]:
     """Every container of a workload's pod, those of its start included."""
     pod = template(item)["spec"]
     return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def servers(item: Object) -> list[Object]:
+    """Its containers but the one that says how full the disk is."""
+    return [container for container in containers(item) if container["name"] != DISK]
 
 
 def walk(value: Any) -> Iterator[Object]:

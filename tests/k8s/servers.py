@@ -92,7 +92,7 @@ class KafkaServer:
     def _script(self) -> str:
         """The container's own, with the programs and folders of this machine."""
         item = rendered.named("staging", "StatefulSet", "kafka")
-        (container,) = rendered.template(item)["spec"]["containers"]
+        (container,) = rendered.servers(item)[-1:]
         (script,) = container["args"]
         return replaced(script, self.places)
 

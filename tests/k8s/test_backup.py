@@ -16,6 +16,7 @@ from tests.k8s.rendered import ENVIRONMENTS, Object
 
 STEPS = rendered.MANIFESTS / "base" / "config" / "backup.sh"
 NAMES = ("ledger", "mlflow")
+JOBS = {"backup": "nightly", "backup-artifacts": "artifacts", "backup-tapes": "tapes"}
 
 
 def steps(environment: str, name: str) -> list[Object]:
@@ -26,21 +27,27 @@ def steps(environment: str, name: str) -> list[Object]:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_whatever_must_not_be_lost_is_saved_on_a_schedule(environment: str) -> None:
     saved: set[str] = set()
-    for name in ("backup", "backup-artifacts", "backup-tapes"):
+    for name in JOBS:
         item = rendered.named_exactly(environment, "CronJob", name)
         assert item["spec"]["suspend"] is False
         assert item["spec"]["concurrencyPolicy"] == "Forbid"
         assert item["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] <= 3600
+        words: list[str] = []
         for step in steps(environment, name):
             words = " ".join([*step["command"], *step.get("args", [])]).split()
             saved |= {words[place + 1] for place, word in enumerate(words) if word == "--part"}
             saved |= {words[-1]} if step["command"][0] == "bash" else set()
+        # The last thing that it does, where all else was done.
+        told = ["serving.backup", "tell", JOBS[name], "/backups"]
+        assert words[-4:] == told
     assert saved == {part.value for part in Part}
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_ledger_is_saved_before_the_log_whose_places_it_names(environment: str) -> None:
-    assert [step["name"] for step in steps(environment, "backup")] == ["ledger", "log", "registry"]
+    assert [step["name"] for step in steps(environment, "backup")] == [
+        *("ledger", "log", "registry", "told")
+    ]
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

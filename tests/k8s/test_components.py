@@ -56,7 +56,7 @@ def test_the_coordinator_is_as_restricted_as_the_rest(with_zookeeper: list[Objec
                 pod["securityContext"]["seccompProfile"],
                 pod["automountServiceAccountToken"],
                 pod["enableServiceLinks"],
-                [container["securityContext"] for container in pod["containers"]],
+                [container["securityContext"] for container in rendered.servers(item)],
                 item["spec"]["persistentVolumeClaimRetentionPolicy"],
             )
     assert made["zookeeper"] == made["kafka"]

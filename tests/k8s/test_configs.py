@@ -57,7 +57,7 @@ def test_redis_keeps_what_it_answers_and_asks_for_the_password(tmp_path: Path) -
 def ready(port: int) -> int:
     """How the readiness probe's own command ends."""
     item = rendered.named("staging", "StatefulSet", "redis")
-    (container,) = rendered.template(item)["spec"]["containers"]
+    container = rendered.servers(item)[-1]
     shell, option, words = container["readinessProbe"]["exec"]["command"]
     words = words.replace("redis-cli", f"redis-cli -p {port}")
     return subprocess.run([shell, option, words], check=False).returncode

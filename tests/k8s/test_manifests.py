@@ -28,6 +28,7 @@ INFRASTRUCTURE = {  # the guide's names and ports, and what this layout adds
     "grafana": 3000,
     "alertmanager": 9093,
     "pipeline-metrics": 9108,
+    "pushgateway": 9091,
 }
 
 pytestmark = pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -44,7 +45,7 @@ def test_the_six_services_have_the_guides_names_and_the_codes_ports(environment:
         item["metadata"]["name"]: item["spec"]["ports"][0]["port"]
         for item in rendered.of_kind(environment, "Service")
     }
-    assert served == wanted | INFRASTRUCTURE
+    assert served == wanted | INFRASTRUCTURE | {"disks": 9100}
 
 
 def test_every_service_selects_the_pods_of_one_workload_by_a_port_that_they_have(
@@ -57,8 +58,11 @@ def test_every_service_selects_the_pods_of_one_workload_by_a_port_that_they_have
             for item in rendered.workloads(environment)
             if selector <= rendered.template(item)["metadata"]["labels"].items()
         ]
-        assert len(chosen) == 1, service["metadata"]["name"]
-        ports = rendered.template(chosen[0])["spec"]["containers"][0]["ports"]
+        if service["metadata"]["name"] == "disks":
+            assert [one["kind"] for one in chosen] == ["StatefulSet"] * len(INFRASTRUCTURE)
+        else:
+            assert len(chosen) == 1, service["metadata"]["name"]
+        ports = [port for one in rendered.containers(chosen[0]) for port in one.get("ports", ())]
         numbers = {port["name"]: port["containerPort"] for port in ports}
         for port in service["spec"]["ports"]:
             assert numbers[port["targetPort"]] == port["port"]
@@ -90,7 +94,7 @@ def test_singletons_end_before_they_begin_again_and_the_rest_serves_on(environme
 
 def test_everything_runs_once_and_nothing_multiplies_it(environment: str) -> None:
     counted = rendered.of_kind(environment, "Deployment", "StatefulSet")
-    assert len(counted) == 14
+    assert len(counted) == 15
     assert {item["spec"]["replicas"] for item in counted} == {1}
     assert rendered.of_kind(environment, "HorizontalPodAutoscaler") == []
 
@@ -208,7 +212,23 @@ def test_a_service_is_probed_and_lives_whatever_its_dependencies_do(environment:
 def test_everything_that_stays_has_the_three_probes(environment: str) -> None:
     for item in rendered.of_kind(environment, "Deployment", "StatefulSet"):
         for container in rendered.template(item)["spec"]["containers"]:
+            if container["name"] == rendered.DISK:
+                # A server does not wait for it, nor is it less ready without.
+                assert not {"startupProbe", "readinessProbe"} & container.keys()
+                assert "livenessProbe" in container
+                continue
             assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
+
+
+def test_somebody_says_of_every_servers_volume_how_full_it_is(environment: str) -> None:
+    for item in rendered.of_kind(environment, "StatefulSet"):
+        name = item["metadata"]["name"]
+        # The last: a command inside the pod is for the first, where none is named.
+        last = rendered.template(item)["spec"]["containers"][-1]
+        (claim,) = item["spec"]["volumeClaimTemplates"]
+        assert last["name"] == rendered.DISK and last["volumeMounts"] == [
+            {"name": claim["metadata"]["name"], "mountPath": f"/disks/{name}", "readOnly": True}
+        ]
 
 
 def test_an_end_has_more_time_than_a_service_takes(environment: str) -> None:
@@ -260,6 +280,7 @@ def test_secrets_are_references_and_go_to_those_alone_who_need_them(environment:
         "alertmanager": {"alertmanager"},
         "grafana": {"grafana"},
         "pipeline-metrics": set(),
+        "pushgateway": set(),
         "backup": {"kafka", "redis", "postgres"},
         "restore": {"kafka", "redis", "postgres"},
         "backup-artifacts": set(),
@@ -356,8 +377,8 @@ def test_others_images_are_pinned_to_a_version(environment: str) -> None:
         for container in rendered.containers(item)
     }
     theirs = {image for image in images if not image.startswith(OURS)}
-    assert len(theirs) == 3
-    assert all(re.search(r":\d+[\d.]*(-[a-z]+)?$", image) for image in theirs)
+    assert len(theirs) == 5
+    assert all(re.search(r":v?\d+[\d.]*(-[a-z]+)?$", image) for image in theirs)
 
 
 def test_every_workload_says_what_it_is(environment: str) -> None:

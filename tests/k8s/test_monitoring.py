@@ -20,7 +20,7 @@ pytestmark = pytest.mark.parametrize("environment", ENVIRONMENTS)
 
 def container(environment: str, name: str) -> Object:
     """The one container of a workload of the monitoring."""
-    (found,) = rendered.containers(rendered.named(environment, "StatefulSet", name))
+    (found,) = rendered.servers(rendered.named(environment, "StatefulSet", name))
     return found
 
 
@@ -37,7 +37,9 @@ def test_whatever_is_scraped_is_a_service_of_the_cluster(environment: str) -> No
         for port in item["spec"]["ports"]
     }
     for job in read(PROMETHEUS / "prometheus.yml")["scrape_configs"]:
-        targets = {target for item in job["static_configs"] for target in item["targets"]}
+        targets = {target for item in job.get("static_configs", ()) for target in item["targets"]}
+        for item in job.get("dns_sd_configs", ()):
+            targets |= {f"{name}:{item['port']}" for name in item["names"]}
         if job["job_name"] == "prometheus":
             assert targets == {"localhost:9090"}  # itself, in its own pod
         else:

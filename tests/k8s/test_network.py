@@ -10,6 +10,9 @@ from tests.k8s import rendered
 from tests.k8s.rendered import ENVIRONMENTS, NAME, Object
 
 STAGES = {service.name.replace("_", "-"): service.port for service in SERVICES}
+# Those beside whom somebody says how full the disk is; Prometheus reaches its own in its own pod.
+SERVERS = ["kafka", "redis", "postgres", "mlflow", "alertmanager", "grafana"]
+SERVERS += ["pipeline-metrics", "pushgateway"]
 DNS, PROXY, WORLD, INSIDE = "dns", "ingress-nginx", "1.1.1.1", "10.0.0.7"
 # From whom, to whom, at which port: whatever is not here must not pass.
 FLOWS = {
@@ -22,6 +25,9 @@ FLOWS = {
     ("mlflow", "postgres", 5432),
     ("prometheus", "alertmanager", 9093),
     ("prometheus", "pipeline-metrics", 9108),
+    ("prometheus", "pushgateway", 9091),
+    *((job, "pushgateway", 9091) for job in ("backup", "backup-artifacts", "backup-tapes")),
+    *(("prometheus", server, 9100) for server in SERVERS),
     *((job, "kafka", 9092) for job in ("backup", "restore", "rights")),
     *((job, "redis", 6379) for job in ("backup", "restore")),
     *((job, "postgres", 5432) for job in ("backup", "restore")),
@@ -149,5 +155,5 @@ def test_nothing_passes_by_default_either_way(environment: str) -> None:
 def test_every_port_that_listens_is_somebodys_to_ask_or_nobodys(environment: str) -> None:
     asked = {(target, port) for _, target, port in FLOWS}
     listens = {(pod.name, port) for pod in pods(environment) for port in pod.ports.values()}
-    # Grafana alone is reached by nobody: people come by a forwarded port.
-    assert listens - asked == {("grafana", 3000)}
+    # People come to Grafana by a forwarded port, and Prometheus to its own neighbour in its pod.
+    assert listens - asked == {("grafana", 3000), ("prometheus", 9100)}

@@ -18,6 +18,7 @@ from hft_lib.health.window import WINDOW
 from hft_lib.line import LineConfig
 from scripts.pipeline_metrics import Pipeline
 from serving.adapters.memory_bus import MemoryBus
+from serving.backup import figures as backup
 from serving.ledger import kafka_source
 from serving.orchestrator.figures import EvopFigures
 from serving.registry_watch import MovesInProcess, Registry
@@ -57,6 +58,10 @@ def exported(folder: Path) -> dict[str, list[Labels]]:
     more["locks_updated"] = ["2026-01-01T00:00:00Z"]
     keep(folder, *(run_record(at, [job], **more) for at, job in enumerate(jobs)))
     _add(found, [Pipeline(folder)], {"job": "pipeline", "instance": "i"})
+    _add(found, [backup.figures(folder)], {"job": "backup", "part": "nightly"})
+    # node-exporter's own, as Prometheus keeps them: `test_disks.py` asks it.
+    for name in ("node_filesystem_avail_bytes", "node_filesystem_size_bytes"):
+        found[name] = [{"job": "disks", "service": "kafka"}]
     for service in SERVICES:
         known = {"job": "hft", "instance": "i", "service": service.name}
         _add(found, _sources(service, folder), known)

@@ -2,7 +2,7 @@
 
 A line in one process has all but what the edges of a broker tell, which is asked of a line on Kafka
 with its registry (`test_registry_kafka.py`), and what the pipeline's exporter tells, which is asked
-of that (`test_pipeline_dashboard.py`).
+of that (`test_pipeline_dashboard.py`); volumes and back-ups are in `test_disks.py`.
 """
 
 from collections.abc import Iterator
@@ -27,6 +27,11 @@ def is_pipelines(query: str) -> bool:
         name for panel in PIPELINE.panels for text, _ in panel.queries for name in metrics_in(text)
     }
     return bool(told & metrics_in(query))
+
+
+def is_disks(query: str) -> bool:
+    """Whether a query reads what is told of volumes and back-ups (`test_disks.py`)."""
+    return any(name.startswith(("node_filesystem_", "hft_backup_")) for name in metrics_in(query))
 
 
 def queries() -> Iterator[tuple[str, str]]:

@@ -58,6 +58,7 @@ class Inbox:
 class Watch:
     """Prometheus and Alertmanager over the services at `targets`, by name.
 
+    `others` are targets of its other jobs, by name; those that have none are left out.
     With `for_s_max` no alert waits longer than that before it fires.
     """
 
@@ -67,13 +68,14 @@ class Watch:
         ports: list[int],
         targets: dict[str, int],
         for_s_max: int | None = None,
+        others: dict[str, int] | None = None,
     ) -> None:
         needs("prometheus", "prometheus-alertmanager")
         self._folder, self.inbox = folder, Inbox()
         self._prometheus, self._alertmanager = (f"127.0.0.1:{port}" for port in ports[:2])
         self._processes: list[subprocess.Popen[bytes]] = []
         self._write_alertmanager()
-        self._write_prometheus(targets, self._rules(for_s_max))
+        self._write_prometheus(targets, others or {}, self._rules(for_s_max))
         self._began_s = time.time()
 
     def _write_alertmanager(self) -> None:
@@ -111,21 +113,26 @@ class Watch:
             (folder / path.name).write_text(yaml.safe_dump(known))
         return [str(folder / "*.yml")]
 
-    def _write_prometheus(self, targets: dict[str, int], rule_files: list[str]) -> None:
+    def _write_prometheus(
+        self, targets: dict[str, int], others: dict[str, int], rule_files: list[str]
+    ) -> None:
         known = read(PROMETHEUS / "prometheus.yml")
         known["global"] |= {"scrape_interval": SCRAPE_S, "evaluation_interval": SCRAPE_S}
         known["global"]["scrape_timeout"] = SCRAPE_S
         known["rule_files"] = rule_files
         (alertmanagers,) = known["alerting"]["alertmanagers"]
         alertmanagers["static_configs"][0]["targets"] = [self._alertmanager]
-        at = {"prometheus": self._prometheus, "alertmanager": self._alertmanager}
-        for job in known["scrape_configs"]:
-            for item in job["static_configs"]:
-                if job["job_name"] == "hft":
+        at = {name: f"127.0.0.1:{port}" for name, port in others.items()}
+        at |= {"prometheus": self._prometheus, "alertmanager": self._alertmanager}
+        jobs = [job for job in known["scrape_configs"] if job["job_name"] in {*at, "hft"}]
+        for job in jobs:
+            job |= {"scrape_interval": SCRAPE_S, "scrape_timeout": SCRAPE_S}
+            if job["job_name"] == "hft":
+                for item in job["static_configs"]:
                     item["targets"] = [f"127.0.0.1:{targets[item['labels']['service']]}"]
-                elif job["job_name"] in at:
-                    item["targets"] = [at[job["job_name"]]]
-        jobs = [job for job in known["scrape_configs"] if job["job_name"] != "pipeline"]
+            else:
+                job.pop("dns_sd_configs", None)
+                job["static_configs"] = [{"targets": [at[job["job_name"]]]}]
         known["scrape_configs"] = jobs
         (self._folder / "prometheus.yml").write_text(yaml.safe_dump(known))
 

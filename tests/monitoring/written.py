@@ -16,7 +16,7 @@ ALERTMANAGER = ROOT / "monitoring" / "alertmanager" / "alertmanager.yml"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 RULE_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
-_METRIC = re.compile(r"\b(?:hft|process|prometheus|alertmanager)_[a-z0-9_]+")
+_METRIC = re.compile(r"\b(?:hft|process|prometheus|alertmanager|node_filesystem)_[a-z0-9_]+")
 
 
 def read(path: Path) -> Any:

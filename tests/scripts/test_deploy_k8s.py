@@ -24,6 +24,7 @@ DEPLOYMENTS = {f"deployment/{name}-service" for name in NAMES}
 IMAGES = [service.name for service in SERVICES]
 IMAGES += ["pipelines", "mlflow", "prometheus", "alertmanager", "grafana"]
 THEIRS = {"kafka": "apache/kafka", "redis": "redis", "postgres": "postgres"}
+THEIRS |= {name: f"prom/{name}" for name in ("node-exporter", "pushgateway")}
 NAMED = [*IMAGES, *THEIRS]
 USAGE, REFUSED = 2, 3
 

@@ -230,9 +230,15 @@ def test_others_images_are_named_by_what_the_registry_says_and_asked_for_once(
     docker(tmp_path, sha)
     assert digest(tmp_path, "theirs").returncode == 0
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked == ["apache/kafka:4.1.0", "postgres:17-bookworm", "redis:7-alpine"]
+    assert asked == [
+        "apache/kafka:4.1.0",
+        "prom/node-exporter:v1.9.1",
+        "postgres:17-bookworm",
+        "prom/pushgateway:v1.11.1",
+        "redis:7-alpine",
+    ]
     assert digest(tmp_path, "list").stdout.splitlines() == [
-        f"{name} {sha}" for name in ("kafka", "postgres", "redis")
+        f"{name} {sha}" for name in ("kafka", "node-exporter", "postgres", "pushgateway", "redis")
     ]
     assert digest(tmp_path, "theirs").returncode == 0
     assert (tmp_path / "asked").read_text().splitlines() == asked

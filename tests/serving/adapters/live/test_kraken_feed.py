@@ -101,6 +101,11 @@ def settings_of(server: KrakenServer, folder: Path) -> Settings:
     return settings_at("kraken", server.host, folder)
 
 
+@pytest.fixture(autouse=True)
+def _a_machine_that_is_slow_makes_no_silent_market(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "STALE_NS_MIN", 60_000_000_000)
+
+
 @pytest.fixture
 def watched(server: KrakenServer, tmp_path: Path) -> Iterator[Watched]:
     with LiveFeed(settings_of(server, tmp_path), [BTC, ETH], "kraken") as live:
