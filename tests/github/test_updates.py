@@ -43,3 +43,15 @@ def test_locks_are_resolved_on_the_branches_where_pins_are_raised() -> None:
     on = yaml.safe_load(LOCKS.read_text(encoding="utf-8"))[True]
     assert on["push"]["branches"] == ["dependabot/pip/**"]
     assert re.fullmatch(r"\d+ \d+ \* \* \d", on["schedule"][0]["cron"])
+
+
+def test_main_is_built_and_scanned_each_week_before_an_image_counts_as_unscanned() -> None:
+    weekly = yaml.safe_load((LOCKS.parent / "weekly.yml").read_text(encoding="utf-8"))
+    (when,) = weekly[True]["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* \d", when["cron"]), "weekly; the alert is after eight days"
+    (job,) = weekly["jobs"].values()
+    assert job["permissions"] == {"actions": "write"}
+    (step,) = job["steps"]
+    assert step["run"] == "gh workflow run ci-cd.yml --ref main"
+    rules = (ROOT / "monitoring/prometheus/rules/deployment.yml").read_text(encoding="utf-8")
+    assert "> 8 * 86400" in rules

@@ -32,7 +32,9 @@ SECRETS = {
     "SLACK_WEBHOOK",
 }
 # What a step may call beside the project's own scripts: each a line that a person can type too.
-VERBS = re.compile(r"(exec )?(make|date|python3 scripts/|scripts/|\.venv/bin/hft) ?\S")
+VERBS = re.compile(
+    r"(exec )?(make|date|gh workflow run|python3 scripts/|scripts/|\.venv/bin/hft) ?\S"
+)
 
 
 def jobs() -> Iterator[tuple[str, dict[str, Any]]]:
