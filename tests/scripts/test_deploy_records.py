@@ -37,8 +37,9 @@ def sent(cluster: Cluster) -> tuple[list[str], str]:
     lines = (cluster.home / "calls.jsonl").read_text().splitlines()
     (call,) = [known for known in map(json.loads, lines) if "exec" in known["argv"]]
     words = verb(call["argv"])
-    assert words[:4] == ["exec", "--stdin", "pipeline-metrics-0", "--"]
-    return words[4:], call["stdin"]
+    name = "pipeline-metrics"
+    assert words[:6] == ["exec", "--stdin", f"{name}-0", "--container", name, "--"]
+    return words[6:], call["stdin"]
 
 
 def in_the_pod(cluster: Cluster, pod: Path) -> None:
@@ -92,7 +93,7 @@ def test_a_dry_run_and_the_other_environments_cluster_send_nothing(cluster: Clus
 @pytest.mark.parametrize("environment", rendered.ENVIRONMENTS)
 def test_they_come_to_the_volume_that_the_pod_reads(environment: str):
     item = rendered.named(environment, "StatefulSet", "pipeline-metrics")
-    (container,) = rendered.template(item)["spec"]["containers"]
+    (container,) = rendered.servers(item)
     assert container["args"][container["args"].index("--folder") + 1] == HOME
     assert HOME in [mount["mountPath"] for mount in container["volumeMounts"]]
     (claim,) = item["spec"]["volumeClaimTemplates"]
