@@ -82,12 +82,6 @@ def is_over(watch: Watch, *alerts: str) -> None:
     watch.wait_for(f"the end of {alerts}", lambda: not watch.firing(*alerts))
 
 
-def paged(watch: Watch, alert: str) -> set[str]:
-    """What the pager was asked to do for an alert."""
-    found = watch.inbox.to("/pager")
-    return {one["event_action"] for one in found if alert in str(one)}
-
-
 def test_a_line_that_trades_and_is_restarted_alarms_nobody(six: SixProcesses, calm: Watch):
     for name in NAMES:
         assert six.stop_one(name) == 0
@@ -125,5 +119,5 @@ def test_faults_reach_the_pager_and_so_do_their_ends(
     for alert in ("health_check_failure", "broker_away", "lease_lost", "latch_pulled"):
         quick.wait_for(
             f"{alert} at the pager",
-            lambda alert=alert: paged(quick, alert) == {"trigger", "resolve"},  # type: ignore
+            lambda alert=alert: quick.paged(alert) == {"trigger", "resolve"},  # type: ignore
         )

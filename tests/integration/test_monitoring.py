@@ -65,7 +65,7 @@ def test_a_pulled_latch_reaches_slack_and_the_pager_and_so_does_its_end(
     assert part["title"] == "❌ production: latch_pulled" and part["color"] == "danger"
     assert "docs/runbooks/latch_pulled.md" in part["text"]
     assert message["channel"] == "#hft-alerts"
-    watch.wait_for("at the pager", lambda: "trigger" in paged(watch, "latch_pulled"))
+    watch.wait_for("at the pager", lambda: "trigger" in watch.paged("latch_pulled"))
     every_rule_asks_for_what_is_there(watch)
     every_panel_has_data(watch)
     wrong_tokens_are_told(serving, watch)
@@ -74,7 +74,7 @@ def test_a_pulled_latch_reaches_slack_and_the_pager_and_so_does_its_end(
     watch.wait_for("over in Slack", lambda: len(told(watch, "latch_pulled")) == 2)
     (part,) = told(watch, "latch_pulled")[1]["attachments"]
     assert part["title"] == "✅ production: latch_pulled is over" and part["color"] == "good"
-    watch.wait_for("over at the pager", lambda: "resolve" in paged(watch, "latch_pulled"))
+    watch.wait_for("over at the pager", lambda: "resolve" in watch.paged("latch_pulled"))
 
 
 def wrong_tokens_are_told(serving: Serving, watch: Watch) -> None:
@@ -88,19 +88,13 @@ def wrong_tokens_are_told(serving: Serving, watch: Watch) -> None:
     watch.wait_for("a guess in Slack", lambda: bool(told(watch, "access_guessed")))
     (message,) = told(watch, "access_guessed")
     assert "orchestrator" in message["attachments"][0]["text"]
-    watch.wait_for("a guess at the pager", lambda: "trigger" in paged(watch, "access_guessed"))
+    watch.wait_for("a guess at the pager", lambda: "trigger" in watch.paged("access_guessed"))
 
 
 def told(watch: Watch, alert: str) -> list[dict[str, Any]]:
     """What Slack was told of an alert."""
     messages = watch.inbox.to("/slack")
     return [one for one in messages if f": {alert}" in one["attachments"][0]["title"]]
-
-
-def paged(watch: Watch, alert: str) -> list[str]:
-    """What the pager was asked to do for an alert."""
-    found = watch.inbox.to("/pager")
-    return [one["event_action"] for one in found if alert in str(one.get("payload"))]
 
 
 def every_rule_asks_for_what_is_there(watch: Watch) -> None:

@@ -16,6 +16,7 @@ from serving.backup import BackupError, figures
 from serving.services import SERVICES
 from tests.integration.conftest import free_ports, needs
 from tests.k8s import rendered
+from tests.k8s.servers import running
 from tests.monitoring import panels
 from tests.monitoring.watched import Watch
 from tests.monitoring.written import ROOT
@@ -26,18 +27,6 @@ MOUNTED, MEBIBYTES = ("kafka", "redis"), 4
 WATCHED = {"postgres", "mlflow", "prometheus", "alertmanager", "grafana"} | set(MOUNTED)
 DAY_S = 86_400
 AS_ROOT = () if os.geteuid() == 0 else ("sudo", "-n")
-
-
-@contextmanager
-def running(log: Path, *words: object) -> Iterator[None]:
-    """A program, until the block ends."""
-    with log.open("ab") as told:
-        process = subprocess.Popen([str(word) for word in words], stdout=told, stderr=told)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @contextmanager
@@ -79,10 +68,12 @@ def watching(folder: Path, **others: int) -> Iterator[Watch]:
         watch.end()
 
 
-def paged(watch: Watch, alert: str) -> set[str]:
-    """What the pager was asked to do for an alert."""
-    found = watch.inbox.to("/pager")
-    return {one["event_action"] for one in found if alert in str(one.get("payload"))}
+def answers(port: int) -> bool:
+    """Whether somebody says there what he knows."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=2.0).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def severities(watch: Watch, service: str) -> set[str]:
@@ -99,9 +90,9 @@ def disks(tmp_path: Path) -> Iterator[Watch]:
     with ExitStack() as stack:
         for name in MOUNTED:
             stack.enter_context(mounted(tmp_path / "disks" / name))
-        program = ("prometheus-node-exporter", f"--path.rootfs={tmp_path}", *deployed("disk"))
-        listen = f"--web.listen-address=127.0.0.1:{port}"
-        stack.enter_context(running(tmp_path / "disks.log", *program, listen))
+        words = ["prometheus-node-exporter", f"--path.rootfs={tmp_path}", *deployed("disk")]
+        words += [f"--web.listen-address=127.0.0.1:{port}"]
+        stack.enter_context(running(words, tmp_path / "disks.log", partial(answers, port)))
         yield stack.enter_context(watching(tmp_path, disks=port))
 
 
@@ -116,11 +107,11 @@ def test_a_volume_that_fills_is_told_of_before_it_is_full(disks: Watch, tmp_path
     disks.wait_for("a warning", lambda: severities(disks, "kafka") == {"warning"})
     file.write_bytes(bytes(MEBIBYTES * 2**20 * 99 // 100))
     disks.wait_for("the alarm", lambda: severities(disks, "kafka") == {"warning", "critical"})
-    disks.wait_for("the pager", lambda: "trigger" in paged(disks, "disk_filling"))
+    disks.wait_for("the pager", lambda: "trigger" in disks.paged("disk_filling"))
     assert severities(disks, "redis") == set()
     file.unlink()
     disks.wait_for("the end", lambda: not disks.firing("disk_filling"))
-    disks.wait_for("the pager told so", lambda: "resolve" in paged(disks, "disk_filling"))
+    disks.wait_for("the pager told so", lambda: "resolve" in disks.paged("disk_filling"))
     assert {one["metric"]["service"] for one in disks.query(free)} == {"kafka"}
     asked = [(where, query) for where, query in panels.queries() if "node_filesystem" in query]
     assert asked
@@ -142,20 +133,9 @@ def gateway() -> int:
 def gateway_at(folder: Path, port: int) -> Iterator[None]:
     """The gateway as the cluster has it, with what it knew before."""
     kept = [word.replace("/var/lib/pushgateway", str(folder)) for word in deployed("pushgateway")]
-    listen = f"--web.listen-address=127.0.0.1:{port}"
-    with running(folder / "gateway.log", "prometheus-pushgateway", *kept, listen):
-        began = time.monotonic()
-        while not answers(port):
-            assert time.monotonic() - began < 30, (folder / "gateway.log").read_text()
-            time.sleep(0.1)
+    words = ["prometheus-pushgateway", *kept, f"--web.listen-address=127.0.0.1:{port}"]
+    with running(words, folder / "gateway.log", partial(answers, port)):
         yield
-
-
-def answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/-/ready", timeout=2.0).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def tell(job: str, volume: Path, port: int) -> subprocess.CompletedProcess[str]:
@@ -186,7 +166,7 @@ def test_a_night_without_a_backup_is_told_and_the_next_ends_it(
         alarm = partial(watch.firing, "backup_missing")
         watch.wait_for("told that nobody knows", lambda: bool(alarm()))
         with gateway_at(tmp_path, gateway):
-            watch.wait_for("told that there is none", lambda: "trigger" in paged(watch, "nightly"))
+            watch.wait_for("told that there is none", lambda: "trigger" in watch.paged("nightly"))
             for job in ("nightly", "tapes"):
                 done = tell(job, tmp_path, gateway)
                 assert done.returncode == 0, done.stderr

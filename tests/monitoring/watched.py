@@ -198,6 +198,10 @@ class Watch:
         found = [one["metric"] for one in self.ever('ALERTS{alertstate="firing"}')]
         return {(one["alertname"], one.get("service", "")) for one in found}
 
+    def paged(self, alert: str) -> set[str]:
+        """What the pager was asked to do for an alert."""
+        return {one["event_action"] for one in self.inbox.to("/pager") if alert in str(one)}
+
     def wait_for(self, what: str, holds: Callable[[], bool]) -> float:
         """Seconds until `holds`; raises with the last of the logs where that takes too long."""
         began = time.monotonic()
