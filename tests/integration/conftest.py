@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ Outside = Callable[..., Answer]
 KAFKA = ROOT / "scripts" / "kafka.sh"
 START_S_MAX = 180
 PORTS = (12_000, 32_000)
+PASSED = pytest.StashKey[bool]()
 # A broker of a test lives for minutes: what the second compiler makes of its code is not paid back.
 JAVA_OF_TESTS = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
 
@@ -248,14 +249,38 @@ def six(servers: str, redis_server: RedisServer, tmp_path: Path, played: Any) ->
 
 
 @pytest.fixture(scope="module")
-def line(
+def standing(
     request: pytest.FixtureRequest,
     broker: Broker,
     played: Any,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Any]:
-    """Six processes that trade at the file's `SPEED`, with which its tests go on (`line.Line`)."""
-    from tests.integration.line import opened
+    """Where a file's line stands from one test to the next, at its `SPEED` (`line.Standing`)."""
+    from tests.integration.line import Standing
 
-    with opened(broker, played, tmp_path_factory, request.module.SPEED) as made:
-        yield made
+    made = Standing(broker, played, tmp_path_factory, request.module.SPEED)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def line(request: pytest.FixtureRequest, standing: Any, broker: Broker) -> Iterator[Any]:
+    """Six processes that trade, with which a file's tests go on (`line.Line`); after one that
+    failed the next has others.
+    """
+    yield standing.line()
+    if not request.node.stash.get(PASSED, False):
+        standing.end()
+        broker.stop()
+        broker.start()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Leave with each test whether it passed, for the end of its fixtures."""
+    report = yield
+    if call.when == "call":
+        item.stash[PASSED] = report.passed
+    return report

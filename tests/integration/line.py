@@ -2,8 +2,6 @@
 leaves it ready and let go.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -97,22 +95,42 @@ class Line:
         return status == 503 and text in body
 
 
-@contextmanager
-def opened(
-    broker: Broker, played: Played, folders: pytest.TempPathFactory, speed: float
-) -> Iterator[Line]:
-    """A new line, ready, with the tape coming in at `speed` times its pace."""
-    needs("redis-server")
-    folder = folders.mktemp("line")
-    redis = RedisServer(folders.mktemp("redis"), free_ports(1)[0])
-    redis.start()
-    six = SixProcesses(emptied(broker), redis.url, folder, played.tape, played.params)
-    six.environment["DATABASE_URL"] = f"sqlite:///{folder / 'ledger.db'}"
-    six.speed = speed
-    six.start()
-    try:
-        six.await_ready()
-        yield Line(six, broker, redis, played.tape)
-    finally:
-        six.end()
-        redis.kill()
+class Standing:
+    """A line that is there as soon as it is asked for, ready, with the tape coming in at `speed`
+    times its pace.
+    """
+
+    def __init__(
+        self, broker: Broker, played: Played, folders: pytest.TempPathFactory, speed: float
+    ) -> None:
+        self._broker = broker
+        self._played = played
+        self._folders = folders
+        self._speed = speed
+        self._line: Line | None = None
+
+    def line(self) -> Line:
+        """The line, begun where there is none."""
+        if self._line is None:
+            self._line = self._begin()
+            self._line.six.await_ready()
+        return self._line
+
+    def end(self) -> None:
+        """End it, whatever was done to it; the next that is asked for is a new one."""
+        if self._line is not None:
+            self._line.six.end()
+            self._line.redis.kill()
+            self._line = None
+
+    def _begin(self) -> Line:
+        needs("redis-server")
+        folder = self._folders.mktemp("line")
+        redis = RedisServer(self._folders.mktemp("redis"), free_ports(1)[0])
+        redis.start()
+        played = self._played
+        six = SixProcesses(emptied(self._broker), redis.url, folder, played.tape, played.params)
+        six.environment["DATABASE_URL"] = f"sqlite:///{folder / 'ledger.db'}"
+        six.speed = self._speed
+        six.start()
+        return Line(six, self._broker, redis, played.tape)

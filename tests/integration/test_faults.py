@@ -1,7 +1,8 @@
 """One line of six processes through everything that can befall it, the latch pulled each time.
 
-The tests go on with the line of the one before: each leaves it ready and let go. After each, what
-the services wrote is what a replay of their inboxes makes, with the operator's words in them.
+The tests go on with the line of the one before: each leaves it ready and let go, and one that fails
+ends it. After each, what the services wrote is what a replay of their inboxes makes, with the
+operator's words in them.
 """
 
 import sqlite3
@@ -200,6 +201,7 @@ def test_a_stop_under_full_load_ends_in_time_and_drops_nothing(line: Line, playe
 
 def test_a_ledger_that_is_dropped_is_rebuilt_to_the_same_rows(line: Line):
     six = line.six
+    buried = faults.poison(six.servers, "hft.records")
     line.pull("the ledger is dropped")
     first = six.verb("ledger", "rebuild", "--json")
     line.await_told("the ledger is dropped")
@@ -209,6 +211,6 @@ def test_a_ledger_that_is_dropped_is_rebuilt_to_the_same_rows(line: Line):
     assert first.code == again.code == 0, first.err + again.err
     assert first.json["rows"] == again.json["rows"] and first.json["rows"]["orders"] > 0
     letters = faults.letters(six.servers, "hft.records")
-    assert len(letters) == len(set(letters)) == 4
+    assert len(letters) == len(set(letters)) >= buried
     line.let_go()
     assert INBOXES == set(NAMES)

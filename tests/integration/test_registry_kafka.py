@@ -218,7 +218,8 @@ def test_a_promotion_by_hand_is_made_in_mlflow_whoever_is_killed_meanwhile(
     line.start("orchestrator")
     line.wait_for("the aliases moved", lambda: agrees(line, client, file), PAGE_S_MAX)
     assert aliases_of(client, file)[CHAMPION] == answer.json["becomes_capital"]["model_version"]
-    # The orchestrator alone, at once after the word: it is told once, and made.
+    # The orchestrator alone, killed with the word unheard: it is told once, and made.
+    line.process("orchestrator").send_signal(signal.SIGSTOP)
     assert line.verb("models", "rollback", *by, "--wait", "0").code == 1, "said, not waited for"
     line.kill("orchestrator")
     line.start("orchestrator")
