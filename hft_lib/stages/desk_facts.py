@@ -1,6 +1,5 @@
 """What the compiled desk did, as facts: orders, fills, refusals, hand-overs, marks and blocks."""
 
-import base64
 import hashlib
 from typing import NamedTuple
 
@@ -23,6 +22,12 @@ from hft_lib.stages.pair_desk import LEGS, PairDesk, account_name
 
 DAY_NS = 86_400_000_000_000
 ORDER_LIFE_NS = 2_000_000_000  # a request older than this is refused by a venue edge
+# Base32: how far the upper halves of the lanes move, and the bits of the lower ones.
+_ALPHABET = b"abcdefghijklmnopqrstuvwxyz234567".ljust(256)
+_HALVES = tuple(
+    (3 * n, sum(((1 << 5 * n) - 1) << 16 * n * lane for lane in range(16 // n)))
+    for n in (16, 8, 4, 2, 1)  # letters in half a lane: 5 bits each that become 8
+)
 
 
 class Outcome(NamedTuple):
@@ -44,27 +49,53 @@ class Outcome(NamedTuple):
     sequence: int
 
 
+class Known(NamedTuple):
+    """What execution goes by at one moment: the slot that capital follows (-1 before the first),
+    the mids, and a column a slot of what explains an order.
+    """
+
+    capital_slot: int
+    y_mid: float
+    x_mid: float
+    z: list[float]
+    intercept: list[float]
+    hedge_ratio: list[float]
+    spread_sd: list[float]
+    run_length: list[float]
+
+
+def known_now(pair: PairDesk) -> Known:
+    """Read it once for all that a moment brought: the element of a row costs a view of it."""
+    (y_bid, x_bid), (y_ask, x_ask) = pair.legs["bid"].tolist(), pair.legs["ask"].tolist()
+    return Known(
+        pair.desk["capital_slot"].item(0),
+        0.5 * (y_bid + y_ask),
+        0.5 * (x_bid + x_ask),
+        pair.accounts["z"].tolist(),
+        pair.hedge_rows["intercept"].tolist(),
+        pair.hedge_rows["hedge_ratio"].tolist(),
+        pair.volatility_rows["spread_sd"].tolist(),
+        pair.risk_rows["run_length"].tolist(),
+    )
+
+
 def tell(pair: PairDesk, count: int, facts: list[Event]) -> None:
     """Append the facts of the first `count` outcomes, and note what falls due next."""
-    for row in map(Outcome._make, pair.out[:count].tolist()):
-        facts.append(_TELLERS[row.kind](pair, row))
+    if count:
+        known = known_now(pair)
+        for row in map(Outcome._make, pair.out[:count].tolist()):
+            facts.append(_TELLERS[row.kind](pair, known, row))
     pair.next_due_ns = min(pair.block_end_ns, pair.desk["next_due_ns"].item(0))
 
 
-def capital_slot(pair: PairDesk) -> int:
-    """The slot that capital follows, -1 before the first."""
-    return int(pair.desk["capital_slot"].item(0))
-
-
-def tell_order(pair: PairDesk, row: Outcome) -> CapitalOrder | ShadowOrder:
+def tell_order(pair: PairDesk, known: Known, row: Outcome) -> CapitalOrder | ShadowOrder:
     """An approved order, with what explains it."""
     account, i = row.account, row.leg
     capital = account == len(pair.accounts) - 1
-    slot = capital_slot(pair) if capital else account
+    slot = known.capital_slot if capital else account
     name = account_name(account, len(pair.accounts))
     identity = pair.identities[slot]
     time_ns, attempt = row.time_ns, row.attempt
-    (y_bid, x_bid), (y_ask, x_ask) = pair.legs["bid"].tolist(), pair.legs["ask"].tolist()
     order_id = client_order_id(
         pair.account_epoch,
         pair.config.pair,
@@ -95,13 +126,13 @@ def tell_order(pair: PairDesk, row: Outcome) -> CapitalOrder | ShadowOrder:
         client_order_id=order_id,
         parameters_sha256=identity.parameters_sha256,
         expires_ns=time_ns + ORDER_LIFE_NS,
-        z=pair.accounts["z"].item(slot),
-        intercept=pair.hedge_rows["intercept"].item(slot),
-        hedge_ratio=pair.hedge_rows["hedge_ratio"].item(slot),
-        spread_sd=pair.volatility_rows["spread_sd"].item(slot),
-        y_mid=0.5 * (y_bid + y_ask),
-        x_mid=0.5 * (x_bid + x_ask),
-        run_length=pair.risk_rows["run_length"].item(slot),
+        z=known.z[slot],
+        intercept=known.intercept[slot],
+        hedge_ratio=known.hedge_ratio[slot],
+        spread_sd=known.spread_sd[slot],
+        y_mid=known.y_mid,
+        x_mid=known.x_mid,
+        run_length=known.run_length[slot],
         limits_version=pair.limits_version,
     )
 
@@ -122,15 +153,28 @@ def client_order_id(
     made_of = (
         f"{account_epoch}|{pair}|{account}|{parameters_sha256}|{time_ns}|{sequence}|{leg}|{attempt}"
     )
-    digest = hashlib.blake2b(made_of.encode(), digest_size=20).digest()
-    return "h" + base64.b32encode(digest).decode().lower()
+    return "h" + base32(hashlib.blake2b(made_of.encode(), digest_size=20).digest())
 
 
-def tell_fill(pair: PairDesk, row: Outcome) -> Fill:
+def base32(digest: bytes) -> str:
+    """20 bytes as `base64.b32encode` writes them, lower case: in less than half its time, without
+    its table of 1,024 strings, which no cache holds when an order is made.
+
+    The 160 bits become lanes of half the width, twice as far apart as wide, until the five of each
+    letter have a byte of their own.
+    """
+    bits = int.from_bytes(digest, "big")
+    for shift, lower in _HALVES:
+        low = bits & lower
+        bits = low | (bits ^ low) << shift
+    return bits.to_bytes(32, "big").translate(_ALPHABET).decode()
+
+
+def tell_fill(pair: PairDesk, known: Known, row: Outcome) -> Fill:
     """A fill, under its order's id."""
     account, i = row.account, row.leg
     capital = account == len(pair.accounts) - 1
-    slot = capital_slot(pair) if capital else account
+    slot = known.capital_slot if capital else account
     pair.trades += 1
     return Fill(
         time_ns=row.time_ns,
@@ -150,7 +194,7 @@ def tell_fill(pair: PairDesk, row: Outcome) -> Fill:
     )
 
 
-def tell_refusal(pair: PairDesk, row: Outcome) -> Rejected:
+def tell_refusal(pair: PairDesk, _: Known, row: Outcome) -> Rejected:
     """A refusal of the gate, by its stable code."""
     name = account_name(row.account, len(pair.accounts))
     subject = f"{pair.config.pair}/{name}/{LEGS[row.leg]}"
@@ -159,9 +203,9 @@ def tell_refusal(pair: PairDesk, row: Outcome) -> Rejected:
     return Rejected(row.time_ns, "execution", reason, subject, f"refused to {purpose}")
 
 
-def tell_handover(pair: PairDesk, row: Outcome) -> HandedOver:
+def tell_handover(pair: PairDesk, known: Known, row: Outcome) -> HandedOver:
     """The capital account is where its new slot is."""
-    slot = capital_slot(pair)
+    slot = known.capital_slot
     capital = pair.accounts[len(pair.accounts) - 1]
     return HandedOver(
         time_ns=row.time_ns,

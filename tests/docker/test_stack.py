@@ -31,7 +31,7 @@ PROJECT = "hft-held-by-tests"
 ENDED = {"kafka": 143}
 FED_S_MAX, SEEN_S_MAX = 300, 120
 # What watches the line.
-WATCHES = sorted(set(IMAGES) - set(STAGES) - ONCE - WAITED_FOR)
+WATCHES = sorted(set(RUN) - set(STAGES) - ONCE - WAITED_FOR)
 
 
 class Stack:
@@ -91,9 +91,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             with socket.socket() as tried:
                 if tried.connect_ex(("127.0.0.1", int(port.split(":")[1]))) == 0:
                     pytest.skip(f"somebody listens at {port}")
-    for name in set(RUN) - set(IMAGES):
-        had(RUN[name]["image"])
-    reasons = {name: why_absent(stands_on(name)) for name in WATCHES}
+    theirs = {name: RUN[name]["image"] for name in set(RUN) - set(IMAGES)}
+    for name in set(theirs) - set(WATCHES):
+        had(theirs[name])
+    reasons = {name: why_absent(theirs.get(name) or stands_on(name)) for name in WATCHES}
     absent = {name: why for name, why in reasons.items() if why}
     images = Built()
     for name in sorted({image for service, image in IMAGES.items() if service not in absent}):
@@ -148,7 +149,14 @@ def grafana_shows_the_dashboards_and_reads_prometheus(stack: Stack) -> bool:
     return len(found) == len(kept) and source["status"] == "OK"
 
 
+def disks_are_told_of_every_volume_but_the_market_s(_: Stack) -> bool:
+    rows = page("prometheus", "/api/v1/query?query=node_filesystem_avail_bytes")["data"]["result"]
+    volumes = {volume.partition(":")[0] for volume in RUN["disks"]["volumes"]}
+    return {row["metric"]["service"] for row in rows} == volumes
+
+
 SHOWN: dict[str, Callable[[Stack], bool]] = {
+    "disks": disks_are_told_of_every_volume_but_the_market_s,
     "prometheus": prometheus_reads_all_six_and_knows_whom_to_tell,
     "alertmanager": alertmanager_has_the_routes,
     "grafana": grafana_shows_the_dashboards_and_reads_prometheus,
