@@ -3,6 +3,7 @@
 import hashlib
 from typing import NamedTuple
 
+from hft_lib.base32 import base32
 from hft_lib.events import (
     AccountBlock,
     BlockClosed,
@@ -22,12 +23,6 @@ from hft_lib.stages.pair_desk import LEGS, PairDesk, account_name
 
 DAY_NS = 86_400_000_000_000
 ORDER_LIFE_NS = 2_000_000_000  # a request older than this is refused by a venue edge
-# Base32: how far the upper halves of the lanes move, and the bits of the lower ones.
-_ALPHABET = b"abcdefghijklmnopqrstuvwxyz234567".ljust(256)
-_HALVES = tuple(
-    (3 * n, sum(((1 << 5 * n) - 1) << 16 * n * lane for lane in range(16 // n)))
-    for n in (16, 8, 4, 2, 1)  # letters in half a lane: 5 bits each that become 8
-)
 
 
 class Outcome(NamedTuple):
@@ -154,20 +149,6 @@ def client_order_id(
         f"{account_epoch}|{pair}|{account}|{parameters_sha256}|{time_ns}|{sequence}|{leg}|{attempt}"
     )
     return "h" + base32(hashlib.blake2b(made_of.encode(), digest_size=20).digest())
-
-
-def base32(digest: bytes) -> str:
-    """20 bytes as `base64.b32encode` writes them, lower case: in less than half its time, without
-    its table of 1,024 strings, which no cache holds when an order is made.
-
-    The 160 bits become lanes of half the width, twice as far apart as wide, until the five of each
-    letter have a byte of their own.
-    """
-    bits = int.from_bytes(digest, "big")
-    for shift, lower in _HALVES:
-        low = bits & lower
-        bits = low | (bits ^ low) << shift
-    return bits.to_bytes(32, "big").translate(_ALPHABET).decode()
 
 
 def tell_fill(pair: PairDesk, known: Known, row: Outcome) -> Fill:
