@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from serving.adapters.kafka_client import ANSWER_S_MAX, client_config, meet
-from serving.adapters.kafka_errors import PASSING, is_passing, refusal
+from serving.adapters.kafka_errors import PASSING, is_passing, is_worth_asking_again, refusal
 from serving.adapters.kafka_topics import MESSAGE_BYTES_MAX, topic_of
 from serving.runtime.chain import Mark, Undecodable, read_header
 from serving.runtime.chained import (
@@ -59,7 +59,7 @@ def watermarks(consumer: Consumer, topic: str) -> tuple[int, int]:
 
 
 @retry(
-    retry=retry_if_exception(is_passing),
+    retry=retry_if_exception(is_worth_asking_again),
     stop=stop_after_delay(ANSWER_S_MAX),
     wait=wait_fixed(0.1),
     reraise=True,

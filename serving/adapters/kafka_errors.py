@@ -14,9 +14,11 @@ PASSING = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_PARTITION,
     )
 )
+
+# A broker that has just come back may name no partitions yet, as one does that never had them.
+SOON = PASSING | {KafkaError._UNKNOWN_PARTITION}
 
 # A user that the broker knows may not do what it asked for, until it is given the right.
 FORBIDDEN = frozenset(
@@ -36,6 +38,11 @@ def refusal(error: KafkaError) -> str:
 def is_passing(error: BaseException) -> bool:
     """Whether an error of Kafka is one that time mends."""
     return isinstance(error, KafkaException) and error.args[0].code() in PASSING
+
+
+def is_worth_asking_again(error: BaseException) -> bool:
+    """Whether an error of Kafka may be gone in a moment."""
+    return isinstance(error, KafkaException) and error.args[0].code() in SOON
 
 
 def is_forbidden(error: BaseException) -> bool:

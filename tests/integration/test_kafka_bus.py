@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    NewTopic,
     ResourceType,
 )
 
@@ -318,3 +320,16 @@ def test_topics_are_made_once_and_as_they_are_written_down(servers: str):
     for topic in TOPICS:
         known = topic_config(servers, topic.name)
         assert {name: known[name] for name in topic.config} == topic.config
+
+
+def test_a_topic_that_is_known_late_is_waited_for_and_one_that_never_was_is_an_error(servers: str):
+    reader = Consumer({"bootstrap.servers": servers, "group.id": "late"})
+    admin = AdminClient({"bootstrap.servers": servers})
+    later = threading.Timer(1.0, admin.create_topics, [[NewTopic("hft.late", 1)]])
+    later.start()
+    assert watermarks(reader, "hft.late") == (0, 0)
+    later.join()
+    with pytest.raises(BusError, match="hft.never holds: .*Unknown partition") as told:
+        watermarks(reader, "hft.never")
+    assert not isinstance(told.value, Away)
+    reader.close()
