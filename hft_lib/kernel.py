@@ -147,3 +147,20 @@ def direct(function: Callable[..., Any], *examples: object) -> Callable[..., Any
     kinds = (numba.typeof(example) for example in examples)
     borrowed = (_BorrowedType(kind) if isinstance(kind, types.Array) else kind for kind in kinds)
     return function.compile(tuple(borrowed))  # type: ignore[attr-defined]
+
+
+class Direct:
+    """`call` is `direct` of a function for arguments like those of its first call.
+
+    For a caller whose arguments are of the same types for ever: a step, over its stage's state.
+    """
+
+    __slots__ = ("call", "_function")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.call: Callable[..., Any] = self._first
+
+    def _first(self, *arguments: object) -> Any:
+        self.call = direct(self._function, *arguments)
+        return self.call(*arguments)

@@ -31,6 +31,7 @@ from hft_lib.events import (
     TimePassed,
 )
 from hft_lib.exchange import account as books
+from hft_lib.kernel import Direct
 from hft_lib.line import LineConfig
 from hft_lib.risk import gate
 from hft_lib.rows import HEDGE, RISK, VOLATILITY
@@ -41,6 +42,7 @@ from hft_lib.stages.pair_desk import LEGS, PairDesk, SlotIdentity, open_desk
 from hft_lib.strategy import decision
 
 Input: TypeAlias = RiskView | SlotAssigned | Promoted | RolledBack | TimePassed | Halted | Resumed
+_SETTLE, _TRADE = Direct(desk_kernels.settle), Direct(desk_kernels.trade)
 TERMS = (Instrument, Funding)
 # Who holds a pair's capital back: each is lifted by its own word alone.
 BY_LATCH, BY_PAIR, BY_MISMATCH = 1, 2, 4
@@ -98,7 +100,7 @@ def observe(pair: PairDesk, view: RiskView) -> tuple[Event, ...]:
     if tick.slots_version != pair.slots_version:
         return (*facts, *halt_on_mismatch(pair, time_ns, tick.slots_version))
     load(pair, view)
-    count = desk_kernels.trade(
+    count = _TRADE.call(
         pair.desk,
         pair.legs,
         pair.accounts,
@@ -191,9 +193,7 @@ def run_due(pair: PairDesk, until_ns: int, facts: list[Event]) -> None:
 
 def settle(pair: PairDesk, until_ns: int, facts: list[Event]) -> None:
     """Order arrivals and answers up to `until_ns`."""
-    count = desk_kernels.settle(
-        pair.desk, pair.legs, pair.accounts, pair.orders, until_ns, pair.out
-    )
+    count = _SETTLE.call(pair.desk, pair.legs, pair.accounts, pair.orders, until_ns, pair.out)
     tell(pair, count, facts)
 
 

@@ -18,7 +18,7 @@ from hft_lib.events import (
 )
 from hft_lib.health import window as windows
 from hft_lib.health.window import Window
-from hft_lib.kernel import kernel
+from hft_lib.kernel import Direct, kernel
 from hft_lib.line import LineConfig
 from hft_lib.models import garch
 from hft_lib.rows import HEDGE, VOLATILITY, Rows
@@ -100,7 +100,7 @@ def observe(models: PairVolatilities, window: Window, hedge: HedgeRatio) -> tupl
         window.moments += 1
     if tick.grid_steps:
         hedges = np.frombuffer(hedge.hedges, HEDGE)
-        observe_slots(
+        _OBSERVE.call(
             models.params,
             models.states,
             models.horizons,
@@ -110,7 +110,7 @@ def observe(models: PairVolatilities, window: Window, hedge: HedgeRatio) -> tupl
             tick.grid_steps,
         )
         models.forecast = models.volatilities.tobytes()
-        windows.take(
+        _TAKE.call(
             window.values,
             window.clock,
             window.warm_ns,
@@ -167,6 +167,9 @@ def observe_slots(params, states, horizons, live, volatilities, hedges, steps):
             carry_forecast(params, states, horizons, volatilities, slot, steps)
             garch.step(params[slot], states[slot], hedges[slot].innovation, steps)
             carry_state(params, states, volatilities, slot)
+
+
+_OBSERVE, _TAKE = Direct(observe_slots), Direct(windows.take)
 
 
 @kernel

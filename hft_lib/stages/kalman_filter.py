@@ -16,7 +16,7 @@ from hft_lib.events import (
     SlotAssigned,
     TimePassed,
 )
-from hft_lib.kernel import kernel
+from hft_lib.kernel import Direct, kernel
 from hft_lib.line import LineConfig
 from hft_lib.models import kalman
 from hft_lib.models.special import log
@@ -71,7 +71,7 @@ def step(state: KalmanState, event: Input) -> tuple[Event, ...]:
 def observe(filters: PairFilters, tick: PairTick) -> tuple[Event, ...]:
     """At a grid point step every live slot; at any other tick carry the last forecast."""
     if tick.grid_steps:
-        observe_slots(
+        _OBSERVE.call(
             filters.params,
             filters.states,
             filters.hedges,
@@ -113,6 +113,9 @@ def observe_slots(params, states, hedges, y_mid, x_mid, steps):
         if hedges[slot].live != 0:
             kalman.step(params[slot], states[slot], y, x, steps)
             carry(states[slot], hedges[slot])
+
+
+_OBSERVE = Direct(observe_slots)
 
 
 @kernel

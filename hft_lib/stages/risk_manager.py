@@ -24,7 +24,7 @@ from hft_lib.events import (
     TimePassed,
     Volatility,
 )
-from hft_lib.kernel import kernel
+from hft_lib.kernel import Direct, kernel
 from hft_lib.line import LineConfig
 from hft_lib.models import bocd
 from hft_lib.models.special import log
@@ -118,7 +118,7 @@ def observe(state: RiskState, volatility: Volatility) -> tuple[Event, ...]:
     pair = state.pairs[tick.pair]
     if tick.grid_steps:
         known = state.correlations
-        size = correlated_size(
+        size = _SIZE.call(
             known.log_mids,
             known.returns,
             known.stepped_ns,
@@ -127,7 +127,7 @@ def observe(state: RiskState, volatility: Volatility) -> tuple[Event, ...]:
             0.5 * (tick.y_bid + tick.y_ask),
             tick.time_ns,
         )
-        observe_slots(
+        _OBSERVE.call(
             pair.params,
             pair.detectors,
             pair.watches,
@@ -207,6 +207,7 @@ def correlated_size(log_mids, returns, stepped_ns, products, row, y_mid, time_ns
     return 1.0 / np.sqrt(total)
 
 
+_SIZE, _OBSERVE = Direct(correlated_size), Direct(observe_slots)
 STAGE = Stage(
     name="risk_manager",
     state_type=RiskState,
