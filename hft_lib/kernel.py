@@ -20,6 +20,7 @@ from numba.core import cgutils, types
 from numba.core.caching import UserProvidedCacheLocator
 from numba.core.datamodel.models import ArrayModel
 from numba.extending import NativeValue, register_model, unbox
+from numba.np.numpy_support import as_dtype
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -125,24 +126,29 @@ register_model(_BorrowedType)(ArrayModel)
 
 @unbox(_BorrowedType)
 def _borrow(kind: Any, given: Any, call: Any) -> Any:
-    """Read an array object's address, shape and strides; TypeError for anything else."""
+    """Read an array object's address, shape and strides; TypeError for what is no array, and for
+    one whose elements have another size.
+    """
     array = call.context.make_array(kind)(call.context, call.builder)
     place = array._getpointer()
     # numba's own reader of arrays, which leaves the owner's reference count alone.
     signature = ir.FunctionType(ir.IntType(32), [call.pyapi.pyobj, call.pyapi.voidptr])
     reader = cgutils.get_or_insert_function(call.builder.module, signature, "numba_adapt_ndarray")
     error = call.builder.call(reader, [given, call.builder.bitcast(place, call.pyapi.voidptr)])
-    failed = cgutils.is_not_null(call.builder, error)
+    size = as_dtype(kind.dtype).itemsize
+    other = call.builder.icmp_unsigned("!=", array.itemsize, array.itemsize.type(size))
+    failed = call.builder.or_(cgutils.is_not_null(call.builder, error), other)
     with call.builder.if_then(failed, likely=False):
-        call.pyapi.err_set_string("PyExc_TypeError", "an array was expected")
+        text = f"an array was expected, of {size} bytes an element"
+        call.pyapi.err_set_string("PyExc_TypeError", text)
     return NativeValue(call.builder.load(place), is_error=failed)
 
 
 def direct(function: Callable[..., Any], *examples: object) -> Callable[..., Any]:
     """The compiled code of `function` for arguments like `examples`, without what is most of a
     call's cost: no look-up of their types, and arrays are borrowed rather than shared, so that it
-    must return none. It trusts its caller: arrays of another type, layout or dimension would be
-    misread; what is no array raises TypeError.
+    must return none. It trusts its caller: arrays of another layout or dimension would be misread;
+    what is no array, or has elements of another size, raises TypeError.
     """
     kinds = (numba.typeof(example) for example in examples)
     borrowed = (_BorrowedType(kind) if isinstance(kind, types.Array) else kind for kind in kinds)

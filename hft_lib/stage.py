@@ -8,6 +8,7 @@ state: a struct of a few arrays and numbers, which `step` may update in place an
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -95,10 +96,17 @@ def _decode_array(kind: type, value: Any) -> Any:
     if (get_origin(kind) or kind) is not np.ndarray:
         raise TypeError(f"a snapshot cannot hold {kind.__name__}")
     described, shape, content = value
-    dtype = np.dtype(
-        [tuple(field) for field in described] if isinstance(described, list) else described
-    )
-    return np.frombuffer(content, dtype).reshape(shape).copy()
+    return np.frombuffer(content, _dtype(_frozen(described))).reshape(shape).copy()
+
+
+def _frozen(described: Any) -> Any:
+    return tuple(map(_frozen, described)) if isinstance(described, list) else described
+
+
+@lru_cache
+def _dtype(described: Any) -> Any:
+    """One object for all arrays of a layout: to compare two field by field costs microseconds."""
+    return np.dtype(list(described) if isinstance(described, tuple) else described)
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_array, order="deterministic")

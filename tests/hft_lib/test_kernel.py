@@ -208,10 +208,23 @@ def test_a_direct_call_keeps_no_hold_of_its_arrays():
     assert (sys.getrefcount(out), sys.getrefcount(values)) == held
 
 
-@pytest.mark.parametrize("given", [None, 1.0, [1.0], "text"])
-def test_a_direct_call_refuses_what_is_no_array(given: object):
+NO_ARRAYS = [None, 1.0, [1.0], "text", np.zeros(5, np.float32), np.zeros(5, "V16")]
+
+
+@pytest.mark.parametrize("given", NO_ARRAYS, ids=str)
+def test_a_direct_call_refuses_what_is_no_array_of_such_elements(given: object):
     out, values = np.zeros(1), np.arange(5.0)
     call = kernel.direct(_sum_into, out, values, 1.0)
-    with pytest.raises(TypeError, match="an array was expected"):
+    with pytest.raises(TypeError, match="an array was expected, of 8 bytes an element"):
         call(out, given, 1.0)
     assert out.tolist() == [0.0]
+
+
+def test_a_direct_kernel_is_compiled_for_the_types_of_its_first_call_and_no_others():
+    out, before = np.zeros(1), len(_sum_into.signatures)  # type: ignore[attr-defined]
+    seen = np.frombuffer(np.arange(3.0).tobytes())  # only read: another type to numba
+    kept = kernel.Direct(_sum_into)
+    kept.call(out, seen, 1.0)
+    kept.call(out, np.arange(4.0), 2)
+    assert out.tolist() == [3.0 + 12.0]
+    assert len(_sum_into.signatures) == before + 1  # type: ignore[attr-defined]

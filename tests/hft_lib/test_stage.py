@@ -98,6 +98,14 @@ def test_a_restored_state_can_be_written_and_shares_nothing():
     assert snapshot(other) == content == snapshot(state)
 
 
+def test_arrays_of_one_layout_share_its_description_once_restored():
+    state = start(0)
+    state.inner["two"] = Inner(np.zeros(1, ROW), "m")
+    one, other = (restore(COUNT, snapshot(state)) for _ in range(2))
+    kinds = {id(inner.rows.dtype) for each in (one, other) for inner in each.inner.values()}
+    assert len(kinds) == 1
+
+
 def test_equal_states_give_equal_bytes_whatever_order_their_keys_came_in():
     one, other = start(0), start(0)
     extra = Inner(np.zeros(0, ROW), "m")
