@@ -51,7 +51,6 @@ KINDS = {
         (
             "--config.file=/etc/prometheus/prometheus.yml",
             "--storage.tsdb.path=/prometheus",
-            "--enable-feature=expand-external-labels",
             "--web.listen-address=127.0.0.1:{port}",
         ),
         "-/healthy",

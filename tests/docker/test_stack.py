@@ -27,8 +27,8 @@ from tests.docker.test_images import ROOT
 __all__ = ["daemon"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 PROJECT = "hft-held-by-tests"
-# What Java says when it was told to end, and has.
-ENDED = {"kafka": 143}
+# What Java says when it was told to end, and has, and Go where a program does not listen for that.
+ENDED = {"kafka": 143, "disks": 2}
 FED_S_MAX, SEEN_S_MAX = 300, 120
 # What watches the line.
 WATCHES = sorted(set(RUN) - set(STAGES) - ONCE - WAITED_FOR)

@@ -151,7 +151,7 @@ class Watch:
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'prometheus'}",
             f"--web.listen-address={self._prometheus}",
-            "--enable-feature=expand-external-labels",
+            "--enable-feature=expand-external-labels",  # Debian's, which is older than version 3
             ENVIRONMENT=environment,
         )
         for address in (self._alertmanager, self._prometheus):
