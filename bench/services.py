@@ -1,8 +1,10 @@
 """What the services cost: a tick to its order, many pairs, hops of Kafka, all six, a soak.
 
-    .venv/bin/python bench/services.py [--part tick|pairs|hops|six|kill|soak] [--json]
+    .venv/bin/python bench/services.py [--part tick|restored|pairs|hops|six|kill|soak] [--json]
 
 `tick`  one process: from the arrival of a market event to the approved order that it leads to.
+`restored` one process: a tick's cost in a line that its snapshots restored, and in one that they
+        were taken of.
 `pairs` one process: a tick's cost with 1 to 500 pairs, each of the same ticks.
 `hops`  five processes on a broker of their own (scripts/kafka.sh), 200 messages a second through
         our bus, and the same through bare confluent-kafka, in turn.
@@ -17,7 +19,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +35,12 @@ from hft_lib.events import MarketEvent, Order, TimePassed  # noqa: E402
 from hft_lib.market import synthetic  # noqa: E402
 from hft_lib.market.merge import feed_events  # noqa: E402
 from hft_lib.market.tape import Tape  # noqa: E402
+from hft_lib.stage import Line, Stage, restore, snapshot  # noqa: E402
 
 Fed = MarketEvent | TimePassed  # what a feed brings
 TICKS = 200_000
 TICKS_A_PAIR = 2_000
+TICKS_RESTORED = 100_000
 PAIRS = (1, 10, 100, 500)
 ROUNDS = 3
 TICK_US_P50, TICK_US_P99 = 60.0, 250.0  # what is aimed at
@@ -66,6 +71,48 @@ def tick_to_order(folder: Path) -> list[dict[str, Any]]:
             "target_p99_us": TICK_US_P99,
         }
     ]
+
+
+def cost_once_restored(folder: Path) -> list[dict[str, Any]]:
+    """One row: microseconds a tick before and after a restart, the least of rounds in turn."""
+    events = list(feed_events(synthetic_tape(folder, TICKS_RESTORED)))
+    begun, rest = events[: len(events) // 2], events[len(events) // 2 :]
+    rounds = []
+    for _ in range(ROUNDS):
+        line = new_line(begun[0].time_ns)
+        for event in begun:
+            line.post("ingestion", event)
+        again = Line(
+            (
+                msgspec.structs.replace(stage, start=partial(_restored, stage, line.states))
+                for stage in line.stages.values()
+            ),
+            None,
+        )
+        rounds.append([_posted_us(again, rest), _posted_us(line, rest)])
+    us, before_us = np.min(rounds, axis=0).tolist()
+    return [
+        {
+            "name": "a tick in a restored line",
+            "us_per_tick": round(us, 2),
+            "before_us_per_tick": round(before_us, 2),
+            "ratio": round(us / before_us, 2),
+        }
+    ]
+
+
+def _restored(stage: Stage[Any, Any], states: Mapping[str, Any], _: None) -> Any:
+    """What the snapshot of a stage's state restores."""
+    return restore(stage, snapshot(states[stage.name]))
+
+
+def _posted_us(line: Line, events: Sequence[Fed]) -> float:
+    """Microseconds a tick."""
+    gc.collect()
+    began = time.perf_counter()
+    for event in events:
+        line.post("ingestion", event)
+    return 1e6 * (time.perf_counter() - began) / len(events)
 
 
 def cost_by_pairs(folder: Path) -> list[dict[str, Any]]:
@@ -136,6 +183,7 @@ def synthetic_tape(folder: Path, ticks: int) -> Tape:
 
 PARTS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
     "tick": tick_to_order,
+    "restored": cost_once_restored,
     "pairs": cost_by_pairs,
     "hops": kafka_hops.rows,
     "six": kafka_six.rows,
