@@ -78,8 +78,17 @@ def test_postgresql_gets_two_databases_that_do_not_see_each_other(tmp_path: Path
             "PGPORT": str(engine.url.port),
             "PGDATABASE": "postgres",
         }
-        words = ["bash", "-c", script.replace("/etc/hft-postgres", str(tmp_path))]
-        subprocess.run(words, env=environ, check=True)
+        script = script.replace("/etc/hft-postgres", str(tmp_path))
+        assert script.count("for name in ledger mlflow;") == 1
+        probe = rendered.servers(rendered.named("staging", "StatefulSet", "postgres"))[0]
+        asked = probe["readinessProbe"]["exec"]["command"]
+        # Cut short after the first of them: not ready, and mended by another try.
+        for names, is_ready in (("", False), ("ledger", False), ("ledger mlflow", True)):
+            words = ["bash", "-c", script.replace("in ledger mlflow;", f"in {names};")]
+            subprocess.run(words, env=environ, check=True)
+            said = subprocess.run(asked, env=environ, capture_output=True, text=True, check=False)
+            assert (said.returncode == 0) == is_ready, said.stderr
+            assert is_ready or 'database "mlflow" does not exist' in said.stderr
         assert may_enter(engine) == {
             ("ledger", "ledger"): True,
             ("ledger", "mlflow"): False,

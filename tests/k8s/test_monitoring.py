@@ -75,7 +75,9 @@ def test_prometheus_says_of_every_alert_of_which_environment_it_is(environment: 
     known = container(environment, "prometheus")
     # Version 3 puts the variable in place of itself, and knows no feature of that name.
     assert known["image"].rpartition("/")[2].startswith("hft-crypto-bot-prometheus")
-    assert "ARG BASE_IMAGE=prom/prometheus:v3." in (ROOT / "docker/prometheus/Dockerfile").read_text()
+    assert (
+        "ARG BASE_IMAGE=prom/prometheus:v3." in (ROOT / "docker/prometheus/Dockerfile").read_text()
+    )
     assert not [word for word in known["args"] if word.startswith("--enable-feature")]
     (variable,) = [item for item in known["env"] if item["name"] == "ENVIRONMENT"]
     reference = variable["valueFrom"]["configMapKeyRef"]
