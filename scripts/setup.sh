@@ -82,6 +82,8 @@ install_project() {
 }
 
 [ -f "$lock" ] || fail "the set is research, dev or bench, was '$set_name'"
+# What it leads to is another tree's, and would be emptied.
+[ ! -L "$venv" ] || fail "$venv must be a folder of this tree, is a link to $(readlink "$venv"); remove the link"
 python=$(find_python)
 mkdir -p build
 if command -v flock >/dev/null; then
