@@ -133,13 +133,13 @@ def _serve(
     service, page = services[0], pages[services[0].name]
     if bus is Bus.KAFKA:
         from serving.process import Process
-        from serving.slim import give_back, without_linear_algebra
+        from serving.slim import give_back, leave_out
 
         ending.begun()
-        # No event waits for the orchestrator, and MLflow's client, which may need all of scipy,
+        # No event waits for the orchestrator; MLflow's client, which may need what is left out,
         # leaves it little room.
         if service.name != "orchestrator":
-            without_linear_algebra()
+            leave_out()
             service.load()
         process = Process(settings, service, start, page)
         give_back()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pytest
 import structlog
 
+from hft_lib.market import synthetic
 from serving.__main__ import _log_to_stderr, main
 from serving.runtime.settings import Settings
 from tests.cli.conftest import ROOT
@@ -20,8 +21,8 @@ from tests.integration.conftest import free_ports
 
 STEPPED = """
 import sys
-from serving.slim import give_back, without_linear_algebra
-without_linear_algebra()
+from serving.slim import give_back, leave_out
+leave_out()
 give_back()
 sys.path.insert(0, "tests")
 from builders import story, story_config
@@ -30,6 +31,21 @@ from serving.services import stages
 line = Line(stages(), story_config())
 made = sum(len(line.post(log, fact)) for log, fact in story())
 print(made, [name for name in sys.modules if name.startswith("scipy.linalg.")])
+"""
+FED = """
+import sys
+from serving.slim import leave_out
+leave_out()
+from pathlib import Path
+from hft_lib.market.tape import Tape
+from serving.adapters.tape_feed import tape_feed
+from serving.services import SERVICES
+from serving.tape_edge import feed_of
+SERVICES[0].load()
+tape = Path(sys.argv[1])
+legs = feed_of(tape).symbols
+print(sum(1 for _ in tape_feed(Tape.open(tape), legs[:1])), "pyarrow" in sys.modules)
+print([name for name in ("numba", "pandas", "scipy") if name in sys.modules])
 """
 HEAVY = ("pyarrow", "pandas", "sqlalchemy", "mlflow", "arch", "statsmodels", "plotly")
 
@@ -100,6 +116,17 @@ def test_a_full_disk_is_told_as_such(
     assert ended.value.code == 1
     told = "serving: the disk of HFT_HOME is full at /var/lib/hft/line/journal\n"
     assert capsys.readouterr().err == told
+
+
+def test_ingestion_reads_a_tape_without_what_kernels_and_frames_need(tmp_path: Path):
+    ticks = 2_000
+    synthetic.write(7, tmp_path / "tape", synthetic.ticks(ticks))
+    words = (sys.executable, "-c", FED, str(tmp_path / "tape"))
+    told = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    loaded, read, heavy = told.splitlines()
+    assert loaded.endswith("kernels=0 service=ingestion")
+    assert read.endswith(" True") and ticks / 4 < int(read.split()[0]) < ticks
+    assert heavy == "[]"
 
 
 def test_kernels_run_without_linear_algebra():
