@@ -77,7 +77,7 @@ def replay(
         raise BadInput("--params must name the parameter file, it was missing")
     began = time.perf_counter()
     with contextlib.ExitStack() as written:
-        tally = Tally(_text_file(written, orders), _text_file(written, fills))
+        tally = Tally(text_file(written, orders), text_file(written, fills))
         if verify is None:
             files = files_of_line(files, pair, settings, opened)
             config = config_of(settings, files, borrow)
@@ -126,7 +126,8 @@ def named(config: LineConfig) -> str:
     return ",".join(item.pair for item in config.pairs)
 
 
-def _text_file(files: contextlib.ExitStack, path: Path | None) -> IO[str] | None:
+def text_file(files: contextlib.ExitStack, path: Path | None) -> IO[str] | None:
+    """The file at `path`, if any is named, whole once `files` closes well."""
     return None if path is None else files.enter_context(_whole_text(path))
 
 
@@ -174,11 +175,23 @@ def run_over_tape(
                 tally.take(fact)
             if tally.events % 4096 == 0:
                 task.advance(4096)
+    return document_of(tape, files, config, window, tally.document(line.states["execution"]))
+
+
+def document_of(
+    tape: Tape,
+    files: Sequence[ParameterFile],
+    config: LineConfig,
+    window: Window,
+    figures: dict[str, Any],
+) -> dict[str, Any]:
+    """The figures of a run over a tape, with what it was a run of."""
+    start_ns = tape.start_ns if window[0] is None else max(window[0], tape.start_ns)
     return {
         "pair": named(config),
         "start": iso(start_ns),
         "end": iso(min(window[1] or tape.end_ns, tape.end_ns)),
-        **tally.document(line.states["execution"]),
+        **figures,
         "in_sample": any(in_sample(tape, file, start_ns, window[1]) for file in files),
         "tape_sha256": tape.sha256,
         "config_sha256": content_sha256(config),

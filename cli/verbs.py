@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from cli import (
     audit,
+    backtest,
     calibrate,
     demo,
     doctor,
@@ -54,6 +55,7 @@ app.add_typer(tape.app, name="tape")
 app.add_typer(pairs.app, name="pairs")
 app.add_typer(pipeline.app, name="pipeline")
 app.command("calibrate")(calibrate.calibrate)
+app.command("backtest")(backtest.backtest)
 app.command("replay")(replay.replay)
 app.command("run")(run.run)
 app.command("status")(status.status)

@@ -58,7 +58,15 @@ class Line:
 
     def post(self, inbox: str, event: Event) -> list[tuple[str, Event]]:
         """Run one fact to quiescence; returns what leaves the line, each with its log."""
-        pending, leaving, runs = [(inbox, event)], [], self._runs
+        return self._quiesce([(inbox, event)])
+
+    def send_on(self, stage: str, facts: Iterable[Event]) -> list[tuple[str, Event]]:
+        """Run to quiescence what `stage` made outside the line; returns what leaves the line."""
+        routes = self.stages[stage].routes
+        return self._quiesce([(target, fact) for fact in facts for target in routes[type(fact)]])
+
+    def _quiesce(self, pending: list[tuple[str, Event]]) -> list[tuple[str, Event]]:
+        leaving, runs = [], self._runs
         for name, fact in pending:  # grows as it is read: first in, first out
             if name not in runs:
                 leaving.append((name, fact))

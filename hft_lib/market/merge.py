@@ -7,6 +7,7 @@ it, and once at the end.
 
 import heapq
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -32,6 +33,17 @@ def merge(sources: Iterable[Iterable[MarketEvent]]) -> Iterator[MarketEvent]:
     return heapq.merge(*sources, key=_order)
 
 
+class Stretch(NamedTuple):
+    """Rows that follow each other in a feed, in columns; `more` (rows,) says which carry it."""
+
+    rows: pa.RecordBatch
+    more: npt.NDArray[np.bool_]
+
+    def part(self, start: int, end: int) -> "Stretch":
+        """The rows start <= place < end."""
+        return Stretch(self.rows.slice(start, end - start), self.more[start:end])
+
+
 def feed_events(
     tape: Tape,
     start_ns: int | None = None,
@@ -45,6 +57,20 @@ def feed_events(
     the first event, and at the end: at `end_ns`, or at the last event where the tape ends first.
     Nothing comes of a window without events.
     """
+    for brought in feed_stretches(tape, start_ns, end_ns, symbols):
+        if isinstance(brought, Stretch):
+            yield from tape_columns.to_events(brought.rows, brought.more)
+        else:
+            yield brought
+
+
+def feed_stretches(
+    tape: Tape,
+    start_ns: int | None = None,
+    end_ns: int | None = None,
+    symbols: Iterable[str] | None = None,
+) -> Iterator[Stretch | Instrument | TimePassed]:
+    """Yield what `feed_events` does, the tape's own rows in columns."""
     chosen = None if symbols is None else set(symbols)
     midnight_ns = last_ns = None
     opening = _instruments_in_force(tape, start_ns, chosen)
@@ -55,19 +81,25 @@ def feed_events(
             midnight_ns = (first_ns // DAY_NS + 1) * DAY_NS
             yield from _with_more(opening, int(times[0]))
         last_ns = int(times[-1])
-        same_as_next = np.append(times[1:] == times[:-1], last_ns == next_ns)
-        events = tape_columns.to_events(batch, same_as_next)
+        whole = Stretch(batch, np.append(times[1:] == times[:-1], last_ns == next_ns))
         start = 0
         while last_ns >= midnight_ns:
             end = int(np.searchsorted(times, midnight_ns))
-            yield from events[start:end]
+            if end > start:
+                yield whole.part(start, end)
             yield TimePassed(midnight_ns)
             # A live feed made this one itself, and its tape kept it.
-            start = end + (events[end] == TimePassed(midnight_ns))
+            made = int(times[end]) == midnight_ns and _kind(batch, end) == TimePassed.__name__
+            start = end + made
             midnight_ns += DAY_NS
-        yield from events[start:] if start else events
+        if start < len(times):
+            yield whole.part(start, len(times))
     if midnight_ns is not None and last_ns is not None:
         yield from _ending(midnight_ns, last_ns, tape.end_ns, end_ns)
+
+
+def _kind(batch: pa.RecordBatch, row: int) -> str:
+    return str(batch.column("kind")[row].as_py())
 
 
 def _ending(

@@ -1,0 +1,123 @@
+"""A feed's rows as one array of numbers, for a compiled loop: quotes, trades and passing time of
+one pair; every other row is only told apart.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hft_lib.events import Event, Quote, TimePassed, Trade
+from hft_lib.market import tape_columns
+from hft_lib.market.merge import Stretch, feed_stretches
+from hft_lib.market.tape import Tape
+from hft_lib.rows import Rows
+
+OTHER, QUOTE, TRADE, TIME = 0, 1, 2, 3
+Y, X, NO_LEG = 0, 1, 2
+ALONE_MAX = 16  # events of a stretch that are made alone; a hundred cost what all of them do
+_CODES = {Quote.__name__: QUOTE, Trade.__name__: TRADE, TimePassed.__name__: TIME}
+
+# `values` are a quote's bid, its size, ask and its size, or a trade's price and size; `number` is
+# the exchange's id of either.
+ROW = np.dtype(
+    [
+        ("kind", np.int64),
+        ("leg", np.int64),
+        ("more", np.int64),
+        ("time_ns", np.int64),
+        ("exchange_ns", np.int64),
+        ("number", np.int64),
+        ("values", np.float64, (4,)),
+    ]
+)
+_NUMBERS = {
+    QUOTE: ("exchange_time_ns", "update_id"),
+    TRADE: ("exchange_time_ns", "trade_id"),
+}
+_VALUES = {QUOTE: ("bid", "bid_size", "ask", "ask_size"), TRADE: ("price", "size")}
+_TEXTS = {QUOTE: (), TRADE: ("side",)}
+
+
+def rows_of(stretch: Stretch, legs: tuple[str, str]) -> Rows:
+    """The rows of `stretch` (rows,) as `ROW`; y and x are `legs`.
+
+    A row that lacks a field of its kind is `OTHER`, so that whoever builds its event says so.
+    """
+    batch = stretch.rows
+    rows: Rows = np.zeros(batch.num_rows, ROW)
+    rows["time_ns"] = batch.column("time_ns").to_numpy()
+    rows["more"] = stretch.more
+    rows["kind"] = _coded(batch.column("kind"), _CODES, OTHER)
+    rows["leg"] = _coded(batch.column("symbol"), {legs[0]: Y, legs[1]: X}, NO_LEG)
+    rows["kind"][(rows["leg"] == NO_LEG) & (rows["kind"] != TIME)] = OTHER
+    for kind in (QUOTE, TRADE):
+        chosen = rows["kind"] == kind
+        if chosen.any():
+            _fill(rows, chosen, kind, batch)
+    return rows
+
+
+def _coded(column: pa.DictionaryArray, codes: dict[str, int], other: int) -> npt.NDArray[np.int64]:
+    """The code of each row's text; `other` where it has none."""
+    names = column.dictionary.to_pylist()
+    table = np.array([*(codes.get(name, other) for name in names), other])
+    found: npt.NDArray[np.int64] = table[column.indices.fill_null(len(names)).to_numpy()]
+    return found
+
+
+def _fill(rows: Rows, chosen: npt.NDArray[np.bool_], kind: int, batch: pa.RecordBatch) -> None:
+    exchange, number = (_filled(rows, chosen, batch.column(name)) for name in _NUMBERS[kind])
+    rows["exchange_ns"][chosen] = exchange[chosen]
+    rows["number"][chosen] = number[chosen]
+    for place, name in enumerate(_VALUES[kind]):
+        rows["values"][chosen, place] = _filled(rows, chosen, batch.column(name))[chosen]
+    for name in _TEXTS[kind]:
+        _filled(rows, chosen, batch.column(name).indices)
+
+
+def _filled(rows: Rows, chosen: npt.NDArray[np.bool_], column: pa.Array) -> npt.NDArray[np.generic]:
+    """The numbers of a column, 0 where there is none; a chosen row without is `OTHER`."""
+    if column.null_count:
+        empty = column.is_null().to_numpy(zero_copy_only=False)
+        rows["kind"][chosen & empty] = OTHER
+    values: npt.NDArray[np.generic] = column.fill_null(0).to_numpy()
+    return values
+
+
+class Prepared:
+    """A stretch of a feed as the loop takes it; events are made for the rows that it leaves."""
+
+    def __init__(self, stretch: Stretch, legs: tuple[str, str]) -> None:
+        self.rows = rows_of(stretch, legs)
+        self._stretch = stretch
+        self._alone = 0  # events that were made alone
+        self._made: dict[int, Event] | None = None
+
+    def event(self, at: int) -> Event:
+        """The event of one row."""
+        if self._made is None:
+            self._made = self._events(self.rows["kind"] == OTHER)
+        if at not in self._made:
+            self._alone += 1
+            if self._alone > ALONE_MAX:
+                self._made = self._events(np.ones(len(self.rows), np.bool_))
+            else:
+                self._made |= self._events(np.arange(len(self.rows)) == at)
+        return self._made[at]
+
+    def _events(self, chosen: npt.NDArray[np.bool_]) -> dict[int, Event]:
+        if not chosen.any():
+            return {}
+        batch = self._stretch.rows.filter(pa.array(chosen))
+        events = tape_columns.to_events(batch, self._stretch.more[chosen])
+        return dict(zip(np.flatnonzero(chosen).tolist(), events))
+
+
+def prepared_feed(
+    tape: Tape, start_ns: int | None, end_ns: int | None, legs: tuple[str, str]
+) -> Iterator[Prepared | Event]:
+    """What a feed brings of the tape's window (`merge.feed_events`), for a fused line of `legs`."""
+    for brought in feed_stretches(tape, start_ns, end_ns, legs):
+        yield Prepared(brought, legs) if isinstance(brought, Stretch) else brought
