@@ -198,6 +198,10 @@ class _Known(NamedTuple):
     trade_believed_ns: int
     trade_is_sure: int
     trade_exchange_ns: int
+    depth_id: int
+    depth_suspect: int
+    depth_believed_ns: int
+    depth_is_sure: int
     has_offset: int
     offset_ns: int
     late_since_ns: int
@@ -206,7 +210,7 @@ class _Known(NamedTuple):
 
 
 def _known(symbol: SymbolState, stale_cadences_max: float) -> _Known:
-    update, trade = symbol.update_doubt, symbol.trade_doubt
+    update, trade, depth = symbol.update_doubt, symbol.trade_doubt, symbol.depth_doubt
     offset_ns = symbol.clock_offset_ns
     return _Known(
         top=(symbol.bid, symbol.bid_size, symbol.ask, symbol.ask_size),
@@ -221,6 +225,10 @@ def _known(symbol: SymbolState, stale_cadences_max: float) -> _Known:
         trade_believed_ns=trade.time_ns,
         trade_is_sure=trade.is_sure,
         trade_exchange_ns=symbol.trade_exchange_ns,
+        depth_id=symbol.depth_id,
+        depth_suspect=depth.suspect,
+        depth_believed_ns=depth.time_ns,
+        depth_is_sure=depth.is_sure,
         has_offset=offset_ns is not None,
         offset_ns=offset_ns or 0,
         late_since_ns=symbol.late_since_ns,
@@ -233,11 +241,15 @@ def _set_known(symbol: SymbolState, known: _Known) -> None:
     symbol.bid, symbol.bid_size, symbol.ask, symbol.ask_size = map(float, known.top)
     symbol.quote_ns, symbol.quote_exchange_ns = known.quote_ns, known.quote_exchange_ns
     symbol.update_id, symbol.trade_id = known.update_id, known.trade_id
+    symbol.depth_id = known.depth_id
     symbol.update_doubt = Doubt(
         known.update_suspect, known.update_believed_ns, bool(known.update_is_sure)
     )
     symbol.trade_doubt = Doubt(
         known.trade_suspect, known.trade_believed_ns, bool(known.trade_is_sure)
+    )
+    symbol.depth_doubt = Doubt(
+        known.depth_suspect, known.depth_believed_ns, bool(known.depth_is_sure)
     )
     symbol.trade_exchange_ns = known.trade_exchange_ns
     symbol.clock_offset_ns = known.offset_ns if known.has_offset else None

@@ -1,4 +1,4 @@
-"""The compiled loop of a back-test: what six stages do with one pair's quotes and trades, in one.
+"""The compiled loop of a back-test: what six stages do with one pair's ticks, in one.
 
 It calls the stages' own kernels, over the stages' own arrays; what of a tick is not a kernel there,
 cleaning, alignment and what execution counts, is here as numbers, for the plain case alone. The
@@ -8,7 +8,7 @@ stages take that one.
 
 import numpy as np
 
-from hft_lib.backtest.fused_rows import OTHER, QUOTE, TIME, TRADE, X, Y
+from hft_lib.backtest.fused_rows import DEPTH, OTHER, QUOTE, TIME, TRADE, X, Y
 from hft_lib.health.window import take as take_window
 from hft_lib.kernel import kernel
 from hft_lib.stages.desk import settle, trade
@@ -32,6 +32,10 @@ KNOWN = np.dtype(
         ("trade_believed_ns", np.int64),
         ("trade_is_sure", np.int64),
         ("trade_exchange_ns", np.int64),
+        ("depth_id", np.int64),
+        ("depth_suspect", np.int64),
+        ("depth_believed_ns", np.int64),
+        ("depth_is_sure", np.int64),
         ("has_offset", np.int64),
         ("offset_ns", np.int64),
         ("late_since_ns", np.int64),
@@ -107,6 +111,14 @@ def is_plain_trade(rules, known, row):
 
 
 @kernel
+def is_plain_depth(rules, known, row):
+    """Whether cleaning has nothing to say of a change of the book: none is missing before it."""
+    if row.number == 0 or row.previous > known.depth_id:
+        return False
+    return follows(known.depth_id, row.number, known.depth_suspect, rules.updates_a_second_max)
+
+
+@kernel
 def is_in_time(rules, known, row, late_ns_max):
     """Whether the clocks have not moved against each other."""
     if row.exchange_ns == 0 or known.has_offset == 0:
@@ -117,25 +129,42 @@ def is_in_time(rules, known, row, late_ns_max):
 
 @kernel
 def take(known, row):
-    """Take a plain quote or trade."""
+    """Take a plain row that a venue brought."""
+    if row.kind == DEPTH:
+        known.depth_is_sure = 1
+        known.depth_believed_ns = row.time_ns
+        known.depth_id = row.number
+        return
     if row.exchange_ns != 0:
         known.has_offset = 1
         known.offset_ns = row.time_ns - row.exchange_ns
     if row.kind == QUOTE:
-        known.top[:] = row.values
-        known.quote_ns = row.time_ns
-        known.quote_exchange_ns = row.exchange_ns
-        if row.number != 0:
-            known.update_is_sure = 1
-            known.update_believed_ns = row.time_ns
-            known.update_id = row.number
+        take_quote(known, row)
     else:
-        known.late_since_ns = 0
-        if row.number != 0:
-            known.trade_is_sure = 1
-            known.trade_believed_ns = row.time_ns
-            known.trade_id = row.number
-            known.trade_exchange_ns = row.exchange_ns
+        take_trade(known, row)
+
+
+@kernel
+def take_quote(known, row):
+    """Take the top of a plain quote and, where it has one, its id."""
+    known.top[:] = row.values
+    known.quote_ns = row.time_ns
+    known.quote_exchange_ns = row.exchange_ns
+    if row.number != 0:
+        known.update_is_sure = 1
+        known.update_believed_ns = row.time_ns
+        known.update_id = row.number
+
+
+@kernel
+def take_trade(known, row):
+    """Take the id of a plain trade, where it has one."""
+    known.late_since_ns = 0
+    if row.number != 0:
+        known.trade_is_sure = 1
+        known.trade_believed_ns = row.time_ns
+        known.trade_id = row.number
+        known.trade_exchange_ns = row.exchange_ns
 
 
 @kernel
@@ -154,7 +183,9 @@ def is_plain(rules, known, row):
     """Whether the stages would take the row and say nothing of it."""
     if row.kind == QUOTE:
         return is_plain_quote(rules, known[row.leg], row)
-    return row.kind == TRADE and is_plain_trade(rules, known[row.leg], row)
+    if row.kind == TRADE:
+        return is_plain_trade(rules, known[row.leg], row)
+    return is_plain_depth(rules, known[row.leg], row)
 
 
 @kernel

@@ -1,5 +1,5 @@
-"""A feed's rows as one array of numbers, for a compiled loop: quotes, trades and passing time of
-one pair; every other row is only told apart.
+"""A feed's rows as one array of numbers, for a compiled loop: quotes, trades, changes of the book
+and passing time of one pair; every other row is only told apart.
 """
 
 from collections.abc import Iterator
@@ -8,19 +8,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hft_lib.events import Event, Quote, TimePassed, Trade
+from hft_lib.events import Depth, Event, Quote, TimePassed, Trade
 from hft_lib.market import tape_columns
 from hft_lib.market.merge import Stretch, feed_stretches
 from hft_lib.market.tape import Tape
 from hft_lib.rows import Rows
 
-OTHER, QUOTE, TRADE, TIME = 0, 1, 2, 3
+OTHER, QUOTE, TRADE, DEPTH, TIME = 0, 1, 2, 3, 4
 Y, X, NO_LEG = 0, 1, 2
 ALONE_MAX = 16  # events of a stretch that are made alone; a hundred cost what all of them do
-_CODES = {Quote.__name__: QUOTE, Trade.__name__: TRADE, TimePassed.__name__: TIME}
+_CODES = {
+    Quote.__name__: QUOTE,
+    Trade.__name__: TRADE,
+    Depth.__name__: DEPTH,
+    TimePassed.__name__: TIME,
+}
 
 # `values` are a quote's bid, its size, ask and its size, or a trade's price and size; `number` is
-# the exchange's id of either.
+# the exchange's id, `previous` that of the change of the book before.
 ROW = np.dtype(
     [
         ("kind", np.int64),
@@ -29,15 +34,19 @@ ROW = np.dtype(
         ("time_ns", np.int64),
         ("exchange_ns", np.int64),
         ("number", np.int64),
+        ("previous", np.int64),
         ("values", np.float64, (4,)),
     ]
 )
+# The field of a row, the column that fills it, by kind; every other column that must be there.
 _NUMBERS = {
-    QUOTE: ("exchange_time_ns", "update_id"),
-    TRADE: ("exchange_time_ns", "trade_id"),
+    QUOTE: {"exchange_ns": "exchange_time_ns", "number": "update_id"},
+    TRADE: {"exchange_ns": "exchange_time_ns", "number": "trade_id"},
+    DEPTH: {"number": "last_id", "previous": "previous_id"},
 }
-_VALUES = {QUOTE: ("bid", "bid_size", "ask", "ask_size"), TRADE: ("price", "size")}
-_TEXTS = {QUOTE: (), TRADE: ("side",)}
+_VALUES = {QUOTE: ("bid", "bid_size", "ask", "ask_size"), TRADE: ("price", "size"), DEPTH: ()}
+_BESIDE = {QUOTE: (), TRADE: ("side",), DEPTH: ("exchange_time_ns", "first_id", "snapshot")}
+_LEVELS = ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")
 
 
 def rows_of(stretch: Stretch, legs: tuple[str, str]) -> Rows:
@@ -52,10 +61,12 @@ def rows_of(stretch: Stretch, legs: tuple[str, str]) -> Rows:
     rows["kind"] = _coded(batch.column("kind"), _CODES, OTHER)
     rows["leg"] = _coded(batch.column("symbol"), {legs[0]: Y, legs[1]: X}, NO_LEG)
     rows["kind"][(rows["leg"] == NO_LEG) & (rows["kind"] != TIME)] = OTHER
-    for kind in (QUOTE, TRADE):
+    for kind in (QUOTE, TRADE, DEPTH):
         chosen = rows["kind"] == kind
         if chosen.any():
             _fill(rows, chosen, kind, batch)
+            if kind == DEPTH:
+                _leave_out_books(rows, chosen, batch)
     return rows
 
 
@@ -68,22 +79,38 @@ def _coded(column: pa.DictionaryArray, codes: dict[str, int], other: int) -> npt
 
 
 def _fill(rows: Rows, chosen: npt.NDArray[np.bool_], kind: int, batch: pa.RecordBatch) -> None:
-    exchange, number = (_filled(rows, chosen, batch.column(name)) for name in _NUMBERS[kind])
-    rows["exchange_ns"][chosen] = exchange[chosen]
-    rows["number"][chosen] = number[chosen]
+    for field, name in _NUMBERS[kind].items():
+        rows[field][chosen] = _filled(rows, chosen, batch.column(name))[chosen]
     for place, name in enumerate(_VALUES[kind]):
         rows["values"][chosen, place] = _filled(rows, chosen, batch.column(name))[chosen]
-    for name in _TEXTS[kind]:
-        _filled(rows, chosen, batch.column(name).indices)
+    for name in _BESIDE[kind]:
+        _must_be_there(rows, chosen, batch.column(name))
 
 
 def _filled(rows: Rows, chosen: npt.NDArray[np.bool_], column: pa.Array) -> npt.NDArray[np.generic]:
-    """The numbers of a column, 0 where there is none; a chosen row without is `OTHER`."""
-    if column.null_count:
-        empty = column.is_null().to_numpy(zero_copy_only=False)
-        rows["kind"][chosen & empty] = OTHER
+    """The numbers of a column, 0 where there is none."""
+    _must_be_there(rows, chosen, column)
     values: npt.NDArray[np.generic] = column.fill_null(0).to_numpy()
     return values
+
+
+def _must_be_there(rows: Rows, chosen: npt.NDArray[np.bool_], column: pa.Array) -> None:
+    if column.null_count:
+        rows["kind"][chosen & column.is_null().to_numpy(zero_copy_only=False)] = OTHER
+
+
+def _leave_out_books(rows: Rows, chosen: npt.NDArray[np.bool_], batch: pa.RecordBatch) -> None:
+    """Leave whole books to the stages, and changes of which a level has no price or size."""
+    whole = batch.column("snapshot").fill_null(False).to_numpy(zero_copy_only=False)
+    rows["kind"][chosen & whole] = OTHER
+    for name in _LEVELS:
+        column = batch.column(name)
+        _must_be_there(rows, chosen, column)
+        values = column.flatten().to_numpy(zero_copy_only=False)
+        least = values > 0.0 if name.endswith("prices") else values >= 0.0
+        lengths = column.value_lengths().fill_null(0).to_numpy()
+        places = np.repeat(np.arange(len(rows)), lengths)
+        rows["kind"][places[~(least & (values < np.inf))]] = OTHER
 
 
 class Prepared:

@@ -93,7 +93,7 @@ def market(seed: int, days: float, flawed: bool) -> list[MarketEvent | TimePasse
     random = np.random.Generator(np.random.PCG64(seed))
     events: list[Any] = [instrument(symbol, cadence_ns=600 * S_NS) for symbol in (X, Y)]
     log_mid, spread, number = 7.6, 0.0, {X: 100, Y: 100}
-    trade_id = {X: 1, Y: 1}
+    trade_id, depth_id = {X: 1, Y: 1}, {X: 10, Y: 10}
     time_ns = START_NS
     for _ in range(round(days * 144)):
         time_ns += 600 * S_NS
@@ -110,6 +110,12 @@ def market(seed: int, days: float, flawed: bool) -> list[MarketEvent | TimePasse
             events.append(top)
             if random.random() < 0.5:
                 trade_id[symbol] += 1
+                levels = ((mid * 0.999, 5.0), (mid * 0.998, 0.0)), ((mid * 1.001, 4.0),)
+                before = depth_id[symbol]
+                depth_id[symbol] += 3
+                events.append(
+                    Depth(own_ns, own_ns, symbol, False, before + 1, before + 3, before, *levels)
+                )
                 events.append(
                     Trade(own_ns + 1, own_ns - 2_000_000, symbol, mid, 0.5, "buy", trade_id[symbol])
                 )
@@ -129,7 +135,7 @@ def flaw(
     def other(**changes: Any) -> Quote:
         return msgspec.structs.replace(top, time_ns=at_ns, **changes)
 
-    match int(random.integers(0, 17)):
+    match int(random.integers(0, 21)):
         case 0:
             yield other(bid=float("nan"))
         case 1:
@@ -160,13 +166,23 @@ def flaw(
         case 12:
             yield Mark(at_ns, at_ns, symbol, price)
         case 13:
-            yield Depth(at_ns, at_ns, symbol, False, 1, 5, 0, ((price * 0.999, 1.0),), ())
+            yield Depth(at_ns, at_ns, symbol, False, 1, 5, 0, ((price * 0.999, 1.0),), ())  # late
         case 14:
             yield TimePassed(at_ns + 250_000_000)
         case 15:
             yield instrument(symbol, at_ns, cadence_ns=600 * S_NS, taker_fee_rate=1e-4)
         case 16:
             yield Quote(at_ns, 0, symbol, top.bid, 1.0, top.ask, 1.0)  # without the venue's clock
+        case 17:
+            book = ((price * 0.999, 1.0),), ((price * 1.001, 2.0),)
+            yield Depth(at_ns, at_ns, symbol, True, 1, 500, 0, *book)
+        case 18:
+            levels = ((price, 1.0), (float("nan"), 1.0)), ()
+            yield Depth(at_ns, at_ns, symbol, False, 1, 10**9, 0, *levels)
+        case 19:
+            yield Depth(at_ns, at_ns, symbol, False, 1, 10**9, 10**9 - 1, (), ())  # some missing
+        case 20:
+            yield Depth(at_ns, at_ns, symbol, False, 1, 10**15, 0, (), ())
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -180,7 +196,7 @@ def test_a_line_of_any_market_is_the_stages_line(tmp_path: Path, seed: int, flaw
 
 
 def test_promotions_hand_over_at_the_same_point(tmp_path: Path) -> None:
-    tape = tape_of(tmp_path / "tape", market(5, 3.0, True))
+    tape = tape_of(tmp_path / "tape", market(4, 6.0, True))
     kinds = {type(fact) for fact in both(tape, config(), sets())}
     assert {Promoted, HandedOver} <= kinds
 
@@ -219,8 +235,8 @@ def test_what_is_plain_goes_through_the_loop(
     line = FusedLine(config())
     for brought in prepared_feed(tape, None, None, LEGS):
         list(line.feed(brought))
-    ticks = [event for event in posted if isinstance(event, Quote | Trade)]
-    assert tape.rows > 900 and len(ticks) < 20
+    ticks = [event for event in posted if isinstance(event, Quote | Trade | Depth)]
+    assert tape.rows > 1_200 and len(ticks) < 20
 
 
 def test_a_line_of_two_pairs_is_refused() -> None:
