@@ -2,8 +2,11 @@
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +21,7 @@ from cli.errors import BadInput
 from cli.parameters import read_parameters
 from cli.replay import document_of, print_figures, text_file
 from hft_lib.backtest.fused import FusedLine
-from hft_lib.backtest.fused_rows import Prepared, prepared_feed
+from hft_lib.backtest.fused_rows import Prepared, events_in, prepared_feed
 from hft_lib.backtest.sweep import Point, best_of, grid, parse_axis
 from hft_lib.backtest.tally import Tally
 from hft_lib.line import LineConfig, registry_words
@@ -112,13 +115,13 @@ class Run:
 
     def feed(self, brought: Any) -> int:
         """Take what a feed brings; returns how many events."""
-        count = len(brought.rows) if isinstance(brought, Prepared) else 1
+        count = events_in(brought)
         self.tally.events += count
         self._take(self.line.feed(brought))
         return count
 
     def _take(self, facts: Any) -> None:
-        for fact in facts:
+        for _, fact in facts:
             self.tally.take(fact)
 
     def document(self) -> dict[str, Any]:
@@ -144,10 +147,11 @@ def run(
     }
     y, x = legs_of(file.pair)
     runs = [own, *swept.values()]
-    with progress("compiling, the first time", tape.rows * len(runs)) as task:
+    bars = progress("compiling, the first time", tape.rows * len(runs))
+    with bars as task, ThreadPoolExecutor(os.cpu_count()) as pool:
         for brought in prepared_feed(tape, *window, (y, x)):
-            for each in runs:
-                task.advance(each.feed(brought))
+            for count in pool.map(Run.feed, runs, repeat(brought)):
+                task.advance(count)
             if isinstance(brought, Prepared):
                 task.describe("running")
     document = document_of(tape, [file], config, window, own.document())
@@ -182,9 +186,9 @@ def _print(known: dict[str, Any]) -> None:
         _print_sweep(known["sweep"], known["best"])
 
 
-def _rank(row: dict[str, Any]) -> float:
+def _rank(row: dict[str, Any]) -> tuple[float, float]:
     ratio = row["sharpe_annual"]
-    return math.inf if ratio is None else -float(ratio)
+    return (math.inf if ratio is None else -ratio), -row["pnl_quote"]
 
 
 def _print_sweep(rows: list[dict[str, Any]], best: dict[str, Any] | None) -> None:

@@ -36,7 +36,6 @@ from hft_lib.fitting.calibrate import Calibration
 from hft_lib.health.window import SlotValues, slots_of
 from hft_lib.line import LineConfig
 from hft_lib.lineage import CHAMPION
-from hft_lib.market.merge import feed_events
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import Challenger, Evop, ParameterFile, Parameters
 from serving.adapters.mlflow_registry import MlflowRegistry
@@ -196,9 +195,9 @@ class Demo:
         sets: list[tuple[str, Parameters]] = [("champion", champion)]
         sets += [(item.name, item.params) for item in (*chosen, *alike)]
         config = line_of(self.settings, ((self.pair, Evop()),), champion.grid_ms, self.borrow)
-        events = feed_events(self.tape, self.start_ns, self.split_ns, self.pair.split("~"))
+        window = (self.start_ns, self.split_ns)
         with progress("comparing the sets in sample", self.fit_rows) as task:
-            comparison = compare(config, sets, events, self.start_ns, task.advance)
+            comparison = compare(config, sets, self.tape, *window, task.advance)
         lucky = max(alike, key=lambda item: float(comparison.difference(item.name).sum()))
         challengers = [*chosen]
         challengers.insert(1, Challenger(name="lucky", params=lucky.params))

@@ -184,7 +184,6 @@ def _recorded(
     from hft_lib.backtest.candidates import compare, ordinary
     from hft_lib.backtest.evop_years.scenarios import recorded_scenarios
     from hft_lib.evop.policy import DAY_NS
-    from hft_lib.market.merge import feed_events
     from hft_lib.market.tape import Tape
     from serving.lines import config_of
 
@@ -197,8 +196,7 @@ def _recorded(
     sets = [("champion", file.params), *((item.name, item.params) for item in beside)]
     config = config_of(settings, (file,), borrow)
     with progress("running the sets over the tape", tape.rows) as task:
-        events = feed_events(tape, None, None, name.split("~"))
-        daily = compare(config, sets, events, tape.start_ns, task.advance).daily_quote
+        daily = compare(config, sets, tape, tape.start_ns, None, task.advance).daily_quote
     share = daily / config.pairs[0].capital_quote
     differences = share[:, 1:] - share[:, :1]
     active = (differences != 0.0).sum(axis=0)

@@ -12,10 +12,13 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from hft_lib.events import BlockClosed, Event, Promoted, SlotAssigned
+from hft_lib.backtest.fused import FusedLine
+from hft_lib.backtest.fused_rows import events_in, prepared_feed
+from hft_lib.events import BlockClosed, Promoted, SlotAssigned
 from hft_lib.line import LineConfig
+from hft_lib.market.pairs import legs_of
+from hft_lib.market.tape import Tape
 from hft_lib.parameters import Challenger, Parameters, parameter_sha256
-from hft_lib.stage import Line
 from hft_lib.stages import execution, garch_model, ingestion, kalman_filter, risk_manager
 
 # Everything but the orchestrator: the sets under comparison stay where they are put.
@@ -118,25 +121,29 @@ def twins(champion: Parameters, seed: int) -> list[Challenger]:
 def compare(
     config: LineConfig,
     sets: Sequence[tuple[str, Parameters]],
-    events: Iterable[Event],
+    tape: Tape,
     start_ns: int,
+    end_ns: int | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Comparison:
-    """Run every set in its own slot over the same events, and take each whole day's result."""
+    """Run every set in its own slot over start_ns <= time < end_ns of the tape, and take each whole
+    day's result; `advance` is told events done.
+    """
     pair = config.pairs[0].pair
-    line = Line(_STAGES, msgspec.structs.replace(config, challengers_max=len(sets)))
+    y, x = legs_of(pair)
+    line = FusedLine(msgspec.structs.replace(config, challengers_max=len(sets)), _STAGES)
     for slot, (_, params) in enumerate(sets):
         line.post("ingestion", _assigned(pair, slot, params, start_ns))
     line.post("ingestion", Promoted(start_ns, start_ns, pair, 0, 0, "", "", len(sets) + 1))
     days = []
-    for count, event in enumerate(events, start=1):
-        for log, fact in line.post("ingestion", event):
+    for brought in prepared_feed(tape, start_ns, end_ns, (y, x)):
+        for log, fact in line.feed(brought):
             if log == "orchestrator" and isinstance(fact, BlockClosed) and not fact.flagged:
                 shadows = [item for item in fact.accounts if item.slot >= 0]
                 if all(item.whole for item in shadows):
                     days.append([item.equity_change_quote for item in shadows])
-        if advance is not None and count % 4096 == 0:
-            advance(4096)
+        if advance is not None:
+            advance(events_in(brought))
     daily = np.array(days, np.float64).reshape(len(days), len(sets))
     return Comparison(tuple(name for name, _ in sets), daily)
 

@@ -7,8 +7,8 @@ and `hft_lib.stage.Line` over the same feed is in the same state at the end of e
 bit.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from hft_lib.market.cleaning import (
     SymbolState,
 )
 from hft_lib.rows import Rows
-from hft_lib.stage import Line
+from hft_lib.stage import Line, Stage
 from hft_lib.stages.desk_facts import tell
 
 NEVER_NS = np.iinfo(np.int64).max
@@ -37,14 +37,15 @@ _RULES = (CLOCK_JUMP_NS_MAX, LATE_NS, UPDATES_A_SECOND_MAX, TRADES_A_SECOND_MAX)
 
 
 class FusedLine:
-    """The six stages of `config`, which has one pair; raises ValueError where it has another
-    number.
+    """The stages of `config`, which has one pair: all six, or those that lead up to execution.
+
+    Raises ValueError where it has another number of pairs.
     """
 
-    def __init__(self, config: LineConfig) -> None:
+    def __init__(self, config: LineConfig, stages: Iterable[Stage[Any, Any]] = STAGES) -> None:
         if len(config.pairs) != 1:
             raise ValueError(f"a fused line has one pair, was {len(config.pairs)}")
-        self.line = Line(STAGES, config)
+        self.line = Line(stages, config)
         states, pair = self.line.states, config.pairs[0].pair
         self._ingestion = states["ingestion"]
         self._place_on_grid = self._ingestion.pairs[pair]
@@ -63,18 +64,20 @@ class FusedLine:
         self._place: Rows = np.zeros(1, PLACE)
         self._settled, self._traded = (np.zeros_like(self._desk.out) for _ in range(2))
 
-    def post(self, inbox: str, event: Event) -> list[Event]:
-        """Let the stages take one fact; returns what leaves the line."""
+    def post(self, inbox: str, event: Event) -> list[tuple[str, Event]]:
+        """Let the stages take one fact; returns what leaves the line, each with its log."""
         return _unmarked(self.line.post(inbox, event))
 
-    def feed(self, brought: Prepared | Event) -> Iterator[Event]:
-        """Take what a feed brings (`fused_rows.prepared_feed`); yields what leaves the line."""
+    def feed(self, brought: Prepared | Event) -> Iterator[tuple[str, Event]]:
+        """Take what a feed brings (`fused_rows.prepared_feed`); yields what leaves the line, each
+        with its log.
+        """
         if not isinstance(brought, Prepared):
             yield from self.post("ingestion", brought)
             return
         at, count = 0, len(brought.rows)
         while at < count:
-            made: list[Event] = []
+            made: list[tuple[str, Event]] = []
             if self._is_plain():
                 at, made = self._run(brought.rows, at)
             if not made and at < count:
@@ -94,7 +97,7 @@ class FusedLine:
             and desk.limits_version == self._risk.limits.version
         )
 
-    def _run(self, rows: Rows, at: int) -> tuple[int, list[Event]]:
+    def _run(self, rows: Rows, at: int) -> tuple[int, list[tuple[str, Event]]]:
         """Run the loop from row `at`; the row after the last it took, and what leaves the line."""
         pending, desk, models = self._ingestion.pending, self._desk, self._models
         stop_ns = min(pending[0].effective_ns if pending else NEVER_NS, desk.block_end_ns)
@@ -161,8 +164,8 @@ class FusedLine:
             desk.risks, desk.risk_rows = self._risk.verdict, self._risk.risks.copy()
 
 
-def _unmarked(leaving: list[tuple[str, Event]]) -> list[Event]:
-    return [fact for _, fact in leaving if not isinstance(fact, Marked)]
+def _unmarked(leaving: list[tuple[str, Event]]) -> list[tuple[str, Event]]:
+    return [(log, fact) for log, fact in leaving if not isinstance(fact, Marked)]
 
 
 class _Place(NamedTuple):

@@ -249,7 +249,7 @@ def note(place, slot, volatilities, risks):
             place.alarm = 1
 
 
-@kernel
+@kernel(nogil=True)
 def run(
     rows, first, stop_ns, rules, known, place,
     filters, filter_states, hedges,

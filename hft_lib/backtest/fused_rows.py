@@ -3,6 +3,8 @@ and passing time of one pair; every other row is only told apart.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -114,16 +116,24 @@ def _leave_out_books(rows: Rows, chosen: npt.NDArray[np.bool_], batch: pa.Record
 
 
 class Prepared:
-    """A stretch of a feed as the loop takes it; events are made for the rows that it leaves."""
+    """A stretch of a feed as the loop takes it; events are made for the rows that it leaves.
+
+    Many lines may take it at once, in threads of their own.
+    """
 
     def __init__(self, stretch: Stretch, legs: tuple[str, str]) -> None:
         self.rows = rows_of(stretch, legs)
         self._stretch = stretch
         self._alone = 0  # events that were made alone
         self._made: dict[int, Event] | None = None
+        self._lock = Lock()
 
     def event(self, at: int) -> Event:
         """The event of one row."""
+        with self._lock:
+            return self._event(at)
+
+    def _event(self, at: int) -> Event:
         if self._made is None:
             self._made = self._events(self.rows["kind"] == OTHER)
         if at not in self._made:
@@ -145,6 +155,25 @@ class Prepared:
 def prepared_feed(
     tape: Tape, start_ns: int | None, end_ns: int | None, legs: tuple[str, str]
 ) -> Iterator[Prepared | Event]:
-    """What a feed brings of the tape's window (`merge.feed_events`), for a fused line of `legs`."""
+    """What a feed brings of the tape's window (`merge.feed_events`), for a fused line of `legs`.
+
+    What comes next is read while its caller works on what came.
+    """
+    feed = _prepared(tape, start_ns, end_ns, legs)
+    with ThreadPoolExecutor(1) as reader:
+        waiting = reader.submit(next, feed, None)
+        while (brought := waiting.result()) is not None:
+            waiting = reader.submit(next, feed, None)
+            yield brought
+
+
+def _prepared(
+    tape: Tape, start_ns: int | None, end_ns: int | None, legs: tuple[str, str]
+) -> Iterator[Prepared | Event]:
     for brought in feed_stretches(tape, start_ns, end_ns, legs):
         yield Prepared(brought, legs) if isinstance(brought, Stretch) else brought
+
+
+def events_in(brought: Prepared | Event) -> int:
+    """How many events a feed brought at once."""
+    return len(brought.rows) if isinstance(brought, Prepared) else 1

@@ -18,8 +18,6 @@ from hft_lib.fitting.calibrate import Calibration
 from hft_lib.fitting.calibrate import calibrate as fit
 from hft_lib.fitting.calibrate import iso_ms
 from hft_lib.line import LineConfig, PairConfig
-from hft_lib.market.merge import feed_events
-from hft_lib.market.pairs import legs_of
 from hft_lib.market.tape import Tape
 from hft_lib.parameters import Assumptions, Parameters, Reference
 from hft_lib.workflow.fits import FitFile, joined, prepared, read_fit
@@ -146,9 +144,8 @@ def fit_fold(tape: Tape, pair: str, fold: Fold) -> Calibration:
 def _traded(
     tape: Tape, config: LineConfig, fold: Fold, sets: Sequence[tuple[str, Parameters]]
 ) -> list[list[float]]:
-    legs = legs_of(config.pairs[0].pair)
-    events = feed_events(tape, fold.trade_ns, fold.end_ns, legs)
-    return [list(row) for row in compare(config, sets, events, fold.trade_ns).daily_quote.tolist()]
+    daily = compare(config, sets, tape, fold.trade_ns, fold.end_ns).daily_quote
+    return [list(row) for row in daily.tolist()]
 
 
 def _config(pair: str, grid_ms: int, capital_quote: float, assume_borrow: float) -> LineConfig:

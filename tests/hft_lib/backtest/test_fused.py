@@ -72,18 +72,18 @@ def both(
     """The facts of both lines over a tape, which must be the same, as must be the states."""
     line, fused = Line(STAGES, line_config), FusedLine(line_config)
     pair = line_config.pairs[0]
-    ours, theirs = list[Event](), list[Event]()
+    ours, theirs = list[tuple[str, Event]](), list[tuple[str, Event]]()
     for said in registry_words(registry):
         ours += fused.post("orchestrator", said)
-        theirs += [fact for _, fact in line.post("orchestrator", said)]
+        theirs += line.post("orchestrator", said)
     for event in feed_events(tape, *window, (pair.y, pair.x)):
-        theirs += [fact for _, fact in line.post("ingestion", event)]
+        theirs += line.post("ingestion", event)
     for brought in prepared_feed(tape, *window, (pair.y, pair.x)):
         ours += fused.feed(brought)
-    assert ours == [fact for fact in theirs if not isinstance(fact, Marked)]
+    assert ours == [each for each in theirs if not isinstance(each[1], Marked)]
     for name, state in line.states.items():
         assert snapshot(fused.line.states[name]) == snapshot(state), name
-    return ours
+    return [fact for _, fact in ours]
 
 
 def market(seed: int, days: float, flawed: bool) -> list[MarketEvent | TimePassed]:
