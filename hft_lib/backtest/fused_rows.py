@@ -4,7 +4,6 @@ and passing time of one pair; every other row is only told apart.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -118,35 +117,38 @@ def _leave_out_books(rows: Rows, chosen: npt.NDArray[np.bool_], batch: pa.Record
 class Prepared:
     """A stretch of a feed as the loop takes it; events are made for the rows that it leaves.
 
-    Many lines may take it at once, in threads of their own.
+    Many lines may take it at once, in threads of their own: what two make is the same.
     """
 
     def __init__(self, stretch: Stretch, legs: tuple[str, str]) -> None:
         self.rows = rows_of(stretch, legs)
         self._stretch = stretch
         self._alone = 0  # events that were made alone
-        self._made: dict[int, Event] | None = None
-        self._lock = Lock()
+        self._made: dict[int, Event] = {}
 
     def event(self, at: int) -> Event:
         """The event of one row."""
-        with self._lock:
-            return self._event(at)
+        made = self._made.get(at)
+        if made is not None:
+            return made
+        chosen = self._rows_like(at)
+        events = self._events(chosen)
+        self._made = self._made | events
+        return events[at]
 
-    def _event(self, at: int) -> Event:
-        if self._made is None:
-            self._made = self._events(self.rows["kind"] == OTHER)
-        if at not in self._made:
-            self._alone += 1
-            if self._alone > ALONE_MAX:
-                self._made = self._events(np.ones(len(self.rows), np.bool_))
-            else:
-                self._made |= self._events(np.arange(len(self.rows)) == at)
-        return self._made[at]
+    def _rows_like(self, at: int) -> npt.NDArray[np.bool_]:
+        """The rows of which the events are made with that of row `at`: all that the loop never
+        takes, else the row alone, and once there were many of those every row.
+        """
+        if self.rows["kind"][at] == OTHER:
+            others: npt.NDArray[np.bool_] = self.rows["kind"] == OTHER
+            return others
+        self._alone += 1
+        if self._alone > ALONE_MAX:
+            return np.ones(len(self.rows), np.bool_)
+        return np.arange(len(self.rows)) == at
 
     def _events(self, chosen: npt.NDArray[np.bool_]) -> dict[int, Event]:
-        if not chosen.any():
-            return {}
         batch = self._stretch.rows.filter(pa.array(chosen))
         events = tape_columns.to_events(batch, self._stretch.more[chosen])
         return dict(zip(np.flatnonzero(chosen).tolist(), events))
