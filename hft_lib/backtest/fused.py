@@ -32,6 +32,9 @@ from hft_lib.stage import Line, Stage
 from hft_lib.stages.desk_facts import tell
 
 NEVER_NS = np.iinfo(np.int64).max
+# The loop is worth its beginning where it takes so many rows; where it takes fewer, the stages take
+# more and more before it is tried again, up to so many.
+WORTH_ROWS, STINT_MAX = 8, 64
 _RUN = Direct(fused_kernel.run)
 _RULES = (CLOCK_JUMP_NS_MAX, LATE_NS, UPDATES_A_SECOND_MAX, TRADES_A_SECOND_MAX)  # as in `RULES`
 
@@ -62,6 +65,7 @@ class FusedLine:
         self._rules: Rows = np.array([_RULES], RULES)
         self._known: Rows = np.zeros(2, KNOWN)
         self._place: Rows = np.zeros(1, PLACE)
+        self._stint = 1  # rows that the stages take next
         self._settled, self._traded = (np.zeros_like(self._desk.out) for _ in range(2))
 
     def post(self, inbox: str, event: Event) -> list[tuple[str, Event]]:
@@ -77,13 +81,17 @@ class FusedLine:
             return
         at, count = 0, len(brought.rows)
         while at < count:
-            made: list[tuple[str, Event]] = []
             if self._is_plain():
-                at, made = self._run(brought.rows, at)
-            if not made and at < count:
-                made = self.post("ingestion", brought.event(at))
-                at += 1
-            yield from made
+                after, made = self._run(brought.rows, at)
+                yield from made
+                self._stint = 1 if after - at >= WORTH_ROWS else min(2 * self._stint, STINT_MAX)
+                at = after
+                if made:
+                    continue
+            end = min(at + self._stint, count)
+            for row in range(at, end):
+                yield from self.post("ingestion", brought.event(row))
+            at = end
 
     def _is_plain(self) -> bool:
         """Whether the loop can go on from the stages: both legs are quoted, the first block is

@@ -8,7 +8,7 @@ stages take that one.
 
 import numpy as np
 
-from hft_lib.backtest.fused_rows import DEPTH, OTHER, QUOTE, TIME, TRADE, X, Y
+from hft_lib.backtest.fused_rows import DEPTH, MARK, OTHER, QUOTE, TIME, TRADE, X, Y
 from hft_lib.health.window import take as take_window
 from hft_lib.kernel import kernel
 from hft_lib.stages.desk import settle, trade
@@ -134,6 +134,7 @@ def take(known, row):
         known.depth_is_sure = 1
         known.depth_believed_ns = row.time_ns
         known.depth_id = row.number
+    if row.kind == DEPTH or row.kind == MARK:
         return
     if row.exchange_ns != 0:
         known.has_offset = 1
@@ -185,6 +186,8 @@ def is_plain(rules, known, row):
         return is_plain_quote(rules, known[row.leg], row)
     if row.kind == TRADE:
         return is_plain_trade(rules, known[row.leg], row)
+    if row.kind == MARK:
+        return 0.0 < row.values[0] < np.inf
     return is_plain_depth(rules, known[row.leg], row)
 
 

@@ -1,5 +1,5 @@
-"""A feed's rows as one array of numbers, for a compiled loop: quotes, trades, changes of the book
-and passing time of one pair; every other row is only told apart.
+"""A feed's rows as one array of numbers, for a compiled loop: quotes, trades, marks, changes of
+the book and passing time of one pair; every other row is only told apart.
 """
 
 from collections.abc import Iterator
@@ -9,24 +9,25 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hft_lib.events import Depth, Event, Quote, TimePassed, Trade
+from hft_lib.events import Depth, Event, Mark, Quote, TimePassed, Trade
 from hft_lib.market import tape_columns
 from hft_lib.market.merge import Stretch, feed_stretches
 from hft_lib.market.tape import Tape
 from hft_lib.rows import Rows
 
-OTHER, QUOTE, TRADE, DEPTH, TIME = 0, 1, 2, 3, 4
+OTHER, QUOTE, TRADE, MARK, DEPTH, TIME = 0, 1, 2, 3, 4, 5
 Y, X, NO_LEG = 0, 1, 2
 ALONE_MAX = 16  # events of a stretch that are made alone; a hundred cost what all of them do
 _CODES = {
     Quote.__name__: QUOTE,
     Trade.__name__: TRADE,
+    Mark.__name__: MARK,
     Depth.__name__: DEPTH,
     TimePassed.__name__: TIME,
 }
 
-# `values` are a quote's bid, its size, ask and its size, or a trade's price and size; `number` is
-# the exchange's id, `previous` that of the change of the book before.
+# `values` are a quote's bid, its size, ask and its size, a trade's price and size, or a mark;
+# `number` is the exchange's id, `previous` that of the change of the book before.
 ROW = np.dtype(
     [
         ("kind", np.int64),
@@ -43,10 +44,16 @@ ROW = np.dtype(
 _NUMBERS = {
     QUOTE: {"exchange_ns": "exchange_time_ns", "number": "update_id"},
     TRADE: {"exchange_ns": "exchange_time_ns", "number": "trade_id"},
+    MARK: {"exchange_ns": "exchange_time_ns"},
     DEPTH: {"number": "last_id", "previous": "previous_id"},
 }
-_VALUES = {QUOTE: ("bid", "bid_size", "ask", "ask_size"), TRADE: ("price", "size"), DEPTH: ()}
-_BESIDE = {QUOTE: (), TRADE: ("side",), DEPTH: ("exchange_time_ns", "first_id", "snapshot")}
+_VALUES = {
+    QUOTE: ("bid", "bid_size", "ask", "ask_size"),
+    TRADE: ("price", "size"),
+    MARK: ("price",),
+    DEPTH: (),
+}
+_BESIDE = {TRADE: ("side",), DEPTH: ("exchange_time_ns", "first_id", "snapshot")}
 _LEVELS = ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")
 
 
@@ -62,7 +69,7 @@ def rows_of(stretch: Stretch, legs: tuple[str, str]) -> Rows:
     rows["kind"] = _coded(batch.column("kind"), _CODES, OTHER)
     rows["leg"] = _coded(batch.column("symbol"), {legs[0]: Y, legs[1]: X}, NO_LEG)
     rows["kind"][(rows["leg"] == NO_LEG) & (rows["kind"] != TIME)] = OTHER
-    for kind in (QUOTE, TRADE, DEPTH):
+    for kind in _NUMBERS:
         chosen = rows["kind"] == kind
         if chosen.any():
             _fill(rows, chosen, kind, batch)
@@ -84,7 +91,7 @@ def _fill(rows: Rows, chosen: npt.NDArray[np.bool_], kind: int, batch: pa.Record
         rows[field][chosen] = _filled(rows, chosen, batch.column(name))[chosen]
     for place, name in enumerate(_VALUES[kind]):
         rows["values"][chosen, place] = _filled(rows, chosen, batch.column(name))[chosen]
-    for name in _BESIDE[kind]:
+    for name in _BESIDE.get(kind, ()):
         _must_be_there(rows, chosen, batch.column(name))
 
 

@@ -164,7 +164,7 @@ def flaw(
         case 11:
             yield Funding(at_ns, at_ns, symbol, 1e-4)
         case 12:
-            yield Mark(at_ns, at_ns, symbol, price)
+            yield Mark(at_ns, at_ns, symbol, price if random.random() < 0.5 else float("nan"))
         case 13:
             yield Depth(at_ns, at_ns, symbol, False, 1, 5, 0, ((price * 0.999, 1.0),), ())  # late
         case 14:
