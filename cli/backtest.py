@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
@@ -24,6 +24,7 @@ from hft_lib.backtest.fused import FusedLine
 from hft_lib.backtest.fused_rows import Prepared, events_in, prepared_feed
 from hft_lib.backtest.sweep import Point, best_of, grid, parse_axis
 from hft_lib.backtest.tally import Tally
+from hft_lib.events import Event
 from hft_lib.line import LineConfig, registry_words
 from hft_lib.market.pairs import legs_of
 from hft_lib.market.tape import Tape
@@ -113,14 +114,14 @@ class Run:
         for said in registry_words(sets_of([file], start_ns)):
             self._take(self.line.post("orchestrator", said))
 
-    def feed(self, brought: Any) -> int:
+    def feed(self, brought: Prepared | Event) -> int:
         """Take what a feed brings; returns how many events."""
         count = events_in(brought)
         self.tally.events += count
         self._take(self.line.feed(brought))
         return count
 
-    def _take(self, facts: Any) -> None:
+    def _take(self, facts: Iterable[tuple[str, Event]]) -> None:
         for _, fact in facts:
             self.tally.take(fact)
 
