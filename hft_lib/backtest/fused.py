@@ -32,6 +32,7 @@ from hft_lib.stage import Line, Stage
 from hft_lib.stages.desk_facts import tell
 
 NEVER_NS = np.iinfo(np.int64).max
+NUMBER_MAX = 2**62  # of two such neither sum nor difference overflows
 # The loop is worth its beginning where it takes so many rows; where it takes fewer, the stages take
 # more and more before it is tried again, up to so many.
 WORTH_ROWS, STINT_MAX = 8, 64
@@ -99,7 +100,7 @@ class FusedLine:
         """
         desk = self._desk
         return (
-            all(symbol.quote_ns and not symbol.is_one_sided for symbol in self._symbols)
+            all(map(_is_usual, self._symbols))
             and desk.block_start_ns > 0
             and desk.slots_version == self._place_on_grid.slots_version
             and desk.limits_version == self._risk.limits.version
@@ -174,6 +175,12 @@ class FusedLine:
 
 def _unmarked(leaving: list[tuple[str, Event]]) -> list[tuple[str, Event]]:
     return [(log, fact) for log, fact in leaving if not isinstance(fact, Marked)]
+
+
+def _is_usual(symbol: SymbolState) -> bool:
+    """Whether a leg is quoted, and what is known of it are numbers that 64 bits hold."""
+    is_quoted = symbol.quote_ns > 0 and not symbol.is_one_sided
+    return is_quoted and max(symbol.gap_ns, abs(symbol.clock_offset_ns or 0)) < NUMBER_MAX
 
 
 class _Place(NamedTuple):

@@ -79,7 +79,7 @@ PLACE = np.dtype(
 @kernel
 def follows(last, new, suspect, a_second_max):
     """Whether an id is the next beyond doubt, at whatever time it comes."""
-    return new == 0 or (suspect == 0 and last > 0 and 0 < new - last <= a_second_max)
+    return new == 0 or (suspect == 0 and 0 < last < new and new - last <= a_second_max)
 
 
 @kernel
@@ -121,8 +121,8 @@ def is_plain_depth(rules, known, row):
 @kernel
 def is_in_time(rules, known, row, late_ns_max):
     """Whether the clocks have not moved against each other."""
-    if row.exchange_ns == 0 or known.has_offset == 0:
-        return True
+    if row.exchange_ns <= 0 or known.has_offset == 0:
+        return row.exchange_ns >= 0  # one before 1970 is for the stages
     moved_ns = row.time_ns - row.exchange_ns - known.offset_ns
     return -rules.clock_jump_ns_max <= moved_ns <= late_ns_max
 

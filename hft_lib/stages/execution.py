@@ -44,6 +44,7 @@ from hft_lib.strategy import decision
 Input: TypeAlias = RiskView | SlotAssigned | Promoted | RolledBack | TimePassed | Halted | Resumed
 _SETTLE, _TRADE = Direct(desk_kernels.settle), Direct(desk_kernels.trade)
 TERMS = (Instrument, Funding)
+STALE_AFTER_NS_MAX = 2**61  # seven decades: whatever cadence is told, a sum with a time fits
 # Who holds a pair's capital back: each is lifted by its own word alone.
 BY_LATCH, BY_PAIR, BY_MISMATCH = 1, 2, 4
 SHORTS = {"none": books.SHORT_NONE, "borrow": books.SHORT_BORROW, "perp": books.SHORT_PERP}
@@ -161,7 +162,8 @@ def apply_terms(pair: PairDesk, i: int, event: Instrument | Funding) -> None:
     if isinstance(event, Funding):
         desk_kernels.settle_funding(pair.legs, pair.accounts, i, event.rate)
         return
-    leg["stale_after_ns"] = round(event.cadence_ns * pair.config.limits.stale_cadences_max)
+    stale_after_ns = round(event.cadence_ns * pair.config.limits.stale_cadences_max)
+    leg["stale_after_ns"] = min(stale_after_ns, STALE_AFTER_NS_MAX)
     leg["taker_fee_rate"] = event.taker_fee_rate
     leg["lots_per_unit"] = lots_per_unit(event.quantity_step)
     leg["notional_min"] = event.notional_min_quote

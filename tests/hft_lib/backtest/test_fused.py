@@ -135,7 +135,7 @@ def flaw(
     def other(**changes: Any) -> Quote:
         return msgspec.structs.replace(top, time_ns=at_ns, **changes)
 
-    match int(random.integers(0, 21)):
+    match int(random.integers(0, 24)):
         case 0:
             yield other(bid=float("nan"))
         case 1:
@@ -183,6 +183,12 @@ def flaw(
             yield Depth(at_ns, at_ns, symbol, False, 1, 10**9, 10**9 - 1, (), ())  # some missing
         case 20:
             yield Depth(at_ns, at_ns, symbol, False, 1, 10**15, 0, (), ())
+        case 21:
+            yield Trade(at_ns, -(2**63) + 1, symbol, price, 1.0, "buy", 0)  # the clock is broken
+        case 22:
+            yield other(exchange_time_ns=-1, update_id=0)
+        case 23:
+            yield other(update_id=-(2**63) + 1)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -196,7 +202,7 @@ def test_a_line_of_any_market_is_the_stages_line(tmp_path: Path, seed: int, flaw
 
 
 def test_promotions_hand_over_at_the_same_point(tmp_path: Path) -> None:
-    tape = tape_of(tmp_path / "tape", market(4, 6.0, True))
+    tape = tape_of(tmp_path / "tape", market(5, 6.0, True))
     kinds = {type(fact) for fact in both(tape, config(), sets())}
     assert {Promoted, HandedOver} <= kinds
 
@@ -211,6 +217,12 @@ def test_a_leg_that_falls_silent_and_comes_back(tmp_path: Path) -> None:
     facts = both(tape_of(tmp_path / "tape", events), config(), sets())
     reasons = {fact.reason for fact in facts if isinstance(fact, Rejected)}
     assert {"STALE_LEG", "GAP"} <= reasons
+
+
+def test_a_cadence_of_centuries_is_a_number(tmp_path: Path) -> None:
+    slow = [instrument(Y, START_NS + DAY_NS, cadence_ns=2**62)]
+    events = sorted([*market(6, 2.0, False), *slow], key=lambda event: event.time_ns)
+    assert both(tape_of(tmp_path / "tape", events), config(), sets())
 
 
 def test_a_window_begins_in_the_middle_of_a_tape(tmp_path: Path) -> None:
