@@ -44,7 +44,8 @@ from hft_lib.strategy import decision
 Input: TypeAlias = RiskView | SlotAssigned | Promoted | RolledBack | TimePassed | Halted | Resumed
 _SETTLE, _TRADE = Direct(desk_kernels.settle), Direct(desk_kernels.trade)
 TERMS = (Instrument, Funding)
-STALE_AFTER_NS_MAX = 2**61  # seven decades: whatever cadence is told, a sum with a time fits
+# Seven decades: whatever cadence is told, a sum with a time fits.
+STALE_AFTER_NS_MAX = desk_kernels.NEVER_NS // 4
 # Who holds a pair's capital back: each is lifted by its own word alone.
 BY_LATCH, BY_PAIR, BY_MISMATCH = 1, 2, 4
 SHORTS = {"none": books.SHORT_NONE, "borrow": books.SHORT_BORROW, "perp": books.SHORT_PERP}
