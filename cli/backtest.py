@@ -16,7 +16,7 @@ from rich.table import Table
 
 from cli import options
 from cli.console import emit, progress, text
-from cli.context import Window, files_of_line, window_of
+from cli.context import Window, begin_of, files_of_line, window_of
 from cli.errors import BadInput
 from cli.parameters import read_parameters
 from cli.replay import document_of, print_figures, text_file
@@ -64,8 +64,8 @@ def backtest(
     start: options.StartOption = None,
     end: options.EndOption = None,
     borrow: options.BorrowOption = None,
-    orders: Annotated[Path | None, typer.Option(help="Write the approved orders as CSV.")] = None,
-    fills: Annotated[Path | None, typer.Option(help="Write the fills as CSV.")] = None,
+    orders: options.OrdersOption = None,
+    fills: options.FillsOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Run one pair over a tape in a compiled loop, with all costs: the orders of `hft replay`.
@@ -139,7 +139,7 @@ def run(
     tally: Tally,
 ) -> dict[str, Any]:
     """Run `file`, and each point of a sweep beside it; the contract's keys but `seconds`."""
-    start_ns = tape.start_ns if window[0] is None else max(window[0], tape.start_ns)
+    start_ns = begin_of(tape, window)
     own = Run(file, config, start_ns, tally)
     swept = {
         place: Run(_alone(file, point), config, start_ns, Tally())

@@ -125,3 +125,8 @@ def window_of(tape: Tape, start: str | None, end: str | None) -> Window:
     if window[0] is not None and window[1] is not None and window[0] >= window[1]:
         raise BadInput(f"--start must be before --end, was {start} and {end}")
     return window
+
+
+def begin_of(tape: Tape, window: Window) -> int:
+    """When a run over that part of the tape begins, in nanoseconds."""
+    return tape.start_ns if window[0] is None else max(window[0], tape.start_ns)

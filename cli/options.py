@@ -24,6 +24,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on std
 SeedOption = Annotated[int, typer.Option(help="Seed of the synthetic market.", min=0)]
 OutOption = Annotated[Path | None, typer.Option(help="A new folder for what the run makes.")]
 StartOption = Annotated[str | None, typer.Option(help="First time, ISO 8601 UTC.")]
+OrdersOption = Annotated[Path | None, typer.Option(help="Write the approved orders as CSV.")]
+FillsOption = Annotated[Path | None, typer.Option(help="Write the fills as CSV.")]
 EndOption = Annotated[str | None, typer.Option(help="Time to stop before, ISO 8601 UTC.")]
 
 

@@ -17,6 +17,7 @@ from cli import options
 from cli.console import command, emit, progress, text
 from cli.context import (
     Window,
+    begin_of,
     files_of_line,
     iso,
     parse_time,
@@ -57,8 +58,8 @@ def replay(
     start: options.StartOption = None,
     end: options.EndOption = None,
     borrow: options.BorrowOption = None,
-    orders: Annotated[Path | None, typer.Option(help="Write the approved orders as CSV.")] = None,
-    fills: Annotated[Path | None, typer.Option(help="Write the fills as CSV.")] = None,
+    orders: options.OrdersOption = None,
+    fills: options.FillsOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Run the six stages over a tape, event by event, and say what came of it.
@@ -163,7 +164,7 @@ def run_over_tape(
 ) -> dict[str, Any]:
     """Replay `tape` with `files` from empty state; the contract's keys but `seconds`."""
     line = Line(stages(), config)
-    start_ns = tape.start_ns if window[0] is None else max(window[0], tape.start_ns)
+    start_ns = begin_of(tape, window)
     for said in registry_words(sets_of(files, start_ns)):
         for _, fact in line.post("orchestrator", said):
             tally.take(fact)
@@ -186,7 +187,7 @@ def document_of(
     figures: dict[str, Any],
 ) -> dict[str, Any]:
     """The figures of a run over a tape, with what it was a run of."""
-    start_ns = tape.start_ns if window[0] is None else max(window[0], tape.start_ns)
+    start_ns = begin_of(tape, window)
     return {
         "pair": named(config),
         "start": iso(start_ns),
