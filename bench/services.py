@@ -5,7 +5,8 @@
 `tick`  one process: from the arrival of a market event to the approved order that it leads to.
 `restored` one process: a tick's cost in a line that its snapshots restored, and in one that they
         were taken of.
-`pairs` one process: a tick's cost with 1 to 500 pairs, each of the same ticks.
+`pairs` one process: a tick's cost with 1 to 500 pairs, each of the same ticks: of a line by itself,
+        and of lines that hold 500 pairs together, whose state fills the caches alike.
 `hops`  five processes on a broker of their own (scripts/kafka.sh), 200 messages a second through
         our bus, and the same through bare confluent-kafka, in turn.
 `six`   the six processes with a broker and Redis, over a tape as fast as they go.
@@ -42,6 +43,7 @@ TICKS = 200_000
 TICKS_A_PAIR = 2_000
 TICKS_RESTORED = 100_000
 PAIRS = (1, 10, 100, 500)
+MOMENTS = 400  # in which lines that hold as many pairs as the most take a tick of each in turn
 ROUNDS = 3
 TICK_US_P50, TICK_US_P99 = 60.0, 250.0  # what is aimed at
 
@@ -118,11 +120,15 @@ def _posted_us(line: Line, events: Sequence[Fed]) -> float:
 def cost_by_pairs(folder: Path) -> list[dict[str, Any]]:
     """A row for each number of pairs: microseconds a tick, and the ratio to one pair's.
 
-    Each number is the median of rounds in which all numbers take equally many ticks in turn.
+    One pair's state stays in the processor's own caches and that of 500 does not, which costs what
+    the machine's memory does. `together` leaves this out: as many pairs as the most, in as many
+    lines as it takes. Each number is the median of rounds in which all numbers take equally many
+    ticks in turn.
     """
     tape = synthetic_tape(folder, TICKS_A_PAIR)
     base = list(feed_events(tape))
     _run(tape.start_ns, base, 1)  # compiles and warms
+    together = _together_us(tape.start_ns, base[:MOMENTS])
     rounds: list[list[float]] = []
     for number in range(ROUNDS):
         rounds.append([_mean_us(tape.start_ns, base, count) for count in PAIRS])
@@ -134,9 +140,44 @@ def cost_by_pairs(folder: Path) -> list[dict[str, Any]]:
             "pairs": count,
             "us_per_tick": round(us, 2),
             "ratio_to_one_pair": round(us / medians[0], 2),
+            "lines_together": max(PAIRS) // count,
+            "together_us_per_tick": round(together_us, 2),
+            "together_ratio_to_one_pair": round(together_us / together[0], 2),
         }
-        for count, us in zip(PAIRS, medians, strict=True)
+        for count, us, together_us in zip(PAIRS, medians, together, strict=True)
     ]
+
+
+def _together_us(start_ns: int, base: Sequence[Fed]) -> list[float]:
+    """Microseconds a tick of as many pairs as the most, in lines of each number of pairs."""
+    coins = _coins(max(PAIRS))
+    lines = [
+        [_line_of(start_ns, coins[at : at + count]) for at in range(0, len(coins), count)]
+        for count in PAIRS
+    ]
+    posts = [
+        [line.post for line in each for _ in range(count)]
+        for each, count in zip(lines, PAIRS, strict=True)
+    ]
+    gc.collect()
+    moments = []
+    for event in base:
+        if isinstance(event, TimePassed):
+            for line in (line for each in lines for line in each):
+                line.post("ingestion", event)
+        else:
+            moments.append([_moment_us(each, list(_many(event, coins))) for each in posts])
+    warm = len(moments) // 10
+    medians: list[float] = np.median(moments[warm:], axis=0).tolist()
+    return medians
+
+
+def _moment_us(posts: Sequence[Callable[[str, Fed], object]], events: Sequence[Fed]) -> float:
+    """Microseconds a tick of one moment, each event to its own coin's line."""
+    began = time.perf_counter()
+    for post, event in zip(posts, events, strict=True):
+        post("ingestion", event)
+    return 1e6 * (time.perf_counter() - began) / len(events)
 
 
 def _mean_us(start_ns: int, base: Sequence[Fed], count: int) -> float:
@@ -150,8 +191,8 @@ def _run(start_ns: int, base: Sequence[Fed], count: int) -> float:
 
     The events of a moment are made right before it, untimed, as a decoder makes them.
     """
-    coins = [f"C{number:03d}" for number in range(count)]
-    line = new_line(start_ns, tuple(f"{coin}/USDT:USDT~{coin}/USDT" for coin in coins))
+    coins = _coins(count)
+    line = _line_of(start_ns, coins)
     gc.collect()
     took_s, ticks = 0.0, 0
     for event in base:
@@ -164,7 +205,16 @@ def _run(start_ns: int, base: Sequence[Fed], count: int) -> float:
     return 1e6 * took_s / ticks
 
 
-def _many(event: Fed, coins: list[str]) -> Iterator[Fed]:
+def _coins(count: int) -> list[str]:
+    return [f"C{number:03d}" for number in range(count)]
+
+
+def _line_of(start_ns: int, coins: Sequence[str]) -> Line:
+    """A line of one pair a coin."""
+    return new_line(start_ns, tuple(f"{coin}/USDT:USDT~{coin}/USDT" for coin in coins))
+
+
+def _many(event: Fed, coins: Sequence[str]) -> Iterator[Fed]:
     """The event for every coin, a nanosecond apart."""
     if isinstance(event, TimePassed):
         yield event
