@@ -74,10 +74,24 @@ class _Broker(msgspec.Struct):
     state: str
 
 
+class _Partition(msgspec.Struct):
+    """What they say of a partition: whether it is read, and whether the broker names it no more."""
+
+    desired: bool = False
+    unknown: bool = False
+
+
+class _Topic(msgspec.Struct):
+    """What they say of a topic."""
+
+    partitions: dict[str, _Partition] = {}
+
+
 class _Statistics(msgspec.Struct):
     """What librdkafka's statistics say of a client, as far as it is of use here."""
 
     brokers: dict[str, _Broker] = {}
+    topics: dict[str, _Topic] = {}
 
 
 class _Heard:
@@ -91,6 +105,7 @@ class _Heard:
         self.is_there = True  # whether the broker is, as of the last second
         self.sends = True  # the same, where nothing is read because much is still to be sent
         self.refused = ""  # what the broker said of our login, while it does
+        self.missing: list[str] = []  # topics that are read and that the broker has no more
         self.failed: KafkaError | None = None
         self._statistics = msgspec.json.Decoder(_Statistics)
 
@@ -104,17 +119,26 @@ class _Heard:
             self.refused = refusal(error)
 
     def statistics(self, content: str) -> None:
-        """The consumer's; it always has a connection."""
-        self.is_there = self._has_broker(content)
+        """The consumer's; it always has a connection.
+
+        They alone tell of a topic that is deleted: the consumer asks for it for ever, in silence.
+        """
+        statistics = self._statistics.decode(content)
+        self.is_there = _has_broker(statistics)
         self.refused = "" if self.is_there else self.refused
+        self.missing = sorted(name for name, topic in statistics.topics.items() if _is_gone(topic))
 
     def sent_statistics(self, content: str) -> None:
         """The producer's."""
-        self.sends = self._has_broker(content)
+        self.sends = _has_broker(self._statistics.decode(content))
 
-    def _has_broker(self, content: str) -> bool:
-        brokers = self._statistics.decode(content).brokers.values()
-        return any(broker.state in ("UP", "UPDATE") for broker in brokers)
+
+def _has_broker(statistics: _Statistics) -> bool:
+    return any(broker.state in ("UP", "UPDATE") for broker in statistics.brokers.values())
+
+
+def _is_gone(topic: _Topic) -> bool:
+    return any(each.desired and each.unknown for each in topic.partitions.values())
 
 
 class KafkaClient:
@@ -183,6 +207,11 @@ class KafkaClient:
     def refused(self) -> str:
         """What the broker said of our login, while it refuses it."""
         return self._heard.refused
+
+    @property
+    def missing(self) -> list[str]:
+        """The topics that are read and that the broker has no more."""
+        return self._heard.missing
 
     def append(self, log: str, key: str, header: bytes, content: bytes) -> None:
         """Send a message; where the queue is full, wait for room in it."""
@@ -291,14 +320,19 @@ class KafkaBus(ChainedBus):
     def pump(self, timeout_s: float) -> int:
         """Wait up to `timeout_s` for messages and hand over what came; returns how many."""
         count = super().pump(timeout_s)
-        silent = self._kafka.refused or "the broker does not answer"
-        self.away = "" if self._kafka.is_there else silent
+        self.away = self._why_away()
         # Here and not where it is asked for: a call from another thread waits for the reading one.
         if time.monotonic() >= self._lag_due_s:
             self._lag_due_s = time.monotonic() + LAG_S
             for name, log in self._logs.items():
                 self.lag[name] = max(self._kafka.known_end(name) - log.offset, 0)
         return count
+
+    def _why_away(self) -> str:
+        if not self._kafka.is_there:
+            return self._kafka.refused or "the broker does not answer"
+        missing = self._kafka.missing
+        return f"it has no topic {', '.join(missing)} any more" if missing else ""
 
 
 def continue_letters(servers: str, bus: ChainedBus, log: str) -> None:

@@ -251,7 +251,7 @@ class Pages:
                 yield GaugeMetricFamily(name, text, value)
         worker = self._worker
         away = bool(worker.away) if worker is not None else self._waits_for_broker()
-        text = "1 while the broker does not answer"
+        text = "1 while the broker does not answer, refuses us or lacks a topic that is read"
         yield GaugeMetricFamily("hft_broker_away", text, float(away))
         if worker is None:
             return

@@ -3,7 +3,7 @@
 import itertools
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -261,6 +261,54 @@ def test_an_offset_that_the_broker_no_longer_keeps_is_refused(servers: str):
     with pytest.raises(BusError, match="must hold offset 99, held 0 to 0"):
         bus.open(position)
     bus.close()
+
+
+def delete_topic(servers: str, log: str) -> None:
+    admin, topic = AdminClient({"bootstrap.servers": servers}), topic_of(log)
+    admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
+
+
+def pump_until(bus: KafkaBus, holds: Callable[[], bool]) -> None:
+    for _ in range(300):
+        bus.pump(0.1)
+        if holds():
+            return
+    raise AssertionError(f"it did not come to hold in 30 s; away: {bus.away!r}")
+
+
+def test_a_topic_that_is_deleted_under_its_reader_is_named_until_it_is_back(servers: str):
+    heard: list[Event] = []
+    bus = KafkaBus(servers, "execution")
+    for log in ("execution", "orchestrator"):
+        bus.read(log, heard.append)
+    bus.open()
+    pump_until(bus, lambda: bus.is_heard)
+    delete_topic(servers, "execution")
+    pump_until(bus, lambda: bus.away == "it has no topic hft.execution any more")
+    other = KafkaBus(servers, "feed")
+    other.write("orchestrator", TimePassed(START_NS))
+    pump_until(bus, lambda: heard == [TimePassed(START_NS)])
+    ensure_topics(servers)
+    pump_until(bus, lambda: bus.away == "")
+    for each in (bus, other):
+        each.close()
+
+
+def test_a_topic_that_is_made_again_without_what_was_read_ends_its_reader(servers: str):
+    heard: list[Event] = []
+    bus, other = KafkaBus(servers, "execution"), KafkaBus(servers, "feed")
+    bus.read("execution", heard.append)
+    bus.open()
+    for number in range(3):
+        other.write("execution", TimePassed(START_NS + number))
+    pump_until(bus, lambda: len(heard) == 3)
+    delete_topic(servers, "execution")
+    pump_until(bus, lambda: bus.away != "")
+    ensure_topics(servers)
+    with pytest.raises(BusError, match=r"hft\.execution: .*[Oo]ffset"):
+        pump_until(bus, lambda: False)
+    for each in (bus, other):
+        each.close()
 
 
 def test_the_first_message_to_a_broker_that_is_away_waits_for_it():
