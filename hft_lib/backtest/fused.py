@@ -95,8 +95,8 @@ class FusedLine:
             at = end
 
     def _is_plain(self) -> bool:
-        """Whether the loop can go on from the stages: both legs are quoted, the first block is
-        open, and what execution goes by is what the line carries.
+        """Whether the loop can go on from the stages: no side of a book is empty, the first block
+        is open, and what execution goes by is what the line carries.
         """
         desk = self._desk
         return (
@@ -142,6 +142,7 @@ class FusedLine:
             grid_ns=pair.grid_ns,
             grid_index=pair.grid_index,
             is_stale=pair.stale_told,
+            is_waiting=any(symbol.quote_ns == 0 for symbol in self._symbols),
             is_open=bool(self._ingestion.open),
             moments=self._window.moments,
             volatility_sum=desk.volatility_sum,
@@ -178,9 +179,11 @@ def _unmarked(leaving: list[tuple[str, Event]]) -> list[tuple[str, Event]]:
 
 
 def _is_usual(symbol: SymbolState) -> bool:
-    """Whether a leg is quoted, and what is known of it are numbers that 64 bits hold."""
-    is_quoted = symbol.quote_ns > 0 and not symbol.is_one_sided
-    return is_quoted and max(symbol.gap_ns, abs(symbol.clock_offset_ns or 0)) < NUMBER_MAX
+    """Whether a leg's book has no empty side, and what is known of it are numbers that 64 bits
+    hold.
+    """
+    numbers = symbol.gap_ns, abs(symbol.clock_offset_ns or 0)
+    return not symbol.is_one_sided and max(numbers) < NUMBER_MAX
 
 
 class _Place(NamedTuple):
@@ -190,6 +193,7 @@ class _Place(NamedTuple):
     grid_ns: int
     grid_index: int
     is_stale: int
+    is_waiting: int
     is_open: int
     moments: int
     volatility_sum: float

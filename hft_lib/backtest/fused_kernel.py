@@ -17,7 +17,7 @@ from hft_lib.stages.kalman_filter import observe_slots as observe_hedges
 from hft_lib.stages.risk_manager import correlated_size
 from hft_lib.stages.risk_manager import observe_slots as observe_risks
 
-# A `cleaning.SymbolState` that has a quote, in numbers.
+# A `cleaning.SymbolState`, in numbers.
 KNOWN = np.dtype(
     [
         ("top", np.float64, (4,)),  # bid, its size, ask, its size
@@ -54,15 +54,17 @@ RULES = np.dtype(
     ]
 )
 
-# Where the pair is: on ingestion's clock and grid, in its moment, in execution's block. The last
-# four say why the loop ended: what was settled and traded, in rows of their arrays, and whether the
-# models stepped and execution looked at them.
+# Where the pair is: on ingestion's clock and grid, in its moment, in execution's block; and whether
+# a leg is still to bring its first quote: until then it is stale, and nothing is told of that. The
+# last four say why the loop ended: what was settled and traded, in rows of their arrays, and
+# whether the models stepped and execution looked at them.
 PLACE = np.dtype(
     [
         ("time_ns", np.int64),
         ("grid_ns", np.int64),
         ("grid_index", np.int64),
         ("is_stale", np.int64),
+        ("is_waiting", np.int64),
         ("is_open", np.int64),
         ("moments", np.int64),
         ("volatility_sum", np.float64),
@@ -84,7 +86,9 @@ def follows(last, new, suspect, a_second_max):
 
 @kernel
 def is_plain_quote(rules, known, row):
-    """Whether cleaning has nothing to say of a quote."""
+    """Whether cleaning has nothing to say of a quote; a leg's first is for the stages."""
+    if known.quote_ns == 0:
+        return False
     bid, bid_size, ask, ask_size = row.values[0], row.values[1], row.values[2], row.values[3]
     if not (0.0 < bid <= ask < np.inf and 0.0 <= bid_size < np.inf and 0.0 <= ask_size < np.inf):
         return False
@@ -197,8 +201,10 @@ def enter(rules, known, place, row, stop_ns):
     if row.kind == OTHER or row.time_ns >= stop_ns or row.time_ns < place.time_ns:
         return False
     if row.kind != TIME:
-        if not is_plain(rules, known, row) or is_stale(known, row) != (place.is_stale != 0):
+        stale = 1 if is_stale(known, row) else 0
+        if not is_plain(rules, known, row) or (place.is_waiting == 0 and stale != place.is_stale):
             return False
+        place.is_stale = stale
         take(known[row.leg], row)
     place.time_ns = row.time_ns
     return True

@@ -219,6 +219,46 @@ def test_a_leg_that_falls_silent_and_comes_back(tmp_path: Path) -> None:
     assert {"STALE_LEG", "GAP"} <= reasons
 
 
+def begun_late(
+    symbol: str, kinds: tuple[type, ...], events: list[MarketEvent | TimePassed]
+) -> list[MarketEvent | TimePassed]:
+    """A market in which a leg brings nothing of `kinds` for a day and a half."""
+    until_ns = START_NS + 36 * HOUR_NS
+    return [
+        event
+        for event in events
+        if not (
+            isinstance(event, kinds)
+            and getattr(event, "symbol", "") == symbol
+            and event.time_ns < until_ns
+        )
+    ]
+
+
+@pytest.mark.parametrize("symbol", LEGS)
+@pytest.mark.parametrize("kinds", [(Quote,), (Quote, Trade, Depth)])
+@pytest.mark.parametrize("flawed", [False, True])
+def test_a_leg_that_begins_late_is_waited_for(
+    tmp_path: Path, symbol: str, kinds: tuple[type, ...], flawed: bool
+) -> None:
+    for seed in range(4):
+        tape = tape_of(tmp_path / f"{seed}", begun_late(symbol, kinds, market(seed, 3.0, flawed)))
+        assert any(isinstance(fact, Fill) for fact in both(tape, config(), sets()))
+
+
+def test_once_the_late_leg_has_begun_staleness_is_told(tmp_path: Path) -> None:
+    slow = instrument(X, cadence_ns=2**61)  # seventy years: its first quote is no gap
+    silent = (START_NS + 37 * HOUR_NS, START_NS + 50 * HOUR_NS)
+    events = [
+        event
+        for event in begun_late(X, (Quote,), market(4, 3.0, False))[2:]
+        if not (getattr(event, "symbol", "") == Y and silent[0] <= event.time_ns < silent[1])
+    ]
+    tape = tape_of(tmp_path / "tape", [slow, instrument(Y, cadence_ns=600 * S_NS), *events])
+    facts = both(tape, config(), [])  # no slot: no order ends the loop between
+    assert any(isinstance(fact, Rejected) and fact.reason == "STALE_LEG" for fact in facts)
+
+
 def test_a_cadence_of_centuries_is_a_number(tmp_path: Path) -> None:
     slow = [instrument(Y, START_NS + DAY_NS, cadence_ns=2**62)]
     events = sorted([*market(6, 2.0, False), *slow], key=lambda event: event.time_ns)
@@ -232,10 +272,11 @@ def test_a_window_begins_in_the_middle_of_a_tape(tmp_path: Path) -> None:
     assert any(isinstance(fact, Fill) for fact in both(tape, config(), late, window))
 
 
+@pytest.mark.parametrize("kinds", [(), (Quote,)])
 def test_what_is_plain_goes_through_the_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: tuple[type, ...]
 ) -> None:
-    tape = tape_of(tmp_path / "tape", market(3, 3.0, False))
+    tape = tape_of(tmp_path / "tape", begun_late(Y, kinds, market(3, 3.0, False)))
     posted = list[Event]()
     take = Line.post
 
@@ -248,7 +289,7 @@ def test_what_is_plain_goes_through_the_loop(
     for brought in prepared_feed(tape, None, None, LEGS):
         list(line.feed(brought))
     ticks = [event for event in posted if isinstance(event, Quote | Trade | Depth)]
-    assert tape.rows > 1_200 and len(ticks) < 20
+    assert tape.rows > 1_000 and len(ticks) < 20
 
 
 def test_a_line_of_two_pairs_is_refused() -> None:
