@@ -5,6 +5,7 @@ reader.
 """
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -116,6 +117,7 @@ class Host:
         self.read, self.written = saved.read, saved.written
 
 
+@cache
 def _pair_getter(kind: type) -> Callable[[Any], str]:
     """How the pair of a fact is read; empty for what concerns all."""
     names = {field.name for field in msgspec.structs.fields(kind)}
@@ -124,19 +126,19 @@ def _pair_getter(kind: type) -> Callable[[Any], str]:
     return attrgetter("tick.pair") if "tick" in names else lambda fact: ""
 
 
-def _layout(state: Any) -> dict[str, set[str]]:
+def _layout(state: Any) -> dict[str, set[Any]]:
     """The kinds of all arrays in a state, by the struct and field that hold them."""
-    found: dict[str, set[str]] = {}
+    found: dict[str, set[Any]] = {}
     _collect(state, "", found)
     return found
 
 
-def _collect(value: Any, name: str, found: dict[str, set[str]]) -> None:
+def _collect(value: Any, name: str, found: dict[str, set[Any]]) -> None:
     if isinstance(value, np.ndarray):
-        found.setdefault(name, set()).add(str(value.dtype))
+        found.setdefault(name, set()).add(value.dtype)
     elif isinstance(value, msgspec.Struct):
-        for field in msgspec.structs.fields(value):
-            _collect(getattr(value, field.name), f"{type(value).__name__}.{field.name}", found)
+        for field in value.__struct_fields__:
+            _collect(getattr(value, field), f"{type(value).__name__}.{field}", found)
     elif isinstance(value, dict | list | tuple):
         for item in value.values() if isinstance(value, dict) else value:
             _collect(item, name, found)
