@@ -242,7 +242,9 @@ def step_models(
         window, clock, warm_ns, live, hedges, volatilities,
         y_mid, x_mid, time_ns, steps, place.moments,
     )  # fmt: skip
-    size = correlated_size(log_mids, returns, stepped_ns, products, pair_row, y_mid, time_ns)
+    size = correlated_size(
+        log_mids, returns, stepped_ns, products, pair_row, y_mid, time_ns, place.grid_ns
+    )
     observe_risks(detector_params, detectors, watches, risks, volatilities, time_ns, size)
     place.moments = 0
     place.stepped = 1

@@ -7,7 +7,9 @@ positions is cut where the pairs' mids move together:
 
     size_i = 1 / sqrt(1 + sum over j of max(rho_ij, 0))
 
-rho: exponentially weighted correlation of the log mids of the pairs' y legs.
+rho: exponentially weighted correlation of the returns of the pairs' y legs from one grid step to
+the next, of two pairs that step in the same grid interval: with ticks each does at a moment of its
+own.
 """
 
 from typing import TypeAlias, assert_never
@@ -59,13 +61,14 @@ class PairRisk(msgspec.Struct):
 
 class Correlations(msgspec.Struct):
     """Log mids, last grid returns and their exponentially weighted products, a row a pair in the
-    line's order.
+    line's order; `grid_ns` is the line's interval, known with the first parameter set (0 before).
     """
 
     log_mids: Rows
     returns: Rows
     stepped_ns: Rows
     products: Rows
+    grid_ns: int = 0
 
 
 class RiskState(msgspec.Struct):
@@ -105,7 +108,7 @@ def step(state: RiskState, event: Input) -> tuple[Event, ...]:
         case Volatility():
             return observe(state, event)
         case SlotAssigned():
-            return assign(state.pairs[event.pair], event)
+            return assign(state, event)
         case Promoted() | RolledBack() | TimePassed():
             return (event,)
         case _:
@@ -126,6 +129,7 @@ def observe(state: RiskState, volatility: Volatility) -> tuple[Event, ...]:
             pair.row,
             0.5 * (tick.y_bid + tick.y_ask),
             tick.time_ns,
+            known.grid_ns,
         )
         _OBSERVE.call(
             pair.params,
@@ -140,8 +144,10 @@ def observe(state: RiskState, volatility: Volatility) -> tuple[Event, ...]:
     return (RiskView(tick, volatility.hedges, volatility.volatilities, pair.verdict, pair.limits),)
 
 
-def assign(pair: PairRisk, assigned: SlotAssigned) -> tuple[Event, ...]:
+def assign(state: RiskState, assigned: SlotAssigned) -> tuple[Event, ...]:
     """Give a slot its detector; its beliefs come from another slot, or from its prior."""
+    state.correlations.grid_ns = assigned.parameters.grid_ms * 1_000_000
+    pair = state.pairs[assigned.pair]
     slot, parameters = assigned.slot, assigned.parameters.bocd
     pair.params[slot] = bocd.params_row(parameters)[0]
     pair.watches[slot] = (1, parameters.alarm_probability, round(parameters.alarm_hold_s * 1e9), 0)
@@ -185,18 +191,19 @@ def observe_slots(params, detectors, watches, risks, volatilities, time_ns, size
 
 
 @kernel
-def correlated_size(log_mids, returns, stepped_ns, products, row, y_mid, time_ns):
+def correlated_size(log_mids, returns, stepped_ns, products, row, y_mid, time_ns, grid_ns):
     """Take the pair's return since its last grid step; the size that correlations with the other
     pairs leave it.
     """
+    interval_ns = time_ns // grid_ns * grid_ns if grid_ns > 0 else time_ns  # where it began
     log_mid = log(y_mid)
     returns[row] = log_mid - log_mids[row] if stepped_ns[row] > 0 else 0.0
     log_mids[row] = log_mid
     stepped_ns[row] = time_ns
     total = 1.0
     for other in range(returns.shape[0]):
-        if other != row and stepped_ns[other] != time_ns:
-            continue  # its return is of another moment
+        if stepped_ns[other] < interval_ns:
+            continue  # its return is of another interval
         product = CORRELATION_DECAY * products[row, other] + returns[row] * returns[other]
         products[row, other] = product
         products[other, row] = product

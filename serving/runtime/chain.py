@@ -21,7 +21,7 @@ import msgspec
 from hft_lib.events import SCHEMA_VERSION, Event
 
 # What the stages make of the same inbox. A change of it is seen in the header of every fact.
-LOGIC_VERSION = 6
+LOGIC_VERSION = 7
 
 # Ours have a hundred: more is none of ours, and neither decoded nor kept.
 HEADER_BYTES_MAX = 512

@@ -15,6 +15,7 @@ from tests.builders import (
     HOUR_NS,
     PAIR,
     PAIR2,
+    S_NS,
     START_NS,
     Y,
     assigned,
@@ -29,9 +30,11 @@ step: Any = STAGE.step  # a fact of any kind: each test knows which it means
 SLOTS = config().slots
 
 
-def volatility(hour: int, score: float, mid: float = 100.0, pair: str = PAIR, steps: int = 1):
+def volatility(
+    hour: int, score: float, mid: float = 100.0, pair: str = PAIR, steps: int = 1, late_s: int = 0
+):
     """A grid point of `pair` an hour after the one before, the same innovation for every slot."""
-    time_ns = START_NS + hour * HOUR_NS
+    time_ns = START_NS + hour * HOUR_NS + late_s * S_NS
     rows = np.zeros(SLOTS, VOLATILITY)
     rows["score"], rows["spread_sd"] = score, 0.01
     top = (mid - 0.01, 1.0, mid + 0.01, 1.0)
@@ -111,11 +114,11 @@ def test_the_limits_in_force_are_in_every_view():
     assert view.limits == limits
 
 
-def sizes(state, *mids: tuple[float, float]) -> list[float]:
+def sizes(state, *mids: tuple[float, float], late_s: int = 0) -> list[float]:
     found = []
     for hour, (one, other) in enumerate(mids, start=1):
         step(state, volatility(hour, 0.0, one, PAIR))
-        (view,) = step(state, volatility(hour, 0.0, other, PAIR2))
+        (view,) = step(state, volatility(hour, 0.0, other, PAIR2, late_s=late_s))
         found.append(float(judged(view)[0]["size"]))
     return found
 
@@ -130,6 +133,24 @@ def two_pairs():
 def test_pairs_that_move_as_one_share_the_size():
     up_and_down = [(100.0 + k % 3, 100.0 + k % 3) for k in range(40)]
     assert sizes(two_pairs(), *up_and_down)[-1] == pytest.approx(1.0 / np.sqrt(2.0), rel=1e-6)
+
+
+def test_pairs_share_the_size_whenever_in_an_interval_each_of_them_steps():
+    mids = [(100.0 + k % 3, 100.0 + k % 3 + k % 2) for k in range(40)]
+    at_once = sizes(two_pairs(), *mids)
+    assert at_once[-1] < 0.95
+    assert sizes(two_pairs(), *mids, late_s=7) == at_once
+    assert sizes(two_pairs(), *mids, late_s=3599) == at_once
+
+
+def test_a_return_of_another_interval_says_nothing_of_this_one():
+    state = two_pairs()
+    sizes(state, *((100.0 + k % 3, 100.0 + k % 3) for k in range(40)))
+    before = state.correlations.products.copy()
+    step(state, volatility(41, 0.0, 130.0, PAIR))
+    after = state.correlations.products
+    assert after[0, 1] == before[0, 1] and after[1, 0] == before[1, 0]
+    assert after[0, 0] > before[0, 0] and after[1, 1] == before[1, 1]
 
 
 def test_pairs_that_move_against_one_another_keep_it():
