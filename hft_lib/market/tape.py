@@ -23,7 +23,6 @@ from hft_lib.market.tape_columns import TEXT
 from hft_lib.market.tape_manifest import (
     DataError,
     Manifest,
-    RowHash,
     TapeError,
     is_tape,
     read_manifest,
@@ -61,7 +60,7 @@ class Tape:
 
     @property
     def sha256(self) -> str:
-        """The hash of the rows, as the manifest says it; `measured_sha256` reads them."""
+        """The hash of the rows, as the manifest says it; `quality.check_tape` reads them."""
         return self.manifest.tape_sha256
 
     @property
@@ -83,13 +82,6 @@ class Tape:
     def end_ns(self) -> int:
         """Time of the last event."""
         return self.manifest.end_ns
-
-    def measured_sha256(self) -> str:
-        """The hash of the rows as they are read now."""
-        measured = RowHash()
-        for batch in self.batches():
-            measured.update(tape_columns.to_events(batch))
-        return measured.hexdigest()
 
     def events(
         self,

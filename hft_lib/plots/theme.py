@@ -177,13 +177,6 @@ def said(artist: Any) -> tuple[str, str, tuple[str, ...]] | None:
     return found
 
 
-def no_data(axis: Any, words: str) -> None:
-    """Say in the middle of an empty panel why it is empty."""
-    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color=MUTED)
-    axis.set_yticks([])
-    axis.set_xticks([])
-
-
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": FONT_PX,

@@ -7,10 +7,10 @@ compacted: the last of each key is enough.
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, NewTopic
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from serving.adapters.kafka_client import ANSWER_S_MAX, administering, client_config
+from serving.adapters.kafka_client import ANSWER_S_MAX, administering
 from serving.adapters.kafka_errors import is_forbidden, is_passing
 from serving.runtime.chained import DEAD_LETTERS, Away
 from serving.runtime.opening import NotThisLine
@@ -112,11 +112,3 @@ def _check_partitions(admin: AdminClient) -> None:
             raise TopicsError(
                 f"topic {topic.name} must have {topic.partitions} partition, had {partitions}"
             )
-
-
-def topic_config(servers: str, name: str) -> dict[str, str]:
-    """What the broker says of a topic's configuration."""
-    resource = ConfigResource(ResourceType.TOPIC, name)
-    admin = AdminClient(client_config(servers))
-    found = admin.describe_configs([resource])[resource].result(ANSWER_S_MAX)
-    return {key: entry.value for key, entry in found.items()}

@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 
 from hft_lib.events import SCHEMA_VERSION, Decided, Event, Halted, TimePassed
 from serving.adapters.kafka_bus import KafkaBus, watermarks
-from serving.adapters.kafka_topics import TOPICS, ensure_topics, topic_config, topic_of
+from serving.adapters.kafka_topics import TOPICS, ensure_topics, topic_of
 from serving.runtime.chain import Diverged, Outgoing, read_header
 from serving.runtime.chained import (
     DEAD_LETTERS,
@@ -361,6 +361,13 @@ def test_nothing_follows_a_message_that_the_broker_refused(narrow: str):
     assert facts == [TimePassed(START_NS)], "what came after it was never sent"
     for one in (bus, heard):
         one.close()
+
+
+def topic_config(servers: str, name: str) -> dict[str, str]:
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    admin = AdminClient({"bootstrap.servers": servers})
+    found = admin.describe_configs([resource])[resource].result(10)
+    return {key: entry.value for key, entry in found.items()}
 
 
 def test_topics_are_made_once_and_as_they_are_written_down(servers: str):
