@@ -72,7 +72,12 @@ class Client(Protocol):
     """
 
     def append(self, log: str, key: str, header: bytes, content: bytes) -> None:
-        """Send a message to a log; it is there for good once `flush` has returned."""
+        """Put a message into a log: it goes with the next `send`, and is there for good once
+        `flush` has returned.
+        """
+
+    def send(self) -> None:
+        """Let everything appended go."""
 
     def bounds(self, log: str) -> tuple[int, int]:
         """The first offset that is kept of a log and the one after its last."""
@@ -84,7 +89,7 @@ class Client(Protocol):
         """Wait up to `timeout_s` for messages; those of one log in its order."""
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until everything sent is there."""
+        """Wait until everything appended is there."""
 
     def close(self) -> None:
         """Receive nothing more."""
@@ -253,11 +258,15 @@ class ChainedBus:
 
     def pump(self, timeout_s: float) -> int:
         """Wait up to `timeout_s` for messages and hand over what came; returns how many."""
+        self._client.send()
         count = 0
-        for message in self._client.receive(timeout_s):
-            self._take(message)
-            self.origin = NO_ORIGIN
-            count += 1
+        try:
+            for message in self._client.receive(timeout_s):
+                self._take(message)
+                self.origin = NO_ORIGIN
+                count += 1
+        finally:  # what came of the messages before one that ends us, too
+            self._client.send()
         return count
 
     @property

@@ -287,6 +287,7 @@ def test_a_topic_that_is_deleted_under_its_reader_is_named_until_it_is_back(serv
     pump_until(bus, lambda: bus.away == "it has no topic hft.execution any more")
     other = KafkaBus(servers, "feed")
     other.write("orchestrator", TimePassed(START_NS))
+    other.flush()
     pump_until(bus, lambda: heard == [TimePassed(START_NS)])
     ensure_topics(servers)
     pump_until(bus, lambda: bus.away == "")
@@ -301,6 +302,7 @@ def test_a_topic_that_is_made_again_without_what_was_read_ends_its_reader(server
     bus.open()
     for number in range(3):
         other.write("execution", TimePassed(START_NS + number))
+    other.flush()
     pump_until(bus, lambda: len(heard) == 3)
     delete_topic(servers, "execution")
     pump_until(bus, lambda: bus.away != "")
@@ -352,10 +354,11 @@ def test_nothing_follows_a_message_that_the_broker_refused(narrow: str):
     with pytest.raises(BusError, match="did not take a message"):
         for number in range(1000):
             bus.write("execution", TimePassed(START_NS + number))
-            heard.pump(0.001)
+            bus.pump(0.001)
         bus.flush()
     with pytest.raises(BusError, match="did not take a message"):
         bus.write("execution", TimePassed(START_NS))
+        bus.flush()
     for _ in range(10):
         heard.pump(0.1)
     assert facts == [TimePassed(START_NS)], "what came after it was never sent"

@@ -237,6 +237,9 @@ class SimClient:
             wire = self._wires[log] = self._world.wire(log)
         wire.under_way.append(Message(key, header, content))
 
+    def send(self) -> None:
+        """What was appended is under way already: any part of it may arrive before it is sent."""
+
     def bounds(self, log: str) -> tuple[int, int]:
         """The first offset of a log and the one after its last."""
         return 0, len(self._world.log(log))

@@ -12,6 +12,7 @@ from hft_lib.events import SCHEMA_VERSION, Event, Halted, TimePassed
 from serving.runtime.chain import (
     LOGIC_VERSION,
     NO_ORIGIN,
+    Diverged,
     Origin,
     Outgoing,
     Superseded,
@@ -41,6 +42,9 @@ class MemoryClient:
 
     def append(self, log: str, key: str, header: bytes | None, content: bytes) -> None:
         self._logs.setdefault(log, []).append((key, header, content))
+
+    def send(self) -> None:
+        """What is appended has arrived."""
 
     def bounds(self, log: str) -> tuple[int, int]:
         return 0, len(self._logs.get(log, []))
@@ -102,6 +106,51 @@ def test_an_edge_is_opened_where_nothing_of_an_older_one_can_come_any_more():
     inlet.write(passed(2))
     new.pump(0.0)
     assert facts == [passed(1), passed(2)] and new.fenced == 1
+
+
+class KeepingClient(MemoryClient):
+    """A client whose messages go when they are let go."""
+
+    def __init__(self, logs: Logs) -> None:
+        super().__init__(logs)
+        self._kept: list[tuple[str, str, bytes | None, bytes]] = []
+
+    def append(self, log: str, key: str, header: bytes | None, content: bytes) -> None:
+        self._kept.append((log, key, header, content))
+
+    def send(self) -> None:
+        for message in self._kept:
+            super().append(*message)
+        self._kept.clear()
+
+
+def test_what_was_made_goes_before_the_next_wait_and_at_the_end_of_a_batch():
+    logs: Logs = {}
+    bus = ChainedBus(KeepingClient(logs), "execution")
+    bus.read("execution", lambda fact: bus.write("hft.records", fact))
+    bus.open()
+    bus.write("hft.records", passed(1))
+    bus.pump(0.0)
+    assert len(logs["hft.records"]) == 1, "nothing came, and what an edge wrote has gone"
+    line = ChainedBus(MemoryClient(logs), "risk_manager")
+    line.write("execution", passed(2))
+    line.write("execution", passed(3))
+    bus.pump(0.0)
+    assert len(logs["hft.records"]) == 3
+
+
+def test_what_was_made_before_a_gap_in_the_same_batch_goes_too():
+    logs: Logs = {}
+    line = ChainedBus(MemoryClient(logs), "risk_manager")
+    for number in range(3):
+        line.write("execution", passed(number))
+    del logs["execution"][1]
+    bus = ChainedBus(KeepingClient(logs), "execution")
+    bus.read("execution", lambda fact: bus.write("hft.records", fact))
+    bus.open()
+    with pytest.raises(Diverged, match="must go on with 2, came 3"):
+        bus.pump(0.0)
+    assert [content for _, _, content in logs["hft.records"]] == [msgspec.msgpack.encode(passed(0))]
 
 
 def test_an_announcement_is_there_before_anything_is_said_after_it():
