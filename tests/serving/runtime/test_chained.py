@@ -113,15 +113,15 @@ class KeepingClient(MemoryClient):
 
     def __init__(self, logs: Logs) -> None:
         super().__init__(logs)
-        self._kept: list[tuple[str, str, bytes | None, bytes]] = []
+        self.kept: list[tuple[str, str, bytes | None, bytes]] = []
 
     def append(self, log: str, key: str, header: bytes | None, content: bytes) -> None:
-        self._kept.append((log, key, header, content))
+        self.kept.append((log, key, header, content))
 
     def send(self) -> None:
-        for message in self._kept:
+        for message in self.kept:
             super().append(*message)
-        self._kept.clear()
+        self.kept.clear()
 
 
 def test_what_was_made_goes_before_the_next_wait_and_at_the_end_of_a_batch():
@@ -154,19 +154,12 @@ def test_what_was_made_before_a_gap_in_the_same_batch_goes_too():
 
 
 def test_an_announcement_is_there_before_anything_is_said_after_it():
-    class Slow(MemoryClient):
+    class Slow(KeepingClient):
         """A client whose messages arrive at a flush, the last first."""
 
-        def __init__(self, logs: Logs) -> None:
-            super().__init__(logs)
-            self.sent: list[tuple[str, str, bytes | None, bytes]] = []
-
-        def append(self, log: str, key: str, header: bytes | None, content: bytes) -> None:
-            self.sent.append((log, key, header, content))
-
         def flush(self, timeout_s: float) -> None:
-            while self.sent:
-                super().append(*self.sent.pop())
+            self.kept.reverse()
+            self.send()
 
     logs: Logs = {}
     bus = ChainedBus(Slow(logs), "execution", 1)
