@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.caching import UserProvidedCacheLocator
@@ -124,35 +125,79 @@ class _BorrowedType(types.Array):
 register_model(_BorrowedType)(ArrayModel)
 
 
+class _WordsType(types.Array):
+    """An array of one row of rows, borrowed as the 64-bit words that it is made of."""
+
+    def __init__(self) -> None:
+        super().__init__(types.int64, 1, "C", name="Words")
+
+
+register_model(_WordsType)(ArrayModel)
+
+
+def _read(kind: Any, given: Any, call: Any) -> Any:
+    """Read an array object's address, shape and strides, and whether that failed."""
+    array = call.context.make_array(kind)(call.context, call.builder)
+    # numba's own reader of arrays, which leaves the owner's reference count alone.
+    signature = ir.FunctionType(ir.IntType(32), [call.pyapi.pyobj, call.pyapi.voidptr])
+    reader = cgutils.get_or_insert_function(call.builder.module, signature, "numba_adapt_ndarray")
+    place = call.builder.bitcast(array._getpointer(), call.pyapi.voidptr)
+    return array, call.builder.call(reader, [given, place])
+
+
+@unbox(_WordsType)
+def _borrow_words(kind: Any, given: Any, call: Any) -> Any:
+    """Read an array object's address and size; TypeError for what is no array."""
+    array, error = _read(kind, given, call)
+    word = array.itemsize.type(8)
+    array.nitems = call.builder.sdiv(call.builder.mul(array.nitems, array.itemsize), word)
+    array.itemsize = word
+    array.shape = cgutils.pack_array(call.builder, [array.nitems])
+    array.strides = cgutils.pack_array(call.builder, [word])
+    failed = cgutils.is_not_null(call.builder, error)
+    return _taken(call, array, failed, "an array was expected")
+
+
 @unbox(_BorrowedType)
 def _borrow(kind: Any, given: Any, call: Any) -> Any:
     """Read an array object's address, shape and strides; TypeError for what is no array, and for
     one whose elements have another size.
     """
-    array = call.context.make_array(kind)(call.context, call.builder)
-    place = array._getpointer()
-    # numba's own reader of arrays, which leaves the owner's reference count alone.
-    signature = ir.FunctionType(ir.IntType(32), [call.pyapi.pyobj, call.pyapi.voidptr])
-    reader = cgutils.get_or_insert_function(call.builder.module, signature, "numba_adapt_ndarray")
-    error = call.builder.call(reader, [given, call.builder.bitcast(place, call.pyapi.voidptr)])
+    array, error = _read(kind, given, call)
     size = as_dtype(kind.dtype).itemsize
     other = call.builder.icmp_unsigned("!=", array.itemsize, array.itemsize.type(size))
     failed = call.builder.or_(cgutils.is_not_null(call.builder, error), other)
+    return _taken(call, array, failed, f"an array was expected, of {size} bytes an element")
+
+
+def _taken(call: Any, array: Any, failed: Any, expected: str) -> Any:
+    """What was read, or TypeError that says what was expected."""
     with call.builder.if_then(failed, likely=False):
-        text = f"an array was expected, of {size} bytes an element"
-        call.pyapi.err_set_string("PyExc_TypeError", text)
-    return NativeValue(call.builder.load(place), is_error=failed)
+        call.pyapi.err_set_string("PyExc_TypeError", expected)
+    return NativeValue(array._getvalue(), is_error=failed)
 
 
 def direct(function: Callable[..., Any], *examples: object) -> Callable[..., Any]:
     """The compiled code of `function` for arguments like `examples`, without what is most of a
     call's cost: no look-up of their types, and arrays are borrowed rather than shared, so that it
-    must return none. It trusts its caller: arrays of another layout or dimension would be misread;
-    what is no array, or has elements of another size, raises TypeError.
+    must return none. One row that is made of rows comes as its 64-bit words (`rows.parts`). It
+    trusts its caller: arrays of another layout or dimension would be misread; what is no array, or
+    has elements of another size, raises TypeError.
     """
-    kinds = (numba.typeof(example) for example in examples)
-    borrowed = (_BorrowedType(kind) if isinstance(kind, types.Array) else kind for kind in kinds)
-    return function.compile(tuple(borrowed))  # type: ignore[attr-defined]
+    return function.compile(tuple(map(_borrowed, examples)))  # type: ignore[attr-defined]
+
+
+def _borrowed(example: object) -> types.Type:
+    """The type as which code that `direct` compiles takes arguments like `example`."""
+    if isinstance(example, np.ndarray) and _is_of_rows(example.dtype):
+        return _WordsType()
+    kind = numba.typeof(example)
+    return _BorrowedType(kind) if isinstance(kind, types.Array) else kind
+
+
+def _is_of_rows(kind: np.dtype[Any]) -> bool:
+    """Whether rows of this kind are made of rows."""
+    return any(inner.base.names for inner, *_ in (kind.fields or {}).values())
 
 
 class Direct:

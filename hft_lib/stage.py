@@ -114,7 +114,9 @@ def _frozen(described: Any) -> Any:
 @lru_cache
 def _dtype(described: Any) -> Any:
     """One object for all arrays of a layout: to compare two field by field costs microseconds."""
-    return np.dtype(list(described) if isinstance(described, tuple) else described)
+    if isinstance(described, str):
+        return np.dtype(described)
+    return np.dtype([(name, _dtype(kind), *shape) for name, kind, *shape in described])
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_array, order="deterministic")

@@ -119,8 +119,7 @@ class FusedLine:
             self._risk.params, self._risk.detectors, self._risk.watches, self._risk.risks,
             self._correlations.log_mids, self._correlations.returns,
             self._correlations.stepped_ns, self._correlations.products, self._risk.row,
-            desk.desk, desk.legs, desk.accounts, desk.orders, desk.strategies, desk.limits,
-            self._settled, self._traded,
+            desk.sheet, self._settled, self._traded,
         )  # fmt: skip
         if after == at:
             return at, []
@@ -165,13 +164,9 @@ class FusedLine:
             self._filters.forecast = self._filters.hedges.tobytes()
             self._models.forecast = self._models.volatilities.tobytes()
             self._risk.verdict = self._risk.risks.tobytes()
-        if place.looked and self._filters.forecast != desk.hedges:
-            desk.hedges, desk.hedge_rows = self._filters.forecast, self._filters.hedges.copy()
-        if place.looked and self._models.forecast != desk.volatilities:
-            desk.volatilities = self._models.forecast
-            desk.volatility_rows = self._models.volatilities.copy()
-        if place.looked and self._risk.verdict != desk.risks:
-            desk.risks, desk.risk_rows = self._risk.verdict, self._risk.risks.copy()
+        if place.looked:
+            desk.hedges, desk.volatilities = self._filters.forecast, self._models.forecast
+            desk.risks = self._risk.verdict
 
 
 def _unmarked(leaving: list[tuple[str, Event]]) -> list[tuple[str, Event]]:

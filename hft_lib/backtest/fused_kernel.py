@@ -11,7 +11,7 @@ import numpy as np
 from hft_lib.backtest.fused_rows import DEPTH, MARK, OTHER, QUOTE, TIME, TRADE, X, Y
 from hft_lib.health.window import take as take_window
 from hft_lib.kernel import kernel
-from hft_lib.stages.desk import settle, trade
+from hft_lib.stages.desk import parts, settle, take_forecasts, trade
 from hft_lib.stages.garch_model import observe_slots as observe_volatilities
 from hft_lib.stages.kalman_filter import observe_slots as observe_hedges
 from hft_lib.stages.risk_manager import correlated_size
@@ -266,7 +266,7 @@ def run(
     filters, filter_states, hedges,
     models, model_states, horizons, live, volatilities, window, clock, warm_ns,
     detector_params, detectors, watches, risks, log_mids, returns, stepped_ns, products, pair_row,
-    desk, legs, accounts, orders, strategies, limits, settled, traded,
+    sheet, settled, traded,
 ):  # fmt: skip
     """Take rows from `first` on, up to the one after which there is something to tell, or before
     the one that is for the stages: at or past `stop_ns`, or not plain; returns its place.
@@ -274,6 +274,7 @@ def run(
     here, i = place[0], first
     here.settled = here.traded = here.stepped = here.looked = 0
     y, x = known[Y], known[X]
+    desk, legs, limits, forecasts, strategies, accounts, orders, _ = parts(sheet)
     while i < rows.shape[0] and here.settled == 0 and here.traded == 0:
         row = rows[i]
         if not enter(rules[0], known, here, row, stop_ns):
@@ -291,11 +292,13 @@ def run(
             here.settled = settle(desk, legs, accounts, orders, row.time_ns, settled)
         if row.kind == TIME or row.more != 0:
             continue
+        if here.looked == 0 or steps > 0:
+            take_forecasts(forecasts, hedges, volatilities, risks)
         here.looked = 1
         if steps > 0:
             note(here, desk[0].capital_slot, volatilities, risks)
         here.traded = trade(
-            desk, legs, accounts, orders, strategies, hedges, volatilities, risks, limits, traded,
+            desk, legs, limits, forecasts, strategies, accounts, orders, traded,
             row.time_ns, here.is_stale != 0,
             y.top[0], y.top[1], y.top[2], y.top[3], y.quote_ns,
             x.top[0], x.top[1], x.top[2], x.top[3], x.quote_ns,

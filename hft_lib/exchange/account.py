@@ -30,60 +30,57 @@ Leg = np.dtype(
     ]
 )
 
+# The order is that of use: a tick of a flat account reads the first eight words, of one that holds
+# something the next eight too, so that many accounts fit into the processor's caches.
 Account = np.dtype(
     [
-        ("slot", np.int64),  # the row of the slot that it trades; capital: the slot that it follows
-        ("live", np.int64),
-        ("warm_at_ns", np.int64),
-        ("whole_from_ns", np.int64),  # a block that starts earlier is not whole
-        # holdings and what they cost
+        # every tick
         ("position", np.float64, (2,)),
+        # the position worked towards: `wanted`, or the part that can be hedged
+        ("goal", np.float64, (2,)),
         ("cash", np.float64),
+        ("equity", np.float64),  # at the last marks
+        ("warm_at_ns", np.int64),
+        ("live", np.int8),
+        # 1 until the day ends (daily loss), 2 until an operator resumes (drawdown)
+        ("locked", np.int8),
+        ("under_way", np.int8),  # orders sent and not answered
+        ("attempts", np.int8),
+        ("direction", np.int8),  # +1 long the spread, -1 short, 0 flat
+        ("stopped", np.int8),  # side of the last stop, until z has come back
+        ("block_active", np.int8),
+        ("purpose", np.int8),
+        # every tick of what is held
+        ("wanted", np.float64, (2,)),  # the position decided on
+        ("accrued_at_ns", np.int64),  # of what is held, else when it last was
+        ("equity_peak", np.float64),
+        ("drawdown_max", np.float64),
+        ("block_equity", np.float64),
+        ("block_peak", np.float64),
+        ("block_drawdown", np.float64),
+        # the two-leg machine, and the capital account's hand-over from one slot to another
+        ("entered_at_ns", np.int64),
+        ("multiple", np.float64),  # share of the followed slot's wanted position
+        ("handing_over", np.int64),  # 1: orders under way end first, 2: the position follows
+        ("handover_started_ns", np.int64),
+        ("handover_costs", np.float64),
+        ("retry_at_ns", np.int64),
+        ("sequence", np.int64),
+        ("refusal", np.int64),  # the last reason told, so that a standing refusal is told once
+        # what holdings cost
         ("fees", np.float64),
         ("slippage", np.float64),
         ("funding", np.float64),
         ("borrow", np.float64),
         ("turnover", np.float64),
-        ("accrued_at_ns", np.int64),
-        # marks
-        ("equity", np.float64),
-        ("equity_peak", np.float64),
-        ("drawdown_max", np.float64),
         # the running block, a UTC day
-        ("block_equity", np.float64),
         ("block_fees", np.float64),
         ("block_slippage", np.float64),
         ("block_funding", np.float64),
         ("block_borrow", np.float64),
         ("block_turnover", np.float64),
-        ("block_peak", np.float64),
-        ("block_drawdown", np.float64),
-        ("block_active", np.int64),
-        (
-            "locked",
-            np.int64,
-        ),  # 1 until the day ends (daily loss), 2 until an operator resumes (drawdown)
-        # the decision and the two-leg machine
-        ("direction", np.int64),  # +1 long the spread, -1 short, 0 flat
-        ("stopped", np.int64),  # side of the last stop, until z has come back
-        ("entered_at_ns", np.int64),
-        ("wanted", np.float64, (2,)),  # the position decided on
-        (
-            "goal",
-            np.float64,
-            (2,),
-        ),  # the position worked towards: `wanted`, or the part that can be hedged
-        ("purpose", np.int64),
-        ("attempts", np.int64),
-        ("retry_at_ns", np.int64),
-        ("sequence", np.int64),
-        ("refusal", np.int64),  # the last reason told, so that a standing refusal is told once
-        # the capital account's hand-over from one slot to another
-        ("multiple", np.float64),  # share of the followed slot's wanted position
-        ("handing_over", np.int64),  # 1: orders under way end first, 2: the position follows
-        ("handover_started_ns", np.int64),
-        ("handover_costs", np.float64),
-        ("z", np.float64),
+        ("slot", np.int64),  # the row of the slot that it trades; capital: the slot that it follows
+        ("whole_from_ns", np.int64),  # a block that starts earlier is not whole
     ]
 )
 
@@ -107,6 +104,14 @@ Order = np.dtype(
 def mid(leg):
     """Mean of best bid and ask; 0 where there is no top yet."""
     return 0.5 * (leg.bid + leg.ask)
+
+
+@kernel
+def is_idle(account):
+    """Whether neither time nor prices change it: it holds nothing and was marked since it did."""
+    return (
+        account.position[Y] == 0.0 and account.position[X] == 0.0 and account.equity == account.cash
+    )
 
 
 @kernel

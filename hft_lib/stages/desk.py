@@ -2,7 +2,13 @@
 accounts of a pair.
 
 Rows 0 to n-1 of `accounts` are the slots' shadow accounts, row n is the capital account.
+
+All that it holds of a pair lies in one row, a `sheet_type`: what a tick of many pairs costs is what
+it reads of the memory, and an array of its own each would have as much of numpy's as of ours.
 """
+
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +17,14 @@ from hft_lib.exchange.account import (
     NONE,
     SENT,
     SHORT_NONE,
+    Account,
+    Leg,
+    Order,
     X,
     Y,
     accrue,
     book,
+    is_idle,
     mark,
     mid,
     open_block,
@@ -23,11 +33,12 @@ from hft_lib.exchange.account import (
 from hft_lib.exchange.fills import near_lots, take, whole_lots
 from hft_lib.kernel import kernel
 from hft_lib.models.special import log
-from hft_lib.risk.gate import LOT, NO_BORROW, NOT_FINITE
+from hft_lib.risk.gate import LOT, NO_BORROW, NOT_FINITE, Limits
 from hft_lib.stages.legs import (
     FILLED,
     FLATTENED,
     HANDED_OVER,
+    Outcome,
     aim,
     at_goal,
     hedged_multiple,
@@ -35,11 +46,12 @@ from hft_lib.stages.legs import (
     refuse,
     work,
 )
-from hft_lib.strategy.decision import ENTER, decide, edge_cost_ratio, notional
+from hft_lib.strategy.decision import ENTER, Params, decide, edge_cost_ratio, notional
 
 PURPOSES = ("hold", "enter", "exit", "stop", "break", "unwind", "hand-over", "loss", "flatten")
 HANDOVER, LOSS, FLATTEN = 6, 7, 8
 NEVER_NS = np.iinfo(np.int64).max
+OUTCOMES_A_ROW = 8  # facts that one event makes of an account at most
 
 Desk = np.dtype(
     [
@@ -51,8 +63,108 @@ Desk = np.dtype(
         ("response_latency_ns", np.int64),
         ("handover_ns_max", np.int64),
         ("capital", np.float64),
+        ("watch_all", np.int64),  # marks or limits changed: at the next moment idle accounts too
     ]
 )
+
+# What the line forecasts, as a slot trades on it.
+Forecast = np.dtype(
+    [
+        ("intercept", np.float64),
+        ("hedge_ratio", np.float64),
+        ("spread_sd", np.float64),
+        ("size", np.float64),
+        ("z", np.float64),  # of the spread, at the last moment
+        ("live", np.int32),
+        ("alarm", np.int32),
+    ]
+)
+
+
+_DESK, _LEG, _LIMITS, _FORECAST, _PARAMS, _ACCOUNT, _ORDER, _OUTCOME = (
+    kind.itemsize // 8 for kind in (Desk, Leg, Limits, Forecast, Params, Account, Order, Outcome)
+)
+
+
+@cache
+def sheet_type(slots: int) -> np.dtype[Any]:
+    """The row of one pair with so many slots; `parts` is the compiled code's way into it."""
+    rows = slots + 1
+    return np.dtype(
+        [
+            ("rows", np.int64),
+            ("desk", Desk, (1,)),
+            ("legs", Leg, (2,)),
+            ("limits", Limits, (1,)),
+            ("forecasts", Forecast, (slots,)),
+            ("strategies", Params, (slots,)),
+            ("accounts", Account, (rows,)),
+            ("orders", Order, (rows, 2)),
+            ("out", Outcome, (OUTCOMES_A_ROW * rows,)),
+        ]
+    )
+
+
+@kernel
+def parts(sheet):
+    """(desk, legs, limits, forecasts, strategies, accounts, orders, out) of a sheet's words."""
+    rows = sheet[0]
+    at = 1
+    desk = sheet[at : at + _DESK].view(Desk)
+    at += _DESK
+    legs = sheet[at : at + 2 * _LEG].view(Leg)
+    at += 2 * _LEG
+    limits = sheet[at : at + _LIMITS].view(Limits)
+    at += _LIMITS
+    forecasts = sheet[at : at + (rows - 1) * _FORECAST].view(Forecast)
+    at += (rows - 1) * _FORECAST
+    strategies = sheet[at : at + (rows - 1) * _PARAMS].view(Params)
+    at += (rows - 1) * _PARAMS
+    accounts = sheet[at : at + rows * _ACCOUNT].view(Account)
+    at += rows * _ACCOUNT
+    orders = sheet[at : at + 2 * rows * _ORDER].view(Order).reshape((rows, 2))
+    at += 2 * rows * _ORDER
+    out = sheet[at : at + OUTCOMES_A_ROW * rows * _OUTCOME].view(Outcome)
+    return desk, legs, limits, forecasts, strategies, accounts, orders, out
+
+
+@kernel
+def settle_sheet(sheet, until_ns):
+    """`settle` of a sheet."""
+    desk, legs, _, _, _, accounts, orders, out = parts(sheet)
+    return settle(desk, legs, accounts, orders, until_ns, out)
+
+
+@kernel
+def forecast_sheet(sheet, hedges, volatilities, risks):
+    """`take_forecasts` of a sheet."""
+    take_forecasts(parts(sheet)[3], hedges, volatilities, risks)
+
+
+@kernel
+def trade_sheet(
+    sheet, time_ns, stale,
+    y_bid, y_bid_size, y_ask, y_ask_size, y_ns, x_bid, x_bid_size, x_ask, x_ask_size, x_ns,
+):  # fmt: skip
+    """`trade` of a sheet."""
+    desk, legs, limits, forecasts, strategies, accounts, orders, out = parts(sheet)
+    return trade(
+        desk, legs, limits, forecasts, strategies, accounts, orders, out, time_ns, stale,
+        y_bid, y_bid_size, y_ask, y_ask_size, y_ns, x_bid, x_bid_size, x_ask, x_ask_size, x_ns,
+    )  # fmt: skip
+
+
+@kernel
+def take_forecasts(forecasts, hedges, volatilities, risks):
+    """Take what the line forecasts for each slot."""
+    for s in range(forecasts.shape[0]):
+        forecast = forecasts[s]
+        forecast.intercept = hedges[s].intercept
+        forecast.hedge_ratio = hedges[s].hedge_ratio
+        forecast.live = hedges[s].live
+        forecast.spread_sd = volatilities[s].spread_sd
+        forecast.size = risks[s].size
+        forecast.alarm = risks[s].alarm
 
 
 @kernel
@@ -62,7 +174,7 @@ def settle(desk, legs, accounts, orders, until_ns, out):
     """
     n = 0
     while True:
-        due_ns, a, i = earliest(orders)
+        due_ns, a, i = earliest(accounts, orders)
         desk[0].next_due_ns = due_ns
         if due_ns > until_ns:
             return n
@@ -72,16 +184,17 @@ def settle(desk, legs, accounts, orders, until_ns, out):
             order.state = EXECUTED
         else:
             order.state = NONE
+            accounts[a].under_way -= 1
             if order.filled > 0.0:
                 n = fill(legs, accounts[a], order, a, i, out, n)
 
 
 @kernel
-def earliest(orders):
+def earliest(accounts, orders):
     """(time, account, leg) of what falls due next; the account and leg of lowest number first."""
     due_ns, at, leg = NEVER_NS, 0, 0
     for a in range(orders.shape[0]):
-        for i in range(2):
+        for i in range(2 if accounts[a].under_way != 0 else 0):
             order = orders[a, i]
             if order.state == NONE:
                 continue
@@ -110,8 +223,7 @@ def fill(legs, account, order, a, i, out, n):
 
 @kernel
 def trade(
-    desk, legs, accounts, orders, strategies, hedges, volatilities, risks, limits, out,
-    time_ns, stale,
+    desk, legs, limits, forecasts, strategies, accounts, orders, out, time_ns, stale,
     y_bid, y_bid_size, y_ask, y_ask_size, y_ns, x_bid, x_bid_size, x_ask, x_ask_size, x_ns,
 ):  # fmt: skip
     """Take the tops of a complete moment, decide and work every account; returns the number of rows
@@ -126,42 +238,30 @@ def trade(
     for s in range(accounts.shape[0] - 1):
         if accounts[s].live != 0:
             n = trade_slot(
-                desk[0], legs, accounts, orders,
-                strategies[s], hedges[s], volatilities[s], risks[s],
-                limits[0], out, time_ns, stale, log_y, log_x, s, n,
+                desk[0], legs, limits[0], forecasts[s], strategies[s], accounts, orders, out,
+                time_ns, stale, log_y, log_x, s, n,
             )  # fmt: skip
     if desk[0].capital_slot >= 0:
-        n = trade_capital(desk[0], legs, accounts, orders, limits[0], out, time_ns, stale, n)
+        n = trade_capital(desk[0], legs, limits[0], accounts, orders, out, time_ns, stale, n)
+    desk[0].watch_all = 0
     if n > 0:
-        desk[0].next_due_ns = earliest(orders)[0]
+        desk[0].next_due_ns = earliest(accounts, orders)[0]
     return n
 
 
 @kernel
 def trade_slot(
-    desk, legs, accounts, orders, strategy, hedge, volatility, risk,
-    limits, out, time_ns, stale, log_y, log_x, s, n,
+    desk, legs, limits, forecast, strategy, accounts, orders, out,
+    time_ns, stale, log_y, log_x, s, n,
 ):  # fmt: skip
     """Mark, decide and work one slot's shadow account."""
     account = accounts[s]
-    watch(account, legs, limits, desk.capital, time_ns)
-    sd = volatility.spread_sd
+    watch(account, legs, limits, desk, time_ns)
+    sd = forecast.spread_sd
     priced = legs[Y].bid > 0.0 and legs[X].bid > 0.0
-    if not stale and priced and hedge.live != 0 and sd > 0.0 and sd < np.inf:
+    if not stale and priced and forecast.live != 0 and sd > 0.0 and sd < np.inf:
         n = decide_slot(
-            account,
-            legs,
-            strategy,
-            hedge,
-            volatility,
-            risk,
-            desk.capital,
-            log_y,
-            log_x,
-            time_ns,
-            s,
-            out,
-            n,
+            account, legs, forecast, strategy, desk.capital, log_y, log_x, time_ns, s, out, n
         )
     return work(
         legs, account, orders, limits, s, time_ns, stale, False,
@@ -170,12 +270,12 @@ def trade_slot(
 
 
 @kernel
-def trade_capital(desk, legs, accounts, orders, limits, out, time_ns, stale, n):
+def trade_capital(desk, legs, limits, accounts, orders, out, time_ns, stale, n):
     """Mark the capital account, let it follow its slot, and work it."""
     row = accounts.shape[0] - 1
     capital = accounts[row]
-    watch(capital, legs, limits, desk.capital, time_ns)
-    n = follow(desk, capital, accounts[desk.capital_slot], legs, orders, time_ns, row, out, n)
+    watch(capital, legs, limits, desk, time_ns)
+    n = follow(desk, capital, accounts[desk.capital_slot], legs, time_ns, row, out, n)
     return work(
         legs, capital, orders, limits, row, time_ns, stale, desk.halted != 0,
         desk.order_latency_ns, desk.response_latency_ns, out, n,
@@ -183,8 +283,11 @@ def trade_capital(desk, legs, accounts, orders, limits, out, time_ns, stale, n):
 
 
 @kernel
-def watch(account, legs, limits, capital, time_ns):
+def watch(account, legs, limits, desk, time_ns):
     """Accrue, mark, and lock the account where a loss limit is reached."""
+    if is_idle(account) and desk.watch_all == 0:
+        return
+    capital = desk.capital
     accrue(account, legs, time_ns)
     equity = mark(account, legs)
     if account.locked == 0 and equity - account.block_equity <= -limits.daily_loss_max * capital:
@@ -209,18 +312,16 @@ def want(account, legs, y, x, purpose):
 
 
 @kernel
-def decide_slot(
-    account, legs, strategy, hedge, volatility, risk, capital, log_y, log_x, time_ns, s, out, n
-):
+def decide_slot(account, legs, forecast, strategy, capital, log_y, log_x, time_ns, s, out, n):
     """Let a slot's strategy decide; returns the number of rows in `out`."""
-    sd = volatility.spread_sd
-    z = (log_y - hedge.intercept - hedge.hedge_ratio * log_x) / sd
-    account.z = z
+    sd, hedge_ratio = forecast.spread_sd, forecast.hedge_ratio
+    z = (log_y - forecast.intercept - hedge_ratio * log_x) / sd
+    forecast.z = z
     if account.locked != 0 or time_ns < account.warm_at_ns:
         return n
-    ratio = edge_cost_ratio(z, strategy.exit_z, sd, round_trip_cost(legs, hedge.hedge_ratio))
+    ratio = edge_cost_ratio(z, strategy.exit_z, sd, round_trip_cost(legs, hedge_ratio))
     direction, account.stopped, purpose = decide(
-        strategy, account.direction, account.stopped, z, risk.alarm != 0, ratio
+        strategy, account.direction, account.stopped, z, forecast.alarm != 0, ratio
     )
     if direction == account.direction:
         return n
@@ -228,9 +329,9 @@ def decide_slot(
         account.direction = 0
         want(account, legs, 0.0, 0.0, purpose)
         return n
-    value = direction * notional(strategy, sd, risk.size, capital)
+    value = direction * notional(strategy, sd, forecast.size, capital)
     y = value / mid(legs[Y])
-    x = -hedge.hedge_ratio * value / mid(legs[X])
+    x = -hedge_ratio * value / mid(legs[X])
     return enter(account, legs, direction, y, x, time_ns, s, out, n)
 
 
@@ -265,9 +366,9 @@ def enter(account, legs, direction, y, x, time_ns, s, out, n):
 
 
 @kernel
-def follow(terms, capital, twin, legs, orders, time_ns, row, out, n):
+def follow(terms, capital, twin, legs, time_ns, row, out, n):
     """Let the capital account follow the slot it points at; returns the number of rows in `out`."""
-    busy = orders[row, Y].state != NONE or orders[row, X].state != NONE
+    busy = capital.under_way != 0
     if capital.handing_over == 1 and not busy:
         capital.handing_over = 2
         capital.multiple = hedged_multiple(capital.position, twin.wanted)
@@ -323,8 +424,9 @@ def start_handover(accounts, time_ns):
 
 
 @kernel
-def mark_all(legs, accounts, time_ns):
+def mark_all(desk, legs, accounts, time_ns):
     """Accrue and mark every live account at `time_ns`."""
+    desk[0].watch_all = 1
     for a in range(accounts.shape[0]):
         if accounts[a].live != 0:
             accrue(accounts[a], legs, time_ns)
@@ -349,8 +451,9 @@ def settle_funding(legs, accounts, i, rate):
 
 
 @kernel
-def unlock(accounts):
+def unlock(desk, accounts):
     """The operator lets the capital account trade again after a drawdown, measured from here."""
+    desk[0].watch_all = 1
     capital = accounts[accounts.shape[0] - 1]
     capital.locked = 0
     capital.equity_peak = capital.equity

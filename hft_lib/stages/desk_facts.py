@@ -3,6 +3,8 @@
 import hashlib
 from typing import NamedTuple
 
+import numpy as np
+
 from hft_lib.base32 import base32
 from hft_lib.events import (
     AccountBlock,
@@ -17,6 +19,7 @@ from hft_lib.events import (
     ShadowOrder,
 )
 from hft_lib.risk import gate
+from hft_lib.rows import HEDGE, RISK, VOLATILITY
 from hft_lib.stages import desk as desk_kernels
 from hft_lib.stages import legs as legs_kernels
 from hft_lib.stages.pair_desk import LEGS, PairDesk, account_name
@@ -61,16 +64,17 @@ class Known(NamedTuple):
 
 def known_now(pair: PairDesk) -> Known:
     """Read it once for all that a moment brought: the element of a row costs a view of it."""
-    (y_bid, x_bid), (y_ask, x_ask) = pair.legs["bid"].tolist(), pair.legs["ask"].tolist()
+    legs, forecasts = pair.legs, pair.forecasts
+    (y_bid, x_bid), (y_ask, x_ask) = legs["bid"].tolist(), legs["ask"].tolist()
     return Known(
         pair.desk["capital_slot"].item(0),
         0.5 * (y_bid + y_ask),
         0.5 * (x_bid + x_ask),
-        pair.accounts["z"].tolist(),
-        pair.hedge_rows["intercept"].tolist(),
-        pair.hedge_rows["hedge_ratio"].tolist(),
-        pair.volatility_rows["spread_sd"].tolist(),
-        pair.risk_rows["run_length"].tolist(),
+        forecasts["z"].tolist(),
+        forecasts["intercept"].tolist(),
+        forecasts["hedge_ratio"].tolist(),
+        forecasts["spread_sd"].tolist(),
+        np.frombuffer(pair.risks, RISK)["run_length"].tolist(),
     )
 
 
@@ -80,7 +84,8 @@ def tell(pair: PairDesk, count: int, facts: list[Event]) -> None:
         known = known_now(pair)
         for row in map(Outcome._make, pair.out[:count].tolist()):
             facts.append(_TELLERS[row.kind](pair, known, row))
-    pair.next_due_ns = min(pair.block_end_ns, pair.desk["next_due_ns"].item(0))
+    due_ns = pair.desk["next_due_ns"].item(0)
+    pair.next_due_ns = min(pair.block_end_ns, due_ns) if pair.block_start_ns else 0
 
 
 def tell_order(pair: PairDesk, known: Known, row: Outcome) -> CapitalOrder | ShadowOrder:
@@ -212,18 +217,16 @@ def marked(pair: PairDesk, tick: PairTick) -> Marked:
     """The pair at a grid point, as the followed slot and the mids see it."""
     slot = int(pair.desk[0]["capital_slot"])
     y_mid, x_mid = 0.5 * (tick.y_bid + tick.y_ask), 0.5 * (tick.x_bid + tick.x_ask)
-    equities = tuple(pair.accounts["equity"].tolist())
+    accounts = pair.accounts
+    equities = tuple(accounts["equity"].tolist())
     if slot < 0:
         return Marked(
             tick.time_ns, tick.pair, slot, y_mid, x_mid, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
             False, False, equities,
         )  # fmt: skip
-    hedge, volatility, risk = (
-        pair.hedge_rows[slot],
-        pair.volatility_rows[slot],
-        pair.risk_rows[slot],
-    )
-    account = pair.accounts[slot]
+    hedge = np.frombuffer(pair.hedges, HEDGE)[slot]
+    volatility = np.frombuffer(pair.volatilities, VOLATILITY)[slot]
+    risk = np.frombuffer(pair.risks, RISK)[slot]
     spread_sd = float(volatility["spread_sd"])
     return Marked(
         time_ns=tick.time_ns,
@@ -235,14 +238,14 @@ def marked(pair: PairDesk, tick: PairTick) -> Marked:
         hedge_ratio=float(hedge["hedge_ratio"]),
         innovation=float(hedge["innovation"]),
         variance_next=float(volatility["variance_next"]),
-        spread=float(account["z"]) * spread_sd,
+        spread=float(pair.forecasts[slot]["z"]) * spread_sd,
         spread_sd=spread_sd,
         run_length=float(risk["run_length"]),
         recent_probability=float(risk["recent_probability"]),
         alarm=bool(risk["alarm"]),
-        warm=tick.time_ns >= int(account["warm_at_ns"]),
+        warm=tick.time_ns >= int(accounts[slot]["warm_at_ns"]),
         equities_quote=equities,
-        drawdown_max_quote=float(pair.accounts[len(pair.accounts) - 1]["drawdown_max"]),
+        drawdown_max_quote=float(accounts[len(accounts) - 1]["drawdown_max"]),
     )
 
 
@@ -251,7 +254,7 @@ def close_block(pair: PairDesk) -> BlockClosed:
     next.
     """
     end_ns = pair.block_end_ns
-    desk_kernels.mark_all(pair.legs, pair.accounts, end_ns)
+    desk_kernels.mark_all(pair.desk, pair.legs, pair.accounts, end_ns)
     stale = bool((pair.legs["time_ns"] + pair.legs["stale_after_ns"] < end_ns).any())
     names = [account_name(row, len(pair.accounts)) for row in range(len(pair.accounts))]
     closed = BlockClosed(

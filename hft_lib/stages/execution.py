@@ -42,7 +42,8 @@ from hft_lib.stages.pair_desk import LEGS, PairDesk, SlotIdentity, open_desk
 from hft_lib.strategy import decision
 
 Input: TypeAlias = RiskView | SlotAssigned | Promoted | RolledBack | TimePassed | Halted | Resumed
-_SETTLE, _TRADE = Direct(desk_kernels.settle), Direct(desk_kernels.trade)
+_SETTLE, _TRADE = Direct(desk_kernels.settle_sheet), Direct(desk_kernels.trade_sheet)
+_FORECAST = Direct(desk_kernels.forecast_sheet)
 TERMS = (Instrument, Funding)
 # Seven decades: whatever cadence is told, a sum with a time fits.
 STALE_AFTER_NS_MAX = desk_kernels.NEVER_NS // 4
@@ -91,9 +92,9 @@ def observe(pair: PairDesk, view: RiskView) -> tuple[Event, ...]:
     tick = view.tick
     time_ns = tick.time_ns
     facts: list[Event] = []
-    if not pair.block_start_ns:
-        open_first_block(pair, time_ns)
     if time_ns >= pair.next_due_ns:
+        if not pair.block_start_ns:
+            open_first_block(pair, time_ns)
         run_due(pair, time_ns, facts)
     if tick.leg and isinstance(tick.event, TERMS):
         apply_terms(pair, LEGS.index(tick.leg), tick.event)
@@ -103,16 +104,7 @@ def observe(pair: PairDesk, view: RiskView) -> tuple[Event, ...]:
         return (*facts, *halt_on_mismatch(pair, time_ns, tick.slots_version))
     load(pair, view)
     count = _TRADE.call(
-        pair.desk,
-        pair.legs,
-        pair.accounts,
-        pair.orders,
-        pair.strategies,
-        pair.hedge_rows,
-        pair.volatility_rows,
-        pair.risk_rows,
-        pair.limits,
-        pair.out,
+        pair.sheet,
         time_ns,
         tick.stale,
         tick.y_bid,
@@ -134,27 +126,34 @@ def observe(pair: PairDesk, view: RiskView) -> tuple[Event, ...]:
 
 
 def load(pair: PairDesk, view: RiskView) -> None:
-    """Take the forecasts that the view carries, where they changed, and the limits in force.
-
-    Copies, because a read-only array is another type to the compiled functions.
-    """
-    if view.hedges != pair.hedges:
-        pair.hedges = view.hedges
-        pair.hedge_rows = np.frombuffer(view.hedges, HEDGE).copy()
-    if view.volatilities != pair.volatilities:
-        pair.volatilities = view.volatilities
-        pair.volatility_rows = np.frombuffer(view.volatilities, VOLATILITY).copy()
-    if view.risks != pair.risks:
-        pair.risks = view.risks
-        pair.risk_rows = np.frombuffer(view.risks, RISK).copy()
+    """Take the forecasts that the view carries, where they changed, and the limits in force."""
+    if (
+        view.hedges != pair.hedges
+        or view.volatilities != pair.volatilities
+        or view.risks != pair.risks
+    ):
+        take_forecasts(pair, view)
     if view.limits.version != pair.limits_version:
-        pair.limits = gate.limits_row(view.limits, pair.config.capital_quote)
+        pair.limits[:] = gate.limits_row(view.limits, pair.config.capital_quote)
+        pair.desk["watch_all"] = 1
         pair.limits_version = view.limits.version
     slot = int(pair.desk[0]["capital_slot"]) if view.tick.grid_steps else -1
     if slot >= 0:
-        pair.volatility_sum += float(pair.volatility_rows[slot]["spread_sd"])
+        forecast = pair.forecasts[slot]
+        pair.volatility_sum += float(forecast["spread_sd"])
         pair.volatility_count += 1
-        pair.block_alarm = pair.block_alarm or bool(pair.risk_rows[slot]["alarm"])
+        pair.block_alarm = pair.block_alarm or bool(forecast["alarm"])
+
+
+def take_forecasts(pair: PairDesk, view: RiskView) -> None:
+    """Take the forecasts that the view carries."""
+    pair.hedges, pair.volatilities, pair.risks = view.hedges, view.volatilities, view.risks
+    _FORECAST.call(
+        pair.sheet,
+        np.frombuffer(view.hedges, HEDGE),
+        np.frombuffer(view.volatilities, VOLATILITY),
+        np.frombuffer(view.risks, RISK),
+    )
 
 
 def apply_terms(pair: PairDesk, i: int, event: Instrument | Funding) -> None:
@@ -196,8 +195,7 @@ def run_due(pair: PairDesk, until_ns: int, facts: list[Event]) -> None:
 
 def settle(pair: PairDesk, until_ns: int, facts: list[Event]) -> None:
     """Order arrivals and answers up to `until_ns`."""
-    count = _SETTLE.call(pair.desk, pair.legs, pair.accounts, pair.orders, until_ns, pair.out)
-    tell(pair, count, facts)
+    tell(pair, _SETTLE.call(pair.sheet, until_ns), facts)
 
 
 def open_first_block(pair: PairDesk, time_ns: int) -> None:
@@ -205,7 +203,6 @@ def open_first_block(pair: PairDesk, time_ns: int) -> None:
     pair.block_start_ns = time_ns
     pair.block_end_ns = (time_ns // DAY_NS + 1) * DAY_NS
     pair.accounts["accrued_at_ns"] = time_ns
-    pair.next_due_ns = pair.block_end_ns
 
 
 # --- control ---
@@ -227,6 +224,8 @@ def assign(pair: PairDesk, assigned: SlotAssigned) -> tuple[Event, ...]:
     account["accrued_at_ns"] = assigned.effective_ns
     pair.accounts[slot] = account[0]
     pair.orders[slot] = np.zeros(2, books.Order)
+    pair.forecasts["z"][slot] = 0.0
+    pair.desk["watch_all"] = 1
     return tuple(facts)
 
 
@@ -241,6 +240,7 @@ def move_pointer(pair: PairDesk, moved: Promoted | RolledBack) -> tuple[Event, .
         return (*facts, refusal(pair, moved.effective_ns, "PROMOTION_GONE", detail))
     first = int(pair.desk[0]["capital_slot"]) < 0
     pair.desk[0]["capital_slot"] = moved.slot
+    pair.desk["watch_all"] = 1
     if not first:
         desk_kernels.start_handover(pair.accounts, moved.effective_ns)
     return tuple(facts)
@@ -265,7 +265,7 @@ def latch(state: ExecutionState, event: Halted | Resumed) -> tuple[Event, ...]:
         hold(pair, BY_PAIR, halted, flatten)
         if not halted:
             hold(pair, BY_MISMATCH, False, False)
-            desk_kernels.unlock(pair.accounts)
+            desk_kernels.unlock(pair.desk, pair.accounts)
     return (event,)
 
 

@@ -8,7 +8,7 @@ so that no leg stays unhedged.
 
 import numpy as np
 
-from hft_lib.exchange.account import NONE, SENT, mid
+from hft_lib.exchange.account import SENT, mid
 from hft_lib.exchange.fills import whole_lots
 from hft_lib.kernel import kernel
 from hft_lib.risk.gate import APPROVED, judge
@@ -104,7 +104,7 @@ def shrink(account, legs):
 @kernel
 def work(legs, account, orders, limits, a, time_ns, stale, halted, latency_ns, response_ns, out, n):
     """One round of account row `a` towards its goal; returns the number of rows in `out`."""
-    if orders[a, 0].state != NONE or orders[a, 1].state != NONE:
+    if account.under_way != 0:
         return n
     if at_goal(account, legs):
         account.attempts = 0
@@ -191,6 +191,7 @@ def send(
     if reason != APPROVED:
         return refuse(account, a, i, reason, time_ns, out, n)
     account.sequence += 1
+    account.under_way += 1
     account.refusal = APPROVED
     order = orders[a, i]
     order.state = SENT

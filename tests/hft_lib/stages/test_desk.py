@@ -33,6 +33,7 @@ class Table:
         order = self.orders[a, i]
         order["state"], order["side"], order["quantity"] = books.SENT, 1.0, quantity
         order["mid"] = (100.0, 50.0)[i]
+        self.accounts[a]["under_way"] += 1
         order["arrives_ns"], order["answered_ns"] = arrives_s * S, (arrives_s + 2) * S
 
     def settle(self, until_s: float) -> list[tuple[int, int, int]]:
@@ -96,7 +97,7 @@ def test_marks_leave_accounts_that_are_not_live_alone():
     table = Table()
     table.accounts["position"][:] = (1.0, 0.0)
     table.accounts[1]["live"] = 0
-    desk.mark_all(table.legs, table.accounts, 5 * S)
+    desk.mark_all(table.desk, table.legs, table.accounts, 5 * S)
     assert table.accounts["equity"].tolist() == [100.0, 0.0, 100.0]
     assert table.accounts["accrued_at_ns"].tolist() == [5 * S, 0, 5 * S]
 
@@ -111,7 +112,7 @@ def test_a_new_block_ends_a_daily_lock_and_no_other():
 def test_the_operator_unlocks_capital_alone():
     table = Table()
     table.accounts["locked"], table.accounts["equity_peak"] = 2, 9.0
-    desk.unlock(table.accounts)
+    desk.unlock(table.desk, table.accounts)
     assert table.accounts["locked"].tolist() == [2, 2, 0]
     assert table.accounts["equity_peak"].tolist() == [9.0, 9.0, 0.0]
 

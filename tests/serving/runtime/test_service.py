@@ -137,7 +137,7 @@ def test_a_snapshot_of_another_logic_is_gone_on_from_and_that_is_said(
 
 def test_a_state_of_another_layout_is_refused(broker: Broker, monkeypatch: pytest.MonkeyPatch):
     worker = broker.worker()
-    worker.host.state.pairs[PAIR].accounts = np.zeros(3)
+    worker.host.state.pairs[PAIR].sheet = np.zeros(3)
     worker.save()
-    with pytest.raises(OtherVersion, match="PairDesk.accounts must be laid out"):
+    with pytest.raises(OtherVersion, match="PairDesk.sheet must be laid out"):
         broker.worker()
