@@ -220,7 +220,7 @@ def test_the_rest_after_a_restart_gives_the_same_state_from_fifty_offsets(stage:
 def test_a_restart_compiles_nothing_again():
     # Rows of a restored state, or of a fact, that were of another type than those of a fresh one
     # would compile the desk anew in the middle of a day: half a minute without an answer.
-    compiled: tuple[Any, ...] = (desk.trade, desk.settle)
+    compiled: tuple[Any, ...] = (desk.trade_sheet, desk.settle_sheet, desk.forecast_sheet)
     state, seen = EXECUTION.start(story_config()), set()
     for offset, event in enumerate(told().inboxes["execution"][:600]):
         EXECUTION.step(state, event)

@@ -199,6 +199,32 @@ def test_a_direct_call_reads_and_writes_the_arrays_it_is_given():
     assert out.tolist() == [23.0]
 
 
+CELL = np.dtype([("value", np.float64), ("flags", np.int8, (8,))])
+ROWS_IN_A_ROW = np.dtype([("first", np.int64), ("cells", CELL, (3,))])
+
+
+@kernel.kernel
+def _mark_cells(words: npt.NDArray[np.int64], value: float) -> int:
+    cells = words[1:].view(CELL)
+    for i in range(cells.shape[0]):
+        cells[i].value += value
+        cells[i].flags[i] -= 1
+    return words[0] + cells.shape[0]
+
+
+def test_a_row_of_rows_is_taken_as_the_words_that_it_is_made_of():
+    made = np.zeros(1, ROWS_IN_A_ROW)
+    made["first"] = 40
+    call = kernel.direct(_mark_cells, made, 1.0)
+    held = sys.getrefcount(made)
+    assert call(made, 1.5) == call(made, 0.5) == 43
+    assert made["cells"][0]["value"].tolist() == [2.0, 2.0, 2.0]
+    assert made["cells"][0]["flags"][:, :3].tolist() == [[-2, 0, 0], [0, -2, 0], [0, 0, -2]]
+    assert sys.getrefcount(made) == held
+    with pytest.raises(TypeError, match="an array was expected"):
+        call(None, 1.0)
+
+
 def test_a_direct_call_keeps_no_hold_of_its_arrays():
     out, values = np.zeros(1), np.arange(5.0)
     call = kernel.direct(_sum_into, out, values, 1.0)

@@ -106,6 +106,16 @@ def test_arrays_of_one_layout_share_its_description_once_restored():
     assert len(kinds) == 1
 
 
+def test_a_row_of_rows_survives_a_snapshot():
+    state = start(0)
+    nested = np.dtype([("n", np.int64), ("rows", ROW, (2, 3)), ("one", ROW)])
+    made = np.zeros(2, nested)
+    made["rows"]["count"], made["one"]["pair"][1] = 7, (1.5, -0.0)
+    state.inner["two"] = Inner(made, "m")
+    back = restore(COUNT, snapshot(state)).inner["two"].rows
+    assert (back.dtype, back.tobytes()) == (nested, made.tobytes())
+
+
 def test_equal_states_give_equal_bytes_whatever_order_their_keys_came_in():
     one, other = start(0), start(0)
     extra = Inner(np.zeros(0, ROW), "m")

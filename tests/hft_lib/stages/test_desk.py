@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from hft_lib.events import BlockClosed, Fill, HandedOver
+from hft_lib.events import BlockClosed, Fill, HandedOver, Resumed, ShadowOrder
 from hft_lib.exchange import account as books
-from hft_lib.parameters import Assumptions
+from hft_lib.parameters import Assumptions, Limits
 from hft_lib.stages import desk
 from hft_lib.stages.legs import FILLED, Outcome
-from tests.trading import Trader
+from tests.trading import PAIR, Trader
 
 S = 1_000_000_000
 LATENCY = Assumptions(order_latency_ns=S, response_latency_ns=S)
@@ -259,3 +259,81 @@ def test_capital_is_whole_again_from_the_block_after_it_followed_an_entry():
         trader.wait(86_400.0)
     whole = [block.accounts[-1].whole for block in trader.of(BlockClosed)]
     assert whole == [False, False, False, False, True, True]
+
+
+# --- the row that holds it all ---
+
+
+@pytest.mark.parametrize("slots", (1, 2, 6, 17))
+def test_the_compiled_code_finds_every_part_of_a_sheet(slots: int):
+    kind = desk.sheet_type(slots)
+    sheet = np.zeros(1, kind)
+    sheet["rows"] = slots + 1
+    parts = desk.parts(sheet.view(np.int64))
+    names = ("desk", "legs", "limits", "forecasts", "strategies", "accounts", "orders", "out")
+    assert set(names) == set(kind.names or ()) - {"rows"}
+    for name, part in zip(names, parts, strict=True):
+        ours = sheet[name][0]
+        assert part.ctypes.data == ours.ctypes.data, name
+        assert (part.dtype, part.shape) == (ours.dtype, ours.shape), name
+        assert part.dtype.itemsize % 8 == 0, name
+
+
+# --- accounts that hold nothing ---
+
+
+def traded(seed: int, every_account: bool) -> Trader:
+    """A trader after a walk of z and prices, with daily losses, drawdowns and words in between."""
+    rng = np.random.default_rng(seed)
+    trader = Trader(limits=Limits(daily_loss_max=0.01, drawdown_max=0.03))
+    z, y = 0.0, 100.0
+    for step in range(400):
+        z = 0.8 * z + float(rng.normal(0.0, 0.9))
+        y *= float(np.exp(rng.normal(0.0, 0.01)))
+        if every_account:
+            trader.desk.desk["watch_all"] = 1
+        limits = None
+        if step % 50 == 25:
+            trader.limits = limits = trader.limited(drawdown_max=0.03 + 0.01 * (step % 3))
+        trader.tick(z, -z, dt_s=float(rng.choice((2.0, 60.0, 9_000.0))), y=y, limits=limits)
+        if step % 90 == 80:
+            trader.post(Resumed(trader.now_ns, PAIR, "ada", "looked at"))
+        if step % 120 == 110:
+            trader.assign(1, generation=2 + step)
+    return trader
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_idle_account_left_alone_is_as_if_it_were_watched(seed: int):
+    ours, watched = (traded(seed, every_account) for every_account in (False, True))
+    assert len(ours.of(Fill)) > 50 and {"loss"} < {order.purpose for order in ours.of(ShadowOrder)}
+    assert ours.facts == watched.facts
+    one, other = ours.desk.accounts.copy(), watched.desk.accounts.copy()
+    one["accrued_at_ns"] = other["accrued_at_ns"] = 0
+    assert one.tobytes() == other.tobytes()
+
+
+def test_a_tick_of_a_flat_account_writes_nothing_of_it():
+    trader = Trader()
+    trader.tick(0.1)
+    trader.tick(0.1)
+    before = trader.desk.accounts.tobytes()
+    trader.tick(0.2, y=101.0)
+    assert trader.desk.accounts.tobytes() == before
+
+
+def test_tighter_limits_lock_a_flat_account_at_the_next_moment():
+    trader = Trader(limits=Limits(daily_loss_max=0.5, drawdown_max=0.4))
+    trader.tick(-2.0)
+    trader.wait(10.0)
+    trader.tick(0.0, y=99.0)
+    trader.wait(10.0)
+    trader.tick(0.0, y=99.0)
+    assert trader.held("slot-0") == trader.held("capital") == (0.0, 0.0)
+    assert trader.desk.accounts["locked"].tolist()[-1] == 0
+    trader.tick(0.0, y=99.0, limits=trader.limited(drawdown_max=0.001))
+    assert [int(trader.account(name)["locked"]) for name in ("slot-0", "slot-1", "capital")] == [
+        2,
+        0,
+        2,
+    ]
