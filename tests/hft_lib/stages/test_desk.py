@@ -337,3 +337,30 @@ def test_tighter_limits_lock_a_flat_account_at_the_next_moment():
         0,
         2,
     ]
+
+
+def test_what_the_last_fill_of_a_day_cost_locks_on_the_next():
+    trader = Trader(limits=Limits(daily_loss_max=0.5, drawdown_max=0.03))
+    trader.tick(0.0)
+    trader.account("slot-0")["cash"] -= 500.0  # 5 % of the capital, and no moment until midnight
+    trader.wait(86_400.0)
+    assert float(trader.account("slot-0")["equity"]) == -500.0, "the day's end marks"
+    trader.tick(0.0)
+    assert int(trader.account("slot-0")["locked"]) == 2
+
+
+def test_capital_that_is_let_go_after_a_drawdown_still_waits_for_the_end_of_a_day_of_losses():
+    trader = Trader(limits=Limits(daily_loss_max=0.02, drawdown_max=0.03))
+    trader.tick(-2.0)
+    trader.wait(10.0)
+    for _ in range(3):
+        trader.tick(-2.0, y=93.0)
+        trader.wait(10.0)
+    assert trader.held("capital") == (0.0, 0.0) and int(trader.capital["locked"]) == 2
+    trader.post(Resumed(trader.now_ns, PAIR, "ada", "looked at"))
+    assert int(trader.capital["locked"]) == 0
+    trader.tick(-2.0, y=93.0)
+    assert int(trader.capital["locked"]) == 1
+    trader.wait(86_400.0)
+    trader.tick(0.0, y=93.0)
+    assert int(trader.capital["locked"]) == 0
