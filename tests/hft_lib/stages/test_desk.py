@@ -8,7 +8,8 @@ from hft_lib.exchange import account as books
 from hft_lib.parameters import Assumptions, Limits
 from hft_lib.stages import desk
 from hft_lib.stages.legs import FILLED, Outcome
-from tests.trading import PAIR, Trader
+from tests.builders import PAIR
+from tests.trading import Trader
 
 S = 1_000_000_000
 LATENCY = Assumptions(order_latency_ns=S, response_latency_ns=S)
