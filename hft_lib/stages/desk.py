@@ -74,6 +74,7 @@ Forecast = np.dtype(
         ("hedge_ratio", np.float64),
         ("spread_sd", np.float64),
         ("size", np.float64),
+        ("run_length", np.float64),
         ("z", np.float64),  # of the spread, at the last moment
         ("live", np.int32),
         ("alarm", np.int32),
@@ -164,6 +165,7 @@ def take_forecasts(forecasts, hedges, volatilities, risks):
         forecast.live = hedges[s].live
         forecast.spread_sd = volatilities[s].spread_sd
         forecast.size = risks[s].size
+        forecast.run_length = risks[s].run_length
         forecast.alarm = risks[s].alarm
 
 

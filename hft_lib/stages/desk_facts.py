@@ -64,17 +64,18 @@ class Known(NamedTuple):
 
 def known_now(pair: PairDesk) -> Known:
     """Read it once for all that a moment brought: the element of a row costs a view of it."""
-    legs, forecasts = pair.legs, pair.forecasts
+    sheet = pair.sheet
+    legs, forecasts = sheet["legs"][0], sheet["forecasts"][0]
     (y_bid, x_bid), (y_ask, x_ask) = legs["bid"].tolist(), legs["ask"].tolist()
     return Known(
-        pair.desk["capital_slot"].item(0),
+        sheet["desk"]["capital_slot"].item(0),
         0.5 * (y_bid + y_ask),
         0.5 * (x_bid + x_ask),
         forecasts["z"].tolist(),
         forecasts["intercept"].tolist(),
         forecasts["hedge_ratio"].tolist(),
         forecasts["spread_sd"].tolist(),
-        np.frombuffer(pair.risks, RISK)["run_length"].tolist(),
+        forecasts["run_length"].tolist(),
     )
 
 
@@ -84,16 +85,17 @@ def tell(pair: PairDesk, count: int, facts: list[Event]) -> None:
         known = known_now(pair)
         for row in map(Outcome._make, pair.out[:count].tolist()):
             facts.append(_TELLERS[row.kind](pair, known, row))
-    due_ns = pair.desk["next_due_ns"].item(0)
+    due_ns = pair.sheet["desk"]["next_due_ns"].item(0)
     pair.next_due_ns = min(pair.block_end_ns, due_ns) if pair.block_start_ns else 0
 
 
 def tell_order(pair: PairDesk, known: Known, row: Outcome) -> CapitalOrder | ShadowOrder:
     """An approved order, with what explains it."""
     account, i = row.account, row.leg
-    capital = account == len(pair.accounts) - 1
+    rows = len(pair.order_ids)
+    capital = account == rows - 1
     slot = known.capital_slot if capital else account
-    name = account_name(account, len(pair.accounts))
+    name = account_name(account, rows)
     identity = pair.identities[slot]
     time_ns, attempt = row.time_ns, row.attempt
     order_id = client_order_id(
@@ -159,13 +161,14 @@ def client_order_id(
 def tell_fill(pair: PairDesk, known: Known, row: Outcome) -> Fill:
     """A fill, under its order's id."""
     account, i = row.account, row.leg
-    capital = account == len(pair.accounts) - 1
+    rows = len(pair.order_ids)
+    capital = account == rows - 1
     slot = known.capital_slot if capital else account
     pair.trades += 1
     return Fill(
         time_ns=row.time_ns,
         pair=pair.config.pair,
-        account=account_name(account, len(pair.accounts)),
+        account=account_name(account, rows),
         slot=slot,
         generation=pair.identities[slot].generation,
         leg=LEGS[i],
@@ -182,7 +185,7 @@ def tell_fill(pair: PairDesk, known: Known, row: Outcome) -> Fill:
 
 def tell_refusal(pair: PairDesk, _: Known, row: Outcome) -> Rejected:
     """A refusal of the gate, by its stable code."""
-    name = account_name(row.account, len(pair.accounts))
+    name = account_name(row.account, len(pair.order_ids))
     subject = f"{pair.config.pair}/{name}/{LEGS[row.leg]}"
     purpose = desk_kernels.PURPOSES[row.purpose]
     reason = gate.REASONS[row.reason]
@@ -192,7 +195,7 @@ def tell_refusal(pair: PairDesk, _: Known, row: Outcome) -> Rejected:
 def tell_handover(pair: PairDesk, known: Known, row: Outcome) -> HandedOver:
     """The capital account is where its new slot is."""
     slot = known.capital_slot
-    capital = pair.accounts[len(pair.accounts) - 1]
+    capital = pair.accounts[-1]
     return HandedOver(
         time_ns=row.time_ns,
         pair=pair.config.pair,
@@ -245,7 +248,7 @@ def marked(pair: PairDesk, tick: PairTick) -> Marked:
         alarm=bool(risk["alarm"]),
         warm=tick.time_ns >= int(accounts[slot]["warm_at_ns"]),
         equities_quote=equities,
-        drawdown_max_quote=float(accounts[len(accounts) - 1]["drawdown_max"]),
+        drawdown_max_quote=float(accounts[-1]["drawdown_max"]),
     )
 
 
@@ -254,9 +257,9 @@ def close_block(pair: PairDesk) -> BlockClosed:
     next.
     """
     end_ns = pair.block_end_ns
-    desk_kernels.mark_all(pair.desk, pair.legs, pair.accounts, end_ns)
-    stale = bool((pair.legs["time_ns"] + pair.legs["stale_after_ns"] < end_ns).any())
-    names = [account_name(row, len(pair.accounts)) for row in range(len(pair.accounts))]
+    legs, accounts = pair.legs, pair.accounts
+    desk_kernels.mark_all(pair.desk, legs, accounts, end_ns)
+    stale = bool((legs["time_ns"] + legs["stale_after_ns"] < end_ns).any())
     closed = BlockClosed(
         time_ns=end_ns,
         pair=pair.config.pair,
@@ -265,15 +268,15 @@ def close_block(pair: PairDesk) -> BlockClosed:
         capital_slot=int(pair.desk[0]["capital_slot"]),
         slots_version=pair.slots_version,
         accounts=tuple(
-            account_block(pair, row, name)
-            for row, name in enumerate(names)
-            if pair.accounts[row]["live"]
+            account_block(pair, row, account_name(row, len(accounts)))
+            for row, live in enumerate(accounts["live"].tolist())
+            if live
         ),
         alarm=pair.block_alarm,
         volatility_mean=pair.volatility_sum / max(1, pair.volatility_count),
         flagged=stale,
     )
-    desk_kernels.open_blocks(pair.accounts)
+    desk_kernels.open_blocks(accounts)
     pair.block_start_ns, pair.block_end_ns = end_ns, end_ns + DAY_NS
     pair.block_alarm, pair.volatility_sum, pair.volatility_count = False, 0.0, 0
     return closed

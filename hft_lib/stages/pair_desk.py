@@ -22,9 +22,11 @@ class SlotIdentity(msgspec.Struct):
 
 class PairDesk(msgspec.Struct):
     """Everything held and under way for one pair; rows of `accounts` are the slots and, last,
-    capital. `sheet` holds the numbers, in a row of `desk.sheet_type`; `hedges`, `volatilities` and
-    `risks` are the forecasts that it has taken. `word_ns` is the operator's last word that was told
-    (`events.Halted`).
+    capital.
+
+    `sheet` holds the numbers, in a row of `desk.sheet_type`, and each property is a view of a part
+    of it. `hedges`, `volatilities` and `risks` are the forecasts that it has taken. `word_ns` is
+    the operator's last word that was told (`events.Halted`).
     """
 
     sheet: Rows
